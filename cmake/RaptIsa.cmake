@@ -1,0 +1,17 @@
+# rapt_add_isa_sources(target isa file...): adds kernel objects compiled for one instruction set.
+#
+# Kernels are optimised in every build type and never contract a*b+c: a fused multiply-add is written
+# where it is meant (docs/numerics.md).
+set(RAPT_KERNEL_FLAGS -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -DRAPT_KERNEL_OBJECT)
+set(RAPT_ISA_FLAGS_scalar "")
+set(RAPT_ISA_FLAGS_avx2 -mavx2 -mfma)
+set(RAPT_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+
+function(rapt_add_isa_sources target isa)
+  if(NOT isa STREQUAL "scalar" AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    return()
+  endif()
+  target_sources(${target} PRIVATE ${ARGN})
+  set(flags ${RAPT_KERNEL_FLAGS} ${RAPT_ISA_FLAGS_${isa}} -DRAPT_ISA=${isa})
+  set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS "${flags}")
+endfunction()

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rapt/kv_cache.h"
+#include "rapt/problem.h"
+#include "rapt/scratch.h"
+#include "rapt/state.h"
+#include "rapt/tensor.h"
+#include "rapt/threads.h"
+
+namespace rapt {
+
+/// Where keys and values come from.
+enum class KvSource {
+  kTensors,  ///< plain k and v tensors of any strides; packed once per (kv head, block)
+  kCache,    ///< a DenseKvCache, whose tiles the kernels read in place
+};
+
+struct PlanDetail;
+
+/// What `make_plan` decided: kernels, tiles, work items, working memory. Immutable; share it freely.
+class Plan {
+ public:
+  const Problem& problem() const;
+  KvSource source() const;
+
+  /// Working memory that `run` will use, in bytes: O(tokens), never O(Tq Tk).
+  std::size_t scratch_bytes() const;
+
+  /// The decisions and their reasons, one `name: value` a line, for people and for tests.
+  std::string explain() const;
+
+  /// Value of one line of `explain()`; empty if there is no such line.
+  std::string explain(const std::string& name) const;
+
+  const PlanDetail& detail() const { return *detail_; }
+
+ private:
+  friend Plan make_plan(const Problem&, const Threads&, KvSource);
+  std::shared_ptr<const PlanDetail> detail_;
+};
+
+/// Checks `problem`, and chooses kernels, tiles and the split of the work.
+///
+/// @throws Error{kBadArgument, kBadShape} naming the field.
+/// @cost   O(B Tq / 48); nothing is computed on tensors.
+Plan make_plan(const Problem& problem, const Threads& threads, KvSource source = KvSource::kTensors);
+
+/// Inputs of one run. Either `k` and `v`, or `cache` with the sequences' keys already appended.
+struct Inputs {
+  ConstTensor q;                        ///< [B, Tq, Hq, D]
+  ConstTensor k;                        ///< [B, Tk, Hkv, D]
+  ConstTensor v;                        ///< [B, Tk, Hkv, Dv]
+  const DenseKvCache* cache = nullptr;  ///< for KvSource::kCache
+};
+
+/// Outputs of one run. `o` is required; the others are written where `data` is set.
+struct Result {
+  MutableTensor o;    ///< [B, Tq, Hq, Dv]
+  MutableTensor lse;  ///< [1, B, Hq, Tq], natural log-sum-exp of the visible scores
+  MutableTensor m;    ///< [1, B, Hq, Tq], the integer maximum in log2 units, -inf for an empty row
+  MutableTensor l;    ///< [1, B, Hq, Tq], sum of 2^(s - m) over the visible keys
+};
+
+/// Runs `plan`: o = softmax(scale q k^T under the mask) v, and lse = ln sum exp(scale q k^T).
+///
+/// @shape   q [B, Tq, Hq, D]   k [B, Tk, Hkv, D]   v [B, Tk, Hkv, Dv]   o [B, Tq, Hq, Dv]
+/// @dtype   f32 storage; scores, sums and accumulators f32.
+/// @pre     outputs overlap no input.
+/// @throws  Error{kBadShape} if a view does not match the plan's problem.
+/// @error   max |o - o64| <= 2 e + 2^-23 max|v|, e the error of a sequential two-pass f32 loop.
+/// @cost    2 B Hq visible_pairs (D + Dv) flops. Allocates nothing once `scratch` is warm.
+/// @source  arXiv:2307.08691 (tiling and online softmax); the order is docs/numerics.md.
+void run(const Plan& plan, const Inputs& inputs, Scratch& scratch, const Result& result);
+
+/// Runs `plan` over the keys of chunks [first, end) only, into a state that `merge` can join.
+///
+/// A chunk is `kChunk` slots. States of adjacent ranges, merged and finished, give the bits of `run`.
+/// @throws Error{kBadArgument} if the range is reversed or negative.
+State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, ChunkRange chunks);
+
+/// Rows of the attention matrix, for checking and for teaching: A_j = 2^(s_j - m) / l, +0 for a hidden
+/// key. The row sums to one over its visible keys; an empty row is all zero.
+///
+/// @shape  out [B, Hq, rows.size(), Tk], indexed by token (padding included), not by slot.
+/// @throws Error{kBadArgument} if a row is outside [0, Tq); Error{kBadShape} as `run`.
+/// @cost   O(rows Tk) memory.
+void attention_rows(const Plan& plan, const Inputs& inputs, Scratch& scratch,
+                    const std::vector<std::int64_t>& rows, const MutableTensor& out);
+
+}  // namespace rapt

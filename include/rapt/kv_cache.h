@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "rapt/tensor.h"
+
+namespace rapt {
+
+/// Keys and values of one chunk of one kv head, in the layout that the kernels read.
+///
+/// k: tiles [group of 16 keys][feature][16 keys]; v: rows [key][Dv rounded up to 16].
+struct KvTile {
+  const float* k;
+  const float* v;
+  std::uint32_t nonfinite_groups;  ///< bit g: value rows 16 g .. 16 g + 15 may hold Inf or NaN
+};
+
+/// A dense KV cache: for every sequence and kv head, room for `capacity` keys and values, stored as the
+/// kernels' tiles. New keys are stored first and attention reads only what is stored.
+///
+/// @cost  B Hkv (D + Dv rounded up to 16) 4 bytes a token, `capacity` rounded up to 16 tokens.
+class DenseKvCache {
+ public:
+  struct Shape {
+    std::int64_t batch = 1;
+    std::int64_t kv_heads = 1;
+    std::int64_t head_dim = 0;
+    std::int64_t v_head_dim = 0;  ///< 0 means head_dim
+    std::int64_t capacity = 0;    ///< tokens a sequence
+  };
+
+  /// @throws Error{kBadArgument} naming the field, Error{kOutOfMemory}.
+  explicit DenseKvCache(const Shape& shape);
+
+  const Shape& shape() const { return shape_; }
+  std::int64_t length(std::int64_t sequence) const { return lengths_[sequence]; }
+  std::size_t size_bytes() const { return size_bytes_; }
+
+  /// Appends tokens to every sequence.
+  /// @shape  k [B, T, Hkv, D]   v [B, T, Hkv, Dv]
+  /// @throws Error{kBadShape}; Error{kBadArgument} if a sequence would exceed the capacity: then nothing
+  ///         was appended.
+  void append(const ConstTensor& k, const ConstTensor& v);
+
+  /// Appends tokens to one sequence.
+  /// @shape  k [1, T, Hkv, D]   v [1, T, Hkv, Dv]
+  void append(std::int64_t sequence, const ConstTensor& k, const ConstTensor& v);
+
+  /// Forgets the tokens of `sequence` from `length` on.
+  /// @throws Error{kBadArgument} if length is negative or above the present one.
+  void truncate(std::int64_t sequence, std::int64_t length);
+
+  /// Tiles of chunk `chunk` of one head. Slots at or beyond length() hold unspecified values.
+  KvTile tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk) const;
+
+ private:
+  void store(std::int64_t sequence, std::int64_t source, const ConstTensor& k, const ConstTensor& v);
+  void check(const ConstTensor& k, const ConstTensor& v, std::int64_t batch) const;
+
+  struct Free {
+    void operator()(float* memory) const noexcept;
+  };
+  Shape shape_;
+  std::int64_t v_stride_ = 0;
+  std::int64_t head_floats_ = 0;  // of k and v of one (sequence, kv head)
+  std::size_t size_bytes_ = 0;
+  std::unique_ptr<float, Free> memory_;
+  std::vector<std::uint32_t> nonfinite_;  // [sequence, kv head, chunk]
+  std::vector<std::int64_t> lengths_;
+};
+
+}  // namespace rapt

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+namespace rapt {
+
+/// A set of worker threads that the caller sizes; a cheap handle to share between plans.
+///
+/// The number of threads changes speed, never a bit of a result.
+class Threads {
+ public:
+  /// `count` workers in all, the calling thread included; 0 means one for each hardware thread.
+  /// @throws Error{kBadArgument} if count is negative or above 1024.
+  explicit Threads(int count = 0);
+
+  int count() const { return count_; }
+
+  /// Calls body(worker) once for each worker in [0, workers), at most count() at a time, and returns
+  /// when all are done. Floating point runs in the canonical environment (round to nearest, no flush
+  /// to zero); the caller's is restored.
+  void run(int workers, const std::function<void(int worker)>& body) const;
+
+ private:
+  struct Pool;
+  int count_;
+  std::shared_ptr<Pool> pool_;
+};
+
+}  // namespace rapt

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace rapt {
+
+/// Instruction sets that kernels are written for, ascending.
+enum class Isa { kScalar, kAvx2, kAvx512 };
+
+const char* name(Isa isa) noexcept;
+
+/// Instruction sets that this build contains and this CPU runs, best first; scalar is always last.
+const std::vector<Isa>& supported_isas();
+
+/// The instruction set to use: the best supported one, or the one that the environment variable
+/// RAPT_FORCE_ISA names ("scalar", "avx2", "avx512"). Read anew by every call, so that a test can
+/// change it; this is the only place that reads it.
+///
+/// @throws Error{kUnsupported} if the name is unknown or not supported here; it lists the known ones.
+Isa active_isa();
+
+/// First entry of a best-first kernel table that runs on `isa`.
+template <class Table>
+const auto& entry_for(const Table& table, Isa isa) {
+  for (const auto& entry : table)
+    if (entry.isa <= isa) return entry;
+  return table.back();
+}
+
+}  // namespace rapt

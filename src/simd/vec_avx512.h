@@ -1,0 +1,98 @@
+#pragma once
+
+// The 16-lane contract on AVX-512 (F, BW, DQ, VL): one zmm register a vector. vec_contract.md says
+// what each operation means.
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "simd/transpose_x86.h"
+
+namespace rapt::RAPT_ISA {
+namespace {
+
+struct F32x16 {
+  __m512 v;
+};
+struct I32x16 {
+  __m512i v;
+};
+struct Mask16 {
+  __mmask16 bits;
+};
+
+inline F32x16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline void store(float* p, F32x16 a) { _mm512_storeu_ps(p, a.v); }
+inline F32x16 broadcast(float x) { return {_mm512_set1_ps(x)}; }
+inline F32x16 zero() { return {_mm512_setzero_ps()}; }
+
+inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline F32x16 add(F32x16 a, F32x16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline F32x16 sub(F32x16 a, F32x16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline F32x16 mul(F32x16 a, F32x16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline F32x16 div(F32x16 a, F32x16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline F32x16 sqrt(F32x16 a) { return {_mm512_sqrt_ps(a.v)}; }
+inline F32x16 max(F32x16 a, F32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline F32x16 min(F32x16 a, F32x16 b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline F32x16 round_nearest(F32x16 a) {
+  return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+inline F32x16 ceil(F32x16 a) {
+  return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC)};
+}
+
+inline Mask16 less(F32x16 a, F32x16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
+inline Mask16 not_less(F32x16 a, F32x16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_NLT_UQ)}; }
+inline Mask16 equal(F32x16 a, F32x16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
+inline Mask16 lanes_between(int begin, int end) {
+  const int first = begin < 0 ? 0 : begin > 16 ? 16 : begin;
+  const int last = end < first ? first : end > 16 ? 16 : end;
+  return {static_cast<__mmask16>((1u << last) - (1u << first))};
+}
+inline bool all(Mask16 m) { return m.bits == 0xFFFF; }
+inline F32x16 select(Mask16 m, F32x16 yes, F32x16 no) {
+  return {_mm512_mask_blend_ps(m.bits, no.v, yes.v)};
+}
+inline F32x16 zero_unless(Mask16 m, F32x16 a) { return {_mm512_maskz_mov_ps(m.bits, a.v)}; }
+
+inline I32x16 as_int(F32x16 a) { return {_mm512_castps_si512(a.v)}; }
+inline F32x16 as_float(I32x16 a) { return {_mm512_castsi512_ps(a.v)}; }
+inline I32x16 broadcast_int(std::int32_t x) { return {_mm512_set1_epi32(x)}; }
+inline I32x16 add(I32x16 a, I32x16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+inline I32x16 sub(I32x16 a, I32x16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+inline I32x16 bit_and(I32x16 a, I32x16 b) { return {_mm512_and_si512(a.v, b.v)}; }
+inline I32x16 bit_or(I32x16 a, I32x16 b) { return {_mm512_or_si512(a.v, b.v)}; }
+template <int kBits>
+inline I32x16 shift_left(I32x16 a) {
+  return {_mm512_slli_epi32(a.v, kBits)};
+}
+template <int kBits>
+inline I32x16 shift_right(I32x16 a) {  // arithmetic
+  return {_mm512_srai_epi32(a.v, kBits)};
+}
+inline F32x16 to_float(I32x16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
+
+inline float reduce_max(F32x16 a) {
+  const __m256 h = _mm256_max_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  __m128 q = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+  q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
+}
+inline float reduce_add(F32x16 a) {
+  const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+  q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
+}
+
+// Broadcasts fold into the FMA as {1to16} operands, so a loaded vector stays where it is.
+inline void keep_in_register(F32x16&) {}
+inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
+// Register tiles of the products: rows by vectors of 16 lanes. 24 accumulators of the 32 registers.
+inline constexpr int kTileRows = 8;
+inline constexpr int kTileVectors = 3;
+
+}  // namespace
+}  // namespace rapt::RAPT_ISA

@@ -1,0 +1,175 @@
+#pragma once
+
+// The 16-lane contract in portable C++; vec_contract.md says what each operation means.
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace rapt::RAPT_ISA {
+namespace {
+
+struct F32x16 {
+  float lane[16];
+};
+struct I32x16 {
+  std::int32_t lane[16];
+};
+struct Mask16 {
+  bool lane[16];
+};
+
+template <class F>
+inline F32x16 map(F&& f) {
+  F32x16 r;
+  for (int i = 0; i < 16; ++i) r.lane[i] = f(i);
+  return r;
+}
+template <class F>
+inline I32x16 map_int(F&& f) {
+  I32x16 r;
+  for (int i = 0; i < 16; ++i) r.lane[i] = f(i);
+  return r;
+}
+template <class F>
+inline Mask16 map_mask(F&& f) {
+  Mask16 r;
+  for (int i = 0; i < 16; ++i) r.lane[i] = f(i);
+  return r;
+}
+
+inline F32x16 load(const float* p) {
+  F32x16 r;
+  std::memcpy(r.lane, p, sizeof r.lane);
+  return r;
+}
+inline void store(float* p, F32x16 a) { std::memcpy(p, a.lane, sizeof a.lane); }
+inline F32x16 broadcast(float x) {
+  return map([&](int) { return x; });
+}
+inline F32x16 zero() { return broadcast(0.0f); }
+
+inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+  return map([&](int i) { return std::fma(a.lane[i], b.lane[i], c.lane[i]); });
+}
+inline F32x16 add(F32x16 a, F32x16 b) {
+  return map([&](int i) { return a.lane[i] + b.lane[i]; });
+}
+inline F32x16 sub(F32x16 a, F32x16 b) {
+  return map([&](int i) { return a.lane[i] - b.lane[i]; });
+}
+inline F32x16 mul(F32x16 a, F32x16 b) {
+  return map([&](int i) { return a.lane[i] * b.lane[i]; });
+}
+inline F32x16 div(F32x16 a, F32x16 b) {
+  return map([&](int i) { return a.lane[i] / b.lane[i]; });
+}
+inline F32x16 sqrt(F32x16 a) {
+  return map([&](int i) { return std::sqrt(a.lane[i]); });
+}
+inline F32x16 max(F32x16 a, F32x16 b) {
+  return map([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+inline F32x16 min(F32x16 a, F32x16 b) {
+  return map([&](int i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+inline F32x16 round_nearest(F32x16 a) {
+  return map([&](int i) { return std::nearbyint(a.lane[i]); });
+}
+inline F32x16 ceil(F32x16 a) {
+  return map([&](int i) { return std::ceil(a.lane[i]); });
+}
+
+inline Mask16 less(F32x16 a, F32x16 b) {
+  return map_mask([&](int i) { return a.lane[i] < b.lane[i]; });
+}
+inline Mask16 not_less(F32x16 a, F32x16 b) {
+  return map_mask([&](int i) { return !(a.lane[i] < b.lane[i]); });
+}
+inline Mask16 equal(F32x16 a, F32x16 b) {
+  return map_mask([&](int i) { return a.lane[i] == b.lane[i]; });
+}
+inline Mask16 lanes_between(int begin, int end) {
+  return map_mask([&](int i) { return i >= begin && i < end; });
+}
+inline bool all(Mask16 m) {
+  bool r = true;
+  for (bool lane : m.lane) r &= lane;
+  return r;
+}
+inline F32x16 select(Mask16 m, F32x16 yes, F32x16 no) {
+  return map([&](int i) { return m.lane[i] ? yes.lane[i] : no.lane[i]; });
+}
+inline F32x16 zero_unless(Mask16 m, F32x16 a) { return select(m, a, zero()); }
+
+inline I32x16 as_int(F32x16 a) {
+  I32x16 r;
+  std::memcpy(r.lane, a.lane, sizeof r.lane);
+  return r;
+}
+inline F32x16 as_float(I32x16 a) {
+  F32x16 r;
+  std::memcpy(r.lane, a.lane, sizeof r.lane);
+  return r;
+}
+inline I32x16 broadcast_int(std::int32_t x) {
+  return map_int([&](int) { return x; });
+}
+inline I32x16 add(I32x16 a, I32x16 b) {
+  return map_int([&](int i) {
+    return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.lane[i]) +
+                                     static_cast<std::uint32_t>(b.lane[i]));
+  });
+}
+inline I32x16 sub(I32x16 a, I32x16 b) {
+  return map_int([&](int i) {
+    return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.lane[i]) -
+                                     static_cast<std::uint32_t>(b.lane[i]));
+  });
+}
+inline I32x16 bit_and(I32x16 a, I32x16 b) {
+  return map_int([&](int i) { return a.lane[i] & b.lane[i]; });
+}
+inline I32x16 bit_or(I32x16 a, I32x16 b) {
+  return map_int([&](int i) { return a.lane[i] | b.lane[i]; });
+}
+template <int kBits>
+inline I32x16 shift_left(I32x16 a) {
+  return map_int([&](int i) {
+    return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.lane[i]) << kBits);
+  });
+}
+template <int kBits>
+inline I32x16 shift_right(I32x16 a) {  // arithmetic
+  return map_int([&](int i) { return a.lane[i] >> kBits; });
+}
+inline F32x16 to_float(I32x16 a) {
+  return map([&](int i) { return static_cast<float>(a.lane[i]); });
+}
+
+inline float reduce_max(F32x16 a) {
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i)
+      a.lane[i] = a.lane[i] > a.lane[i + half] ? a.lane[i] : a.lane[i + half];
+  return a.lane[0];
+}
+inline float reduce_add(F32x16 a) {
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) a.lane[i] += a.lane[i + half];
+  return a.lane[0];
+}
+
+inline void keep_in_register(F32x16&) {}
+inline void prefetch(const void*) {}
+
+inline void transpose16x8(const float* rows, std::int64_t stride, float* out) {
+  for (int e = 0; e < 8; ++e)
+    for (int j = 0; j < 16; ++j) out[e * 16 + j] = rows[j * stride + e];
+}
+
+// Register tiles of the products: rows by vectors of 16 lanes.
+inline constexpr int kTileRows = 4;
+inline constexpr int kTileVectors = 1;
+
+}  // namespace
+}  // namespace rapt::RAPT_ISA
