@@ -5,6 +5,8 @@
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
+#include <optional>
+
 #include "base/check.h"
 #include "base/float_env.h"
 
@@ -12,12 +14,12 @@ namespace rapt {
 
 struct Threads::Pool {
   // Raises oneTBB's limit where more threads than hardware threads are asked for.
-  explicit Pool(int count)
-      : limit(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(count)),
-        arena(count) {
+  explicit Pool(int count) : arena(count) {
+    if (count > tbb::info::default_concurrency())
+      limit.emplace(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(count));
     arena.initialize();
   }
-  tbb::global_control limit;
+  std::optional<tbb::global_control> limit;
   tbb::task_arena arena;
 };
 
