@@ -1,0 +1,121 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "rapt/attention.h"
+#include "rapt/linear.h"
+#include "rapt/rotary.h"
+
+namespace rapt {
+
+/// The heads of a projection, as a view: [1, B, T, H D] becomes [B, T, H, D].
+/// @throws Error{kBadShape} unless the first extent is 1 and the last a multiple of `heads`.
+ConstTensor split_heads(const ConstTensor& x, std::int64_t heads);
+MutableTensor split_heads(const MutableTensor& x, std::int64_t heads);
+
+/// The concatenation of heads, as a view: [B, T, H, D] becomes [1, B, T, H D].
+/// @throws Error{kBadShape} unless heads follow each other: stride of H = D times the stride of D.
+ConstTensor merge_heads(const ConstTensor& x);
+MutableTensor merge_heads(const MutableTensor& x);
+
+/// Multi-head attention with its projections.
+///
+///     q = x W_Q^T + b_Q    k = c W_K^T + b_K    v = c W_V^T + b_V       (c = x, or a memory)
+///     o_h = attention(rotary(q_h), rotary(k_g), v_g),   g = h / (Hq / Hkv)
+///     y = concat_h(o_h) W_O^T + b_O = b_O + sum_h o_h W_O[:, h]^T
+///
+/// Self-attention, cross-attention (`Inputs::memory`) and both against a cache; multi-head,
+/// grouped-query and multi-query heads.
+///
+/// @source arXiv:1706.03762, 3.2.2
+class MultiHeadAttention {
+ public:
+  struct Config {
+    std::int64_t model_dim = 0;    ///< d, the width of x and y
+    std::int64_t memory_dim = 0;   ///< dc, the width of the memory; 0 means model_dim
+    std::int64_t q_heads = 1;      ///< Hq
+    std::int64_t kv_heads = 0;     ///< Hkv; 0 means q_heads
+    std::int64_t head_dim = 0;     ///< D; 0 means model_dim / q_heads
+    std::int64_t v_head_dim = 0;   ///< Dv; 0 means D
+    Mask mask = Mask::none();      ///< see mask.h
+    std::optional<float> scale;    ///< default 1 / sqrt(D)
+    std::optional<Rotary> rotary;  ///< positions as in problem.h: keys at their slots
+  };
+
+  /// Weights and biases as a checkpoint has them: rows are outputs. Biases without data are absent.
+  struct Weights {
+    ConstTensor q, q_bias;  ///< [1, 1, Hq D, d], [1, 1, 1, Hq D]
+    ConstTensor k, k_bias;  ///< [1, 1, Hkv D, dc], [1, 1, 1, Hkv D]
+    ConstTensor v, v_bias;  ///< [1, 1, Hkv Dv, dc], [1, 1, 1, Hkv Dv]
+    ConstTensor o, o_bias;  ///< [1, 1, d, Hq Dv], [1, 1, 1, d]
+  };
+
+  /// Views of the q, k and v rows of a fused projection, in this order; `o` is left to the caller.
+  /// @shape  weight [1, 1, Hq D + Hkv (D + Dv), d]   bias [1, 1, 1, Hq D + Hkv (D + Dv)] or without
+  /// data
+  /// @throws Error{kBadShape, kBadArgument} naming the view or field.
+  static Weights split_fused(const Config& config, const ConstTensor& weight,
+                             const ConstTensor& bias = {});
+
+  /// Either a memory, or a cache that `append` has filled, or neither: x attends to itself.
+  struct Inputs {
+    ConstTensor x;                        ///< [1, B, Tq, d]
+    ConstTensor memory;                   ///< [1, B, Tk, dc]
+    const DenseKvCache* cache = nullptr;  ///< keys and values of B sequences; lengths may differ
+    std::vector<Range> x_ranges;          ///< tokens of x that are not padding; empty: all
+    std::vector<Range> memory_ranges;     ///< the same of the memory
+  };
+
+  /// `y` is required; the others are written where `data` is set.
+  struct Outputs {
+    MutableTensor y;      ///< [1, B, Tq, d]
+    MutableTensor heads;  ///< o_h [B, Tq, Hq, Dv]
+    MutableTensor
+        contributions;  ///< o_h W_O[:, h]^T [B, Tq, Hq, d]; they and b_O sum to y within rounding
+    MutableTensor lse;  ///< [1, B, Hq, Tq]
+  };
+
+  /// Working memory that the caller keeps between calls; one for each call in flight.
+  struct Workspace {
+    Scratch activations, kernels;
+  };
+
+  /// Packs the weights.
+  /// @throws Error{kBadArgument} naming the field of `config`; Error{kBadShape} naming the weight.
+  MultiHeadAttention(const Config& config, const Weights& weights);
+
+  /// `config` with its defaults filled in.
+  const Config& config() const { return config_; }
+
+  /// A cache of the right shape for `batch` sequences of up to `capacity` tokens.
+  DenseKvCache make_cache(std::int64_t batch, std::int64_t capacity) const;
+
+  /// The attention that a call on `inputs` solves; for `make_plan`, once for all layers of a model.
+  /// @throws Error{kBadShape} naming the view.
+  Problem problem(const Inputs& inputs) const;
+
+  /// Projects the keys and values of `c` and appends them to `cache`, rotated to the slots they
+  /// get.
+  ///
+  /// Self-attention with a cache is append(x), then a call on {x, cache}. A memory is appended
+  /// once.
+  /// @shape  c [1, B, T, dc]
+  /// @throws Error{kBadShape}; Error{kBadArgument} as DenseKvCache::append.
+  void append(const Threads& threads, const ConstTensor& c, DenseKvCache& cache,
+              Workspace& workspace) const;
+
+  /// Runs the layer. The second form takes a plan made from `problem(inputs)`.
+  /// @throws Error{kBadShape, kBadArgument} naming the view or field.
+  void operator()(const Threads& threads, const Inputs& inputs, Workspace& workspace,
+                  const Outputs& outputs) const;
+  void operator()(const Threads& threads, const Plan& plan, const Inputs& inputs,
+                  Workspace& workspace, const Outputs& outputs) const;
+
+ private:
+  Config config_;
+  Linear q_, k_, v_, o_;
+};
+
+}  // namespace rapt
