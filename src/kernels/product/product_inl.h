@@ -30,19 +30,19 @@ RAPT_INLINE void product(const float* a, std::int64_t lda, const float* b, std::
     }
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const F32x16 x = broadcast(a[r * lda + e]);
+      F32x16 x = broadcast(a[r * lda + e]);
 #pragma GCC unroll 4
-      for (int n = 0; n < kVectors; ++n) acc[r][n] = fma(x, column[n], acc[r][n]);
+      for (int n = 0; n < kVectors; ++n) accumulate(acc[r][n], column[n], x);
     }
   };
-  std::int64_t e = 0;
-  for (; e + 4 <= depth; e += 4) {
+  const std::int64_t unrolled = depth & ~std::int64_t{3};
+  for (std::int64_t e = 0; e < unrolled; e += 4) {
     step(e);
     step(e + 1);
     step(e + 2);
     step(e + 3);
   }
-  for (; e < depth; ++e) step(e);
+  for (std::int64_t e = unrolled; e < depth; ++e) step(e);
 }
 
 template <int kRows, int kVectors>
