@@ -86,8 +86,14 @@ inline float reduce_add(F32x16 a) {
   return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
 }
 
-// Broadcasts fold into the FMA as {1to16} operands, so a loaded vector stays where it is.
-inline void keep_in_register(F32x16&) {}
+// The register of a vector, for register tiles.
+using Register = __m512;
+inline constexpr int kRegisterLanes = 16;
+inline Register load_register(const float* p) { return _mm512_loadu_ps(p); }
+inline Register broadcast_register(float x) { return _mm512_set1_ps(x); }
+inline void accumulate(Register& acc, Register a, Register b) { acc = _mm512_fmadd_ps(a, b, acc); }
+inline Register register_of(F32x16 a, int) { return a.v; }
+inline void set_register(F32x16& a, int, Register r) { a.v = r; }
 inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 // Register tiles of the products: rows by vectors of 16 lanes. 24 accumulators of the 32 registers.

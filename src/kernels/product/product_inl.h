@@ -4,11 +4,43 @@
 // Include after simd/vec_<isa>.h.
 
 #include <cstdint>
+#include <utility>
 
 namespace rapt::RAPT_ISA {
 namespace {
 
 #define RAPT_INLINE inline __attribute__((always_inline))
+
+/// Calls f(0) .. f(kCount - 1) with constant indices. A loop that the compiler unrolls late would leave
+/// an array of accumulators in memory.
+template <class F, int... kIndex>
+RAPT_INLINE void unroll(F&& f, std::integer_sequence<int, kIndex...>) {
+  (f(std::integral_constant<int, kIndex>{}), ...);
+}
+template <int kCount, class F>
+RAPT_INLINE void unroll(F&& f) {
+  unroll(f, std::make_integer_sequence<int, kCount>{});
+}
+#define RAPT_UNROLLED(i) [&](auto i) __attribute__((always_inline))
+
+template <int kRows, int kColumns>
+struct RegisterTile {
+  Register at[kRows][kColumns];
+};
+
+template <int kRows, int kColumns>
+RAPT_INLINE void product_step(const float* a, std::int64_t lda, const float* b, std::int64_t b_vec,
+                              RegisterTile<kRows, kColumns>& tile) {
+  constexpr int kPerVector = 16 / kRegisterLanes;
+  Register column[kColumns];
+  unroll<kColumns>(RAPT_UNROLLED(n) {
+    column[n] = load_register(b + n / kPerVector * b_vec + n % kPerVector * kRegisterLanes);
+  });
+  unroll<kRows>(RAPT_UNROLLED(r) {
+    const Register x = broadcast_register(a[r * lda]);
+    unroll<kColumns>(RAPT_UNROLLED(n) { accumulate(tile.at[r][n], x, column[n]); });
+  });
+}
 
 /// Continues kRows x kVectors accumulators by `depth` steps of the canonical chain:
 ///
@@ -21,36 +53,31 @@ namespace {
 template <int kRows, int kVectors>
 RAPT_INLINE void product(const float* a, std::int64_t lda, const float* b, std::int64_t b_row,
                          std::int64_t b_vec, std::int64_t depth, F32x16 (&acc)[kRows][kVectors]) {
-  const auto step = [&](std::int64_t e) __attribute__((always_inline)) {
-    F32x16 column[kVectors];
-#pragma GCC unroll 4
-    for (int n = 0; n < kVectors; ++n) {
-      column[n] = load(b + e * b_row + n * b_vec);
-      keep_in_register(column[n]);
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      F32x16 x = broadcast(a[r * lda + e]);
-#pragma GCC unroll 4
-      for (int n = 0; n < kVectors; ++n) accumulate(acc[r][n], column[n], x);
-    }
-  };
-  const std::int64_t unrolled = depth & ~std::int64_t{3};
-  for (std::int64_t e = 0; e < unrolled; e += 4) {
-    step(e);
-    step(e + 1);
-    step(e + 2);
-    step(e + 3);
+  constexpr int kPerVector = 16 / kRegisterLanes, kColumns = kVectors * kPerVector;
+  RegisterTile<kRows, kColumns> tile;
+  unroll<kRows>(RAPT_UNROLLED(r) {
+    unroll<kColumns>(RAPT_UNROLLED(n) {
+      tile.at[r][n] = register_of(acc[r][n / kPerVector], n % kPerVector);
+    });
+  });
+  std::int64_t steps = depth;
+  for (; steps >= 4; steps -= 4, a += 4, b += 4 * b_row) {
+    product_step(a, lda, b, b_vec, tile);
+    product_step(a + 1, lda, b + b_row, b_vec, tile);
+    product_step(a + 2, lda, b + 2 * b_row, b_vec, tile);
+    product_step(a + 3, lda, b + 3 * b_row, b_vec, tile);
   }
-  for (std::int64_t e = unrolled; e < depth; ++e) step(e);
+  for (; steps > 0; --steps, ++a, b += b_row) product_step(a, lda, b, b_vec, tile);
+  unroll<kRows>(RAPT_UNROLLED(r) {
+    unroll<kColumns>(RAPT_UNROLLED(n) {
+      set_register(acc[r][n / kPerVector], n % kPerVector, tile.at[r][n]);
+    });
+  });
 }
 
 template <int kRows, int kVectors>
 RAPT_INLINE void clear(F32x16 (&acc)[kRows][kVectors]) {
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r)
-#pragma GCC unroll 4
-    for (int n = 0; n < kVectors; ++n) acc[r][n] = zero();
+  unroll<kRows>(RAPT_UNROLLED(r) { unroll<kVectors>(RAPT_UNROLLED(n) { acc[r][n] = zero(); }); });
 }
 
 }  // namespace
