@@ -50,6 +50,9 @@ class Linear {
   struct Free {
     void operator()(float* memory) const noexcept;
   };
+  void multiply(const Threads& threads, std::int64_t first, const float* bias, const ConstTensor& x,
+                const MutableTensor& y, Scratch& scratch) const;
+
   std::int64_t inputs_;
   std::int64_t outputs_;
   std::unique_ptr<float, Free> tiles_;

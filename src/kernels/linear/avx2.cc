@@ -1,0 +1,8 @@
+#include "simd/vec_avx2.h"
+
+#include "kernels/linear/linear_inl.h"
+
+namespace rapt::avx2 {
+extern const LinearKernels kLinear;
+const LinearKernels kLinear = {Isa::kAvx2, kTileRows, kTileVectors, multiply};
+}  // namespace rapt::avx2

@@ -1,0 +1,8 @@
+#include "simd/vec_avx512.h"
+
+#include "kernels/linear/linear_inl.h"
+
+namespace rapt::avx512 {
+extern const LinearKernels kLinear;
+const LinearKernels kLinear = {Isa::kAvx512, kTileRows, kTileVectors, multiply};
+}  // namespace rapt::avx512

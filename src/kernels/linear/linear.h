@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+
+#include "base/isa.h"
+
+namespace rapt {
+
+/// Outputs in a group: the lanes of a vector.
+inline constexpr std::int64_t kLinearGroup = 16;
+
+/// One block of a linear map: some rows of x by some groups of outputs.
+struct LinearBlock {
+  const float* x;  ///< [rows][depth], rows `x_stride` apart
+  std::int64_t x_stride;
+  std::int64_t rows;
+  const float* tiles;  ///< [groups][depth][16], groups `tile_stride` apart
+  std::int64_t tile_stride;
+  std::int64_t groups;
+  std::int64_t depth;
+  float* acc;  ///< out: [groups][rows][16]
+};
+
+struct LinearKernels {
+  Isa isa;
+  int tile_rows, tile_groups;  ///< blocks of a multiple of these waste nothing
+
+  /// acc[g][r][lane] = chain over e of fma(x[r][e], tiles[g][e][lane], .), ascending from +0.
+  void (*multiply)(const LinearBlock& block) noexcept;
+};
+
+/// The kernels for `isa`, or for the best instruction set below it.
+const LinearKernels& linear_kernels(Isa isa);
+
+}  // namespace rapt

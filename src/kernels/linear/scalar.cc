@@ -1,0 +1,8 @@
+#include "simd/vec_scalar.h"
+
+#include "kernels/linear/linear_inl.h"
+
+namespace rapt::scalar {
+extern const LinearKernels kLinear;
+const LinearKernels kLinear = {Isa::kScalar, kTileRows, kTileVectors, multiply};
+}  // namespace rapt::scalar

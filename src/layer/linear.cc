@@ -1,0 +1,196 @@
+#include "rapt/linear.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <functional>
+
+#include "base/check.h"
+#include "base/memory.h"
+#include "base/rows.h"
+#include "kernels/linear/linear.h"
+
+namespace rapt {
+namespace {
+
+constexpr std::int64_t kGroup = kLinearGroup;
+
+// A block of x and its accumulators stay in L2, so that the weights are read once for 96 rows.
+constexpr std::int64_t kBlockRows = 96;
+constexpr std::int64_t kBlockGroups = 24;
+constexpr std::int64_t kItemsPerThread = 4;
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
+
+// How rows and groups of outputs are cut into work items. Shows in no bit.
+struct Blocking {
+  std::int64_t rows, groups;              // of a block
+  std::int64_t row_blocks, group_blocks;  // how many of them
+  std::int64_t x_stride;                  // of a block's copy of x
+  std::int64_t x_floats, worker_floats;   // working memory
+};
+
+Blocking make_blocking(const LinearKernels& kernels, std::int64_t rows, std::int64_t groups,
+                       std::int64_t depth, int threads) {
+  Blocking b;
+  b.row_blocks = ceil_div(rows, kBlockRows);
+  b.rows = std::min(rows, round_up(ceil_div(rows, b.row_blocks), kernels.tile_rows));
+  b.row_blocks = ceil_div(rows, b.rows);
+  const std::int64_t share = ceil_div(groups * b.row_blocks, kItemsPerThread * threads);
+  b.groups = std::min(groups, round_up(std::min(share, kBlockGroups), kernels.tile_groups));
+  b.group_blocks = ceil_div(groups, b.groups);
+  b.x_stride =
+      round_up(depth, kGroup) + kGroup;  // off the powers of two, whose rows share cache sets
+  b.x_floats = b.rows * b.x_stride;
+  b.worker_floats = b.x_floats + b.rows * b.groups * kGroup;
+  return b;
+}
+
+void copy_strided(const float* from, std::int64_t stride, std::int64_t count, float* to) {
+  if (stride == 1) {
+    std::memcpy(to, from, count * sizeof(float));
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) to[i] = from[i * stride];
+  }
+}
+
+// Interleaves `count` rows of weights; the lanes beyond them stay 0.
+void pack_group(const float* weight, const Dims& strides, std::int64_t count, std::int64_t inputs,
+                float* tile) {
+  for (std::int64_t k = 0; k < inputs; ++k)
+    for (std::int64_t n = 0; n < count; ++n)
+      tile[k * kGroup + n] = weight[n * strides[2] + k * strides[3]];
+}
+
+// Adds the bias and writes `count` <= 16 outputs of one row.
+void finish(const float* acc, const float* bias, std::int64_t count, float* y,
+            std::int64_t stride) {
+  float sum[kGroup];
+  std::memcpy(sum, acc, sizeof sum);
+  if (bias != nullptr)
+    for (std::int64_t i = 0; i < kGroup; ++i) sum[i] += bias[i];
+  if (stride == 1 && count == kGroup) {
+    std::memcpy(y, sum, sizeof sum);
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) y[i * stride] = sum[i];
+  }
+}
+
+// One product of all rows of x with all groups of outputs.
+struct Product {
+  const LinearKernels& kernels;
+  const Blocking& blocking;
+  ConstTensor x;
+  MutableTensor y;
+  const float* tiles;
+  std::int64_t tile_stride;
+  const float* bias;
+
+  void pack(std::int64_t first, std::int64_t rows, float* to) const {
+    for (std::int64_t r = 0; r < rows; ++r)
+      copy_strided(row_of(x, first + r), x.strides[3], x.extents[3], to + r * blocking.x_stride);
+  }
+
+  void write(const LinearBlock& block, std::int64_t first_row, std::int64_t first_group) const {
+    const std::int64_t outputs = y.extents[3];
+    for (std::int64_t r = 0; r < block.rows; ++r) {
+      float* row = row_of(y, first_row + r);
+      for (std::int64_t g = 0; g < block.groups; ++g) {
+        const std::int64_t n = (first_group + g) * kGroup;
+        finish(block.acc + (g * block.rows + r) * kGroup, bias == nullptr ? nullptr : bias + n,
+               std::min(kGroup, outputs - n), row + n * y.strides[3], y.strides[3]);
+      }
+    }
+  }
+
+  // Takes items, row block by row block, so that a worker copies most rows of x once.
+  void work(std::atomic<std::int64_t>& next, float* memory) const {
+    const std::int64_t rows = row_count(x.extents), groups = ceil_div(y.extents[3], kGroup);
+    std::int64_t packed = -1;
+    for (std::int64_t item; (item = next++) < blocking.row_blocks * blocking.group_blocks;) {
+      const std::int64_t row = item / blocking.group_blocks * blocking.rows;
+      const std::int64_t group = item % blocking.group_blocks * blocking.groups;
+      const LinearBlock block = {memory,
+                                 blocking.x_stride,
+                                 std::min(blocking.rows, rows - row),
+                                 tiles + group * tile_stride,
+                                 tile_stride,
+                                 std::min(blocking.groups, groups - group),
+                                 x.extents[3],
+                                 memory + blocking.x_floats};
+      if (packed != row) pack(row, block.rows, memory);
+      packed = row;
+      kernels.multiply(block);
+      write(block, row, group);
+    }
+  }
+};
+
+void check_outputs(const ConstTensor& x, const MutableTensor& y, std::int64_t outputs) {
+  const Dims expected = {x.extents[0], x.extents[1], x.extents[2], outputs};
+  require(y.extents == expected, ErrorCode::kBadShape, "Linear.y", to_string(expected),
+          to_string(y.extents));
+}
+
+}  // namespace
+
+void Linear::Free::operator()(float* memory) const noexcept { free_aligned(memory); }
+
+Linear::Linear(const ConstTensor& weight, const ConstTensor& bias)
+    : inputs_(weight.extents[3]), outputs_(weight.extents[2]) {
+  require(weight.data != nullptr && weight.extents[0] == 1 && weight.extents[1] == 1 &&
+              outputs_ > 0 && inputs_ > 0,
+          ErrorCode::kBadShape, "Linear.weight", "[1, 1, outputs, inputs], none 0",
+          to_string(weight.extents));
+  const std::int64_t groups = ceil_div(outputs_, kGroup);
+  tiles_.reset(static_cast<float*>(allocate_aligned(groups * inputs_ * kGroup * sizeof(float))));
+  for (std::int64_t g = 0; g < groups; ++g)
+    pack_group(&weight.at(0, 0, g * kGroup, 0), weight.strides,
+               std::min(kGroup, outputs_ - g * kGroup), inputs_,
+               tiles_.get() + g * inputs_ * kGroup);
+  if (bias.data == nullptr) return;
+  const Dims expected = {1, 1, 1, outputs_};
+  require(bias.extents == expected, ErrorCode::kBadShape, "Linear.bias", to_string(expected),
+          to_string(bias.extents));
+  bias_.reset(static_cast<float*>(allocate_aligned(groups * kGroup * sizeof(float))));
+  copy_strided(bias.data, bias.strides[3], outputs_, bias_.get());
+}
+
+void Linear::operator()(const Threads& threads, const ConstTensor& x, const MutableTensor& y,
+                        Scratch& scratch) const {
+  require(x.extents[3] == inputs_, ErrorCode::kBadShape, "Linear.x",
+          "a last extent of " + std::to_string(inputs_), to_string(x.extents));
+  multiply(threads, 0, bias_.get(), x, y, scratch);
+}
+
+void Linear::partial(const Threads& threads, std::int64_t first, const ConstTensor& x,
+                     const MutableTensor& y, Scratch& scratch) const {
+  require(first >= 0 && first + x.extents[3] <= inputs_, ErrorCode::kBadArgument, "Linear.partial",
+          "inputs within [0, " + std::to_string(inputs_) + ")",
+          "[" + std::to_string(first) + ", " + std::to_string(first + x.extents[3]) + ")");
+  multiply(threads, first, nullptr, x, y, scratch);
+}
+
+void Linear::multiply(const Threads& threads, std::int64_t first, const float* bias,
+                      const ConstTensor& x, const MutableTensor& y, Scratch& scratch) const {
+  check_outputs(x, y, outputs_);
+  const std::int64_t rows = row_count(x.extents);
+  if (rows == 0) return;
+  const LinearKernels& kernels = linear_kernels(active_isa());
+  const Blocking blocking =
+      make_blocking(kernels, rows, ceil_div(outputs_, kGroup), x.extents[3], threads.count());
+  const Product product = {kernels,          blocking, x, y, tiles_.get() + first * kGroup,
+                           inputs_ * kGroup, bias};
+  const int workers = static_cast<int>(
+      std::min<std::int64_t>(threads.count(), blocking.row_blocks * blocking.group_blocks));
+  float* memory =
+      reinterpret_cast<float*>(scratch.reserve(workers * blocking.worker_floats * sizeof(float)));
+  std::atomic<std::int64_t> next{0};
+  const auto work = [&](int worker) {
+    product.work(next, memory + worker * blocking.worker_floats);
+  };
+  threads.run(workers, std::ref(work));
+}
+
+}  // namespace rapt
