@@ -1,0 +1,92 @@
+#pragma once
+
+// The case list of attention: what tests and measurements run over.
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "attention/reference.h"
+#include "rapt/attention.h"
+#include "util.h"
+
+namespace rapt::test {
+
+/// One mask in both descriptions: the library's, and the reference's own.
+struct NamedMask {
+  const char* name;
+  Mask mask;
+  ReferenceMask reference;
+};
+
+/// None, causal, windows of one side and of two, and a composition.
+const std::vector<NamedMask>& masks();
+const NamedMask& mask_named(const std::string& name);
+
+enum class Padding {
+  kNone,
+  kLeft,
+  kRight,
+  kMixed
+};  // kMixed: both sides, no keys at all, one each
+enum class Values {
+  kNormal,  // logits of deviation 1
+  kPeaked,  // of deviation 8: few keys take all
+  kLarge,   // of deviation 1e4
+  kTiny,    // denormal logits and values
+};
+
+struct AttentionCase {
+  std::int64_t batch = 1;
+  std::int64_t q_tokens = 1;
+  std::int64_t kv_tokens = 1;
+  std::int64_t q_heads = 1;
+  std::int64_t kv_heads = 1;
+  std::int64_t head_dim = 64;
+  std::int64_t v_head_dim = 0;  // 0: head_dim
+  const NamedMask* mask = nullptr;
+  Padding padding = Padding::kNone;
+  Layout layout = Layout::kContiguous;
+  Values values = Values::kNormal;
+  KvSource source = KvSource::kTensors;
+  int threads = 1;
+
+  Problem problem() const;
+  std::string name() const;
+
+  /// Multiplications, of every pair whether visible or not.
+  double cost() const;
+  /// Floats of q, k, v and o.
+  double floats() const;
+};
+
+/// Inputs of a case. Equal for equal extents and values, whatever the layout, the mask and the
+/// padding.
+struct CaseInputs {
+  Tensor q, k, v;
+
+  explicit CaseInputs(const AttentionCase& c);
+  Inputs inputs() const { return {q.view, k.view, v.view}; }
+};
+
+/// Runs a case from its source, a cache filled with its keys if that is asked for.
+Outputs run_case(const AttentionCase& c, const CaseInputs& in);
+
+/// Calls f for each case with empty queries, keys, batches or rows.
+void for_each_empty_case(const std::function<void(const AttentionCase&)>& f);
+
+/// A pairwise covering set over lengths, masks, padding, head dimensions, groups, layouts, values,
+/// sources and threads, each case small enough for the oracle.
+std::vector<AttentionCase> pairwise_cases();
+
+/// Lengths x masks x padding x head dimensions in full, the rest drawn at random. Hours.
+void for_each_grid_case(const std::function<void(const AttentionCase&)>& f);
+
+/// RAPT_FULL_GRID=1 is set.
+bool full_grid();
+
+/// First, last and random tokens of [0, tokens), ascending, `count` at most.
+std::vector<std::int64_t> sample_rows(std::int64_t tokens, std::int64_t count);
+
+}  // namespace rapt::test

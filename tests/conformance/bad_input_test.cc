@@ -1,0 +1,255 @@
+// Every rejected argument is an Error that names it.
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+
+#include "cases.h"
+#include "rapt/error.h"
+
+namespace rapt::test {
+namespace {
+
+/// Whether `f` throws an Error of `code` whose message starts with the rejected name.
+testing::AssertionResult rejects(const std::string& what, ErrorCode code,
+                                 const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    if (error.code() != code)
+      return testing::AssertionFailure() << "code " << name(error.code()) << ": " << message;
+    if (message.rfind(what + ": expected ", 0) != 0 || message.find(", got ") == std::string::npos)
+      return testing::AssertionFailure() << "message: " << message;
+    return testing::AssertionSuccess();
+  }
+  return testing::AssertionFailure() << "nothing was thrown";
+}
+
+constexpr auto kArgument = ErrorCode::kBadArgument;
+constexpr auto kShape = ErrorCode::kBadShape;
+
+Problem good() {
+  Problem p;
+  p.batch = 2;
+  p.q_tokens = 5;
+  p.kv_tokens = 9;
+  p.q_heads = 4;
+  p.kv_heads = 2;
+  p.head_dim = 8;
+  p.v_head_dim = 6;
+  return p;
+}
+
+TEST(BadInputQuick, ProblemFields) {
+  struct Bad {
+    const char* what;
+    std::function<void(Problem&)> break_it;
+  };
+  const float kNan = std::numeric_limits<float>::quiet_NaN();
+  const Bad all[] = {
+      {"Problem.batch", [](Problem& p) { p.batch = -1; }},
+      {"Problem.q_tokens", [](Problem& p) { p.q_tokens = -1; }},
+      {"Problem.kv_tokens", [](Problem& p) { p.kv_tokens = -7; }},
+      {"Problem.q_heads", [](Problem& p) { p.q_heads = 0; }},
+      {"Problem.q_heads", [](Problem& p) { p.q_heads = 5; }},
+      {"Problem.kv_heads", [](Problem& p) { p.kv_heads = 0; }},
+      {"Problem.kv_heads", [](Problem& p) { p.kv_heads = -2; }},
+      {"Problem.head_dim", [](Problem& p) { p.head_dim = 0; }},
+      {"Problem.v_head_dim", [](Problem& p) { p.v_head_dim = -1; }},
+      {"Problem.scale", [=](Problem& p) { p.scale = kNan; }},
+      {"Problem.q_ranges",
+       [](Problem& p) {
+         p.q_ranges = {{0, 5}};
+       }},
+      {"Problem.q_ranges",
+       [](Problem& p) {
+         p.q_ranges = {{0, 5}, {0, 6}};
+       }},
+      {"Problem.q_ranges",
+       [](Problem& p) {
+         p.q_ranges = {{-1, 5}, {0, 5}};
+       }},
+      {"Problem.kv_ranges",
+       [](Problem& p) {
+         p.kv_ranges = {{0, 9}, {0, 9}, {0, 9}};
+       }},
+      {"Problem.kv_ranges",
+       [](Problem& p) {
+         p.kv_ranges = {{0, 9}, {3, 10}};
+       }},
+      {"Problem.kv_ranges",
+       [](Problem& p) {
+         p.kv_ranges = {{0, 9}, {5, 3}};
+       }},
+  };
+  for (const Bad& bad : all) {
+    Problem p = good();
+    bad.break_it(p);
+    EXPECT_TRUE(rejects(bad.what, kArgument, [&] { make_plan(p, Threads(1)); })) << bad.what;
+  }
+  EXPECT_NO_THROW(make_plan(good(), Threads(1)));
+}
+
+TEST(BadInputQuick, MessagesSayWhatWasExpectedAndGot) {
+  Problem p = good();
+  p.q_heads = 6;
+  p.kv_heads = 4;
+  try {
+    make_plan(p, Threads(1));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "Problem.q_heads: expected a multiple of kv_heads (4), got 6");
+  }
+}
+
+TEST(BadInputQuick, MasksAndThreads) {
+  EXPECT_TRUE(rejects("Mask.sliding_window", kArgument, [] { Mask::sliding_window(0); }));
+  EXPECT_TRUE(rejects("Mask.window", kArgument, [] { Mask::window(-1, 0); }));
+  EXPECT_TRUE(rejects("Mask.window", kArgument, [] { Mask::window(0, -1); }));
+  EXPECT_TRUE(rejects("Threads", kArgument, [] { Threads(-1); }));
+  EXPECT_TRUE(rejects("Threads", kArgument, [] { Threads(1025); }));
+}
+
+/// Tensors that fit `good()`.
+struct Good {
+  Tensor q{{2, 5, 4, 8}}, k{{2, 9, 2, 8}}, v{{2, 9, 2, 6}};
+  Outputs out{good()};
+  Scratch scratch;
+
+  Inputs inputs() const { return {q.view, k.view, v.view}; }
+};
+
+TEST(BadInputQuick, ViewsOfRun) {
+  Good g;
+  const Plan plan = make_plan(good(), Threads(1));
+  ASSERT_NO_THROW(run(plan, g.inputs(), g.scratch, g.out.result()));
+  for (int axis = 0; axis < 4; ++axis)
+    for (const int delta : {-1, 1}) {
+      const auto change = [&](auto& view) { view.extents[axis] += delta; };
+      Inputs in = g.inputs();
+      change(in.q);
+      EXPECT_TRUE(rejects("q", kShape, [&] { run(plan, in, g.scratch, g.out.result()); })) << axis;
+      in = g.inputs();
+      change(in.k);
+      EXPECT_TRUE(rejects("k", kShape, [&] { run(plan, in, g.scratch, g.out.result()); })) << axis;
+      in = g.inputs();
+      change(in.v);
+      EXPECT_TRUE(rejects("v", kShape, [&] { run(plan, in, g.scratch, g.out.result()); })) << axis;
+      Result out = g.out.result();
+      change(out.o);
+      EXPECT_TRUE(rejects("o", kShape, [&] { run(plan, g.inputs(), g.scratch, out); })) << axis;
+      out = g.out.result();
+      change(out.lse);
+      EXPECT_TRUE(rejects("lse", kShape, [&] { run(plan, g.inputs(), g.scratch, out); })) << axis;
+      out = g.out.result();
+      change(out.m);
+      EXPECT_TRUE(rejects("m", kShape, [&] { run(plan, g.inputs(), g.scratch, out); })) << axis;
+      out = g.out.result();
+      change(out.l);
+      EXPECT_TRUE(rejects("l", kShape, [&] { run(plan, g.inputs(), g.scratch, out); })) << axis;
+    }
+}
+
+TEST(BadInputQuick, MissingTensors) {
+  Good g;
+  const Plan plan = make_plan(good(), Threads(1));
+  Inputs in = g.inputs();
+  in.k.data = nullptr;
+  EXPECT_TRUE(rejects("k", kShape, [&] { run(plan, in, g.scratch, g.out.result()); }));
+  Result out = g.out.result();
+  out.o.data = nullptr;
+  EXPECT_TRUE(rejects("o", kShape, [&] { run(plan, g.inputs(), g.scratch, out); }));
+  out = g.out.result();
+  out.lse.data = out.m.data = out.l.data = nullptr;  // these are optional
+  EXPECT_NO_THROW(run(plan, g.inputs(), g.scratch, out));
+}
+
+TEST(BadInputQuick, CachesOfRun) {
+  Good g;
+  const Plan plan = make_plan(good(), Threads(1), KvSource::kCache);
+  const auto run_with = [&](const DenseKvCache::Shape& shape, std::int64_t length) {
+    DenseKvCache cache(shape);
+    if (length > 0)
+      for (std::int64_t b = 0; b < shape.batch; ++b)
+        cache.append(b, Tensor({1, length, shape.kv_heads, shape.head_dim}).view,
+                     Tensor({1, length, shape.kv_heads, shape.v_head_dim}).view);
+    run(plan, {.q = g.q.view, .k = {}, .v = {}, .cache = &cache}, g.scratch, g.out.result());
+  };
+  EXPECT_NO_THROW(run_with({2, 2, 8, 6, 9}, 9));
+  const DenseKvCache::Shape bad[] = {
+      {1, 2, 8, 6, 9}, {2, 1, 8, 6, 9}, {2, 2, 7, 6, 9}, {2, 2, 8, 5, 9}};
+  for (const auto& shape : bad) EXPECT_TRUE(rejects("cache", kShape, [&] { run_with(shape, 9); }));
+  EXPECT_TRUE(rejects("cache", kShape, [&] { run_with({2, 2, 8, 6, 9}, 8); }));  // too few tokens
+  EXPECT_TRUE(rejects("cache", kShape, [&] { run(plan, g.inputs(), g.scratch, g.out.result()); }));
+}
+
+TEST(BadInputQuick, CacheItself) {
+  EXPECT_TRUE(rejects("DenseKvCache.batch", kArgument, [] { DenseKvCache({-1, 1, 8, 8, 4}); }));
+  EXPECT_TRUE(rejects("DenseKvCache.kv_heads", kArgument, [] { DenseKvCache({1, 0, 8, 8, 4}); }));
+  EXPECT_TRUE(rejects("DenseKvCache.head_dim", kArgument, [] { DenseKvCache({1, 1, 0, 8, 4}); }));
+  EXPECT_TRUE(rejects("DenseKvCache.v_head_dim", kArgument, [] {
+    DenseKvCache({1, 1, 8, -1, 4});
+  }));
+  EXPECT_TRUE(rejects("DenseKvCache.capacity", kArgument, [] { DenseKvCache({1, 1, 8, 8, -4}); }));
+
+  DenseKvCache cache({2, 1, 8, 6, 4});
+  const Tensor k({2, 3, 1, 8}), v({2, 3, 1, 6});
+  cache.append(k.view, v.view);
+  EXPECT_TRUE(rejects("DenseKvCache.append", kArgument, [&] { cache.append(k.view, v.view); }));
+  EXPECT_EQ(cache.length(0), 3);
+  EXPECT_EQ(cache.length(1), 3);
+  EXPECT_TRUE(rejects("k", kShape, [&] { cache.append(v.view, v.view); }));
+  EXPECT_TRUE(rejects("v", kShape, [&] { cache.append(k.view, k.view); }));
+  EXPECT_TRUE(rejects("DenseKvCache.append", kArgument,
+                      [&] { cache.append(2, sequence(k.view, 0), sequence(v.view, 0)); }));
+  EXPECT_TRUE(rejects("DenseKvCache.truncate", kArgument, [&] { cache.truncate(0, 4); }));
+  EXPECT_TRUE(rejects("DenseKvCache.truncate", kArgument, [&] { cache.truncate(0, -1); }));
+  EXPECT_TRUE(rejects("DenseKvCache.truncate", kArgument, [&] { cache.truncate(-1, 0); }));
+}
+
+TEST(BadInputQuick, PartialRunsAndMerges) {
+  Good g;
+  const Plan plan = make_plan(good(), Threads(1));
+  const auto part = [&](std::int64_t a, std::int64_t b) {
+    return run_partial(plan, g.inputs(), g.scratch, {a, b});
+  };
+  EXPECT_TRUE(rejects("run_partial.chunks", kArgument, [&] { part(-1, 1); }));
+  EXPECT_TRUE(rejects("run_partial.chunks", kArgument, [&] { part(2, 1); }));
+  EXPECT_TRUE(rejects("merge", kArgument, [&] { merge(part(0, 1), part(2, 3)); }));
+  EXPECT_TRUE(rejects("merge", kArgument, [&] { merge(part(1, 2), part(0, 1)); }));
+  State other = part(1, 2);
+  other.o_extents[1] += 1;
+  EXPECT_TRUE(rejects("merge", kShape, [&] { merge(part(0, 1), other); }));
+  Outputs wrong(good());
+  wrong.o.view.extents[3] = 5;
+  EXPECT_TRUE(rejects("o", kShape, [&] { finish(part(0, 1), wrong.result()); }));
+  Good h;
+  h.out.lse.view.extents[2] = 3;
+  EXPECT_TRUE(rejects("lse", kShape,
+                      [&] { merge_finished(g.out.result(), h.out.result(), g.out.result()); }));
+}
+
+TEST(BadInputQuick, AttentionRows) {
+  Good g;
+  const Plan plan = make_plan(good(), Threads(1));
+  const Tensor out({2, 4, 1, 9}), wrong({2, 4, 1, 8});
+  const auto rows = [&](std::int64_t i, const Tensor& to) {
+    attention_rows(plan, g.inputs(), g.scratch, {i}, to.view);
+  };
+  EXPECT_NO_THROW(rows(4, out));
+  EXPECT_TRUE(rejects("attention_rows.rows", kArgument, [&] { rows(5, out); }));
+  EXPECT_TRUE(rejects("attention_rows.rows", kArgument, [&] { rows(-1, out); }));
+  EXPECT_TRUE(rejects("out", kShape, [&] { rows(0, wrong); }));
+}
+
+TEST(BadInputQuick, ForcedInstructionSet) {
+  setenv("RAPT_FORCE_ISA", "mmx", 1);
+  EXPECT_TRUE(
+      rejects("RAPT_FORCE_ISA", ErrorCode::kUnsupported, [] { make_plan(good(), Threads(1)); }));
+  unsetenv("RAPT_FORCE_ISA");
+}
+
+}  // namespace
+}  // namespace rapt::test

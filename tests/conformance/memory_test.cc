@@ -1,0 +1,70 @@
+// Memory is linear in the tokens: the plan's working memory, and the resident memory of a run.
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "cases.h"
+
+namespace rapt::test {
+namespace {
+
+AttentionCase one_head(const std::string& mask, std::int64_t length) {
+  AttentionCase c;
+  c.q_tokens = c.kv_tokens = length;
+  c.head_dim = 64;
+  c.mask = &mask_named(mask);
+  return c;
+}
+
+TEST(MemoryQuick, OfThePlanIsLinear) {
+  for (const char* mask : {"none", "causal", "window600"})
+    for (const int threads : {1, 8})
+      for (const auto source : {KvSource::kTensors, KvSource::kCache})
+        for (std::int64_t length = 1; length <= 1 << 20; length *= 2) {
+          AttentionCase c = one_head(mask, length);
+          const Plan once = make_plan(c.problem(), Threads(threads), source);
+          c.q_tokens = c.kv_tokens = 2 * length;
+          const Plan twice = make_plan(c.problem(), Threads(threads), source);
+          EXPECT_LE(twice.scratch_bytes(), 2.1 * once.scratch_bytes()) << c.name();
+        }
+}
+
+double peak_resident_mib() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss / 1024.0;
+}
+
+/// Peak growth of resident memory over a run of `length` tokens of one head, inputs and outputs
+/// excepted.
+double run_peak_mib(const std::string& mask, std::int64_t length) {
+  const AttentionCase c = one_head(mask, length);
+  const CaseInputs in(c);
+  const Plan plan = make_plan(c.problem(), Threads(1));
+  Outputs out(plan.problem());
+  std::ofstream("/proc/self/clear_refs") << 5;  // resets the peak to what is resident now
+  const double before = peak_resident_mib();
+  Scratch scratch;
+  run(plan, in.inputs(), scratch, out.result());
+  const double peak = peak_resident_mib() - before;
+  std::printf(
+      "[ measured ] %s, %lld tokens: peak %.1f MiB, planned %.1f MiB; T x T would be %.0f MiB\n",
+      mask.c_str(), static_cast<long long>(length), peak, plan.scratch_bytes() / 1048576.0,
+      4.0 * length * length / 1048576.0);
+  return peak;
+}
+
+// Causal attention over 128k tokens is minutes of work; a window has the plan's memory and takes
+// seconds.
+TEST(Memory, PeakOf128kTokensOfOneHeadIsLinear) {
+  const std::string mask = full_grid() ? "causal" : "window600";
+  const double half = run_peak_mib(mask, 65536), full = run_peak_mib(mask, 131072);
+  EXPECT_LE(full, 2.1 * half + 4);  // MiB: the allocator's own pages
+  EXPECT_LE(full, 256);
+}
+
+}  // namespace
+}  // namespace rapt::test

@@ -1,0 +1,266 @@
+// Promise 3, hermetic: what a mask or padding hides cannot reach the output, and what is live does.
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "cases.h"
+#include "invariance/canonical_order.h"
+
+namespace rapt::test {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kHuge = std::numeric_limits<float>::max();
+constexpr float kPoisons[] = {kNan, kInfinity, -kInfinity, kHuge, -kHuge, 1e-40f};
+
+/// Causal and windowed problems whose tiles are full, partial, diagonal and skipped.
+AttentionCase long_case(const std::string& mask) {
+  AttentionCase c;
+  c.q_tokens = c.kv_tokens = 1100;
+  c.q_heads = 2;
+  c.head_dim = 6;
+  c.v_head_dim = 19;
+  c.mask = &mask_named(mask);
+  return c;
+}
+
+/// Key tokens at the edges of groups of 16, of row tiles and of chunks, and between them.
+const std::int64_t kTokens[] = {0,   1,   15,  16,  17,  31,  47,  48,   200,  496,
+                                510, 511, 512, 513, 527, 528, 777, 1023, 1024, 1099};
+
+/// Where `poisoned` may differ from `clean`: rows that see a token of `hot`, no other.
+void expect_others_clean(const AttentionCase& c, const Outputs& clean, const Outputs& poisoned,
+                         const std::vector<std::int64_t>& hot) {
+  const Problem p = c.problem();
+  for (std::int64_t b = 0; b < p.batch; ++b)
+    for (std::int64_t i = 0; i < p.q_tokens; ++i) {
+      bool sees = false;
+      for (const std::int64_t j : hot) sees |= reference_visible(p, c.mask->reference, b, i, j);
+      if (sees) continue;
+      for (std::int64_t h = 0; h < p.q_heads; ++h) {
+        for (std::int64_t e = 0; e < p.value_dim(); ++e)
+          ASSERT_EQ(bits(poisoned.o.view.at(b, i, h, e)), bits(clean.o.view.at(b, i, h, e)))
+              << "query " << i << ", head " << h << ", feature " << e;
+        for (const auto& [x, y] : {std::pair{&poisoned.lse, &clean.lse},
+                                   {&poisoned.m, &clean.m},
+                                   {&poisoned.l, &clean.l}})
+          ASSERT_EQ(bits(x->view.at(0, b, h, i)), bits(y->view.at(0, b, h, i))) << "query " << i;
+      }
+    }
+}
+
+void poison_token(const MutableTensor& t, std::int64_t token, float poison) {
+  fill(tokens(t, token, 1), poison);
+}
+
+class Hermetic : public testing::TestWithParam<const char*> {};
+
+// One key or value is poisoned, alone in its group of 16: rows that do not see it keep their bits,
+// o of rows that see a NaN is NaN in the poisoned features only. Every row equals the canonical
+// order, which never touches a hidden key.
+TEST_P(Hermetic, OnePoisonedTokenReachesOnlyTheRowsThatSeeIt) {
+  const AttentionCase c = long_case(GetParam());
+  for (const Isa isa : supported_isas()) {
+    const ForcedIsa forced(isa);
+    CaseInputs in(c);
+    const Outputs clean = run_case(c, in);
+    for (const std::int64_t j : kTokens) {
+      if (isa == Isa::kScalar && j % 16 != 0) continue;
+      for (const float poison : kPoisons)
+        for (const bool keys : {true, false}) {
+          SCOPED_TRACE(testing::Message() << name(isa) << ", token " << j << ", " << poison
+                                          << (keys ? " in k" : " in v"));
+          const MutableTensor& target = keys ? in.k.view : in.v.view;
+          const std::int64_t feature = keys ? 3 : 17;
+          const float before = target.at(0, j, 0, feature);
+          target.at(0, j, 0, feature) = poison;
+          const Outputs out = run_case(c, in);
+          expect_others_clean(c, clean, out, {j});
+          std::vector<std::int64_t> rows = sample_rows(c.q_tokens, 5);
+          rows.push_back(std::min(j + 1, c.q_tokens - 1));
+          EXPECT_TRUE(canonical_bits(c.problem(), c.mask->reference, in.inputs(), out, rows));
+          target.at(0, j, 0, feature) = before;
+        }
+    }
+  }
+}
+
+// Everything after the poison is poisoned too, so that tiles mix live and hidden at every boundary.
+TEST_P(Hermetic, PoisonedTail) {
+  const AttentionCase c = long_case(GetParam());
+  CaseInputs in(c);
+  const Outputs clean = run_case(c, in);
+  std::vector<std::int64_t> hot;
+  for (std::int64_t j = c.kv_tokens - 1; j >= 0; --j) {
+    poison_token(in.k.view, j, kPoisons[j % 6]);
+    poison_token(in.v.view, j, kPoisons[(j + 1) % 6]);
+    hot.push_back(j);
+    if (j % 37 != 0) continue;
+    SCOPED_TRACE(testing::Message() << "from token " << j);
+    expect_others_clean(c, clean, run_case(c, in), hot);
+  }
+}
+
+// A window's far side: everything before the window of the last rows.
+TEST_P(Hermetic, PoisonedHead) {
+  const AttentionCase c = long_case(GetParam());
+  CaseInputs in(c);
+  const Outputs clean = run_case(c, in);
+  std::vector<std::int64_t> hot;
+  for (std::int64_t j = 0; j < c.kv_tokens; ++j) {
+    poison_token(in.k.view, j, kPoisons[j % 6]);
+    poison_token(in.v.view, j, kPoisons[(j + 1) % 6]);
+    hot.push_back(j);
+    if (j % 37 != 0) continue;
+    SCOPED_TRACE(testing::Message() << "up to token " << j);
+    expect_others_clean(c, clean, run_case(c, in), hot);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Masks, Hermetic,
+                         testing::Values("causal", "window5", "window600", "window_3_2",
+                                         "window_40_700"),
+                         [](const auto& info) { return std::string(info.param); });
+
+// Padded queries, keys and values hold poison, left, right and on both sides; padded queries are
+// empty rows.
+TEST(HermeticQuick, Padding) {
+  for (const Isa isa : supported_isas())
+    for (const NamedMask& mask : masks())
+      for (const auto padding : {Padding::kLeft, Padding::kRight, Padding::kMixed})
+        for (const float poison : kPoisons) {
+          AttentionCase c;
+          c.batch = 3;
+          c.q_tokens = 70;
+          c.kv_tokens = 700;
+          c.q_heads = 2;
+          c.head_dim = 5;
+          c.v_head_dim = 18;
+          c.mask = &mask;
+          c.padding = padding;
+          SCOPED_TRACE(testing::Message() << name(isa) << " " << c.name() << " " << poison);
+          const ForcedIsa forced(isa);
+          const Problem p = c.problem();
+          CaseInputs in(c);
+          const Outputs clean = run_case(c, in);
+          for (std::int64_t b = 0; b < c.batch; ++b) {
+            for (std::int64_t i = 0; i < c.q_tokens; ++i)
+              if (i < p.q_ranges[b].begin || i >= p.q_ranges[b].end)
+                poison_token(sequence(in.q.view, b), i, poison);
+            for (std::int64_t j = 0; j < c.kv_tokens; ++j)
+              if (j < p.kv_ranges[b].begin || j >= p.kv_ranges[b].end) {
+                poison_token(sequence(in.k.view, b), j, poison);
+                poison_token(sequence(in.v.view, b), j, poison);
+              }
+          }
+          ASSERT_TRUE(same_bits(run_case(c, in), clean));
+        }
+}
+
+// What a cache held before it was truncated, and what other sequences hold, stays there.
+TEST(HermeticQuick, UnusedCapacityOfACache) {
+  for (const Isa isa : supported_isas())
+    for (const std::int64_t length : {1, 15, 16, 17, 500, 512, 513, 600}) {
+      const ForcedIsa forced(isa);
+      SCOPED_TRACE(testing::Message() << name(isa) << ", length " << length);
+      const Tensor q = normal({2, 1, 2, 8}, 1);
+      const Tensor k = normal({2, length, 1, 8}, 2), v = normal({2, length, 1, 20}, 3);
+      Problem p;
+      p.batch = 2;
+      p.q_tokens = 1;
+      p.kv_tokens = length;
+      p.q_heads = 2;
+      p.head_dim = 8;
+      p.v_head_dim = 20;
+      p.mask = Mask::causal();
+      const Plan plan = make_plan(p, Threads(1), KvSource::kCache);
+      const DenseKvCache::Shape shape{2, 1, 8, 20, 1030};
+      DenseKvCache clean(shape), used(shape);
+      clean.append(k.view, v.view);
+
+      Tensor poison_k({2, 1030, 1, 8}), poison_v({2, 1030, 1, 20});
+      fill(poison_k.view, kNan);
+      fill(poison_v.view, kInfinity);
+      used.append(poison_k.view, poison_v.view);
+      for (const int b : {0, 1}) used.truncate(b, 0);
+      used.append(k.view, v.view);
+
+      const Inputs from_clean{.q = q.view, .k = {}, .v = {}, .cache = &clean};
+      const Inputs from_used{.q = q.view, .k = {}, .v = {}, .cache = &used};
+      const Outputs expected = run_attention(plan, from_clean);
+      EXPECT_TRUE(same_bits(run_attention(plan, from_used), expected));
+      EXPECT_TRUE(same_bits(run_attention(p, q.view, k.view, v.view), expected));
+    }
+}
+
+// A poisoned query is its own row's affair.
+TEST(HermeticQuick, PoisonedQuery) {
+  AttentionCase c = long_case("causal");
+  c.q_tokens = 100;
+  CaseInputs in(c);
+  const Outputs clean = run_case(c, in);
+  for (const float poison : {kNan, kInfinity}) {
+    poison_token(in.q.view, 50, poison);
+    const Outputs out = run_case(c, in);
+    for_each_index(out.o.view.extents, [&](auto, auto i, auto h, auto e) {
+      const float got = out.o.view.at(0, i, h, e);
+      ASSERT_EQ(bits(got), i == 50 ? kNanBits : bits(clean.o.view.at(0, i, h, e))) << i;
+      if (i == 50) {
+        ASSERT_EQ(bits(out.lse.view.at(0, 0, h, i)), kNanBits);
+      }
+    });
+  }
+}
+
+// A live NaN score makes o and lse NaN; a live NaN value only its feature; every NaN is 0x7FC00000.
+TEST(HermeticQuick, LiveNanPropagates) {
+  const float other_nan = -kNan;
+  for (const Isa isa : supported_isas()) {
+    const ForcedIsa forced(isa);
+    AttentionCase c = long_case("causal");
+    CaseInputs in(c);
+    const std::int64_t poisoned = 600;
+    in.k.view.at(0, poisoned, 0, 0) = other_nan;
+    Outputs out = run_case(c, in);
+    for (std::int64_t i = 0; i < c.q_tokens; ++i)
+      for (std::int64_t h = 0; h < c.q_heads; ++h) {
+        EXPECT_EQ(bits(out.lse.view.at(0, 0, h, i)) == kNanBits, i >= poisoned) << i;
+        for (std::int64_t e = 0; e < c.v_head_dim; ++e)
+          EXPECT_EQ(bits(out.o.view.at(0, i, h, e)) == kNanBits, i >= poisoned) << i;
+      }
+
+    in = CaseInputs(c);
+    in.v.view.at(0, poisoned, 0, 18) = other_nan;
+    out = run_case(c, in);
+    for (std::int64_t i = 0; i < c.q_tokens; ++i)
+      for (std::int64_t h = 0; h < c.q_heads; ++h) {
+        EXPECT_NE(bits(out.lse.view.at(0, 0, h, i)), kNanBits) << i;
+        for (std::int64_t e = 0; e < c.v_head_dim; ++e)
+          EXPECT_EQ(bits(out.o.view.at(0, i, h, e)) == kNanBits, i >= poisoned && e == 18) << i;
+      }
+  }
+}
+
+// A live weight that underflows to 0 still meets its value: 0 times infinity is NaN. The same key
+// hidden is nothing.
+TEST(HermeticQuick, ZeroWeightOfALiveInfiniteValueIsNan) {
+  AttentionCase c;
+  c.q_tokens = 2;
+  c.kv_tokens = 2;
+  c.head_dim = 1;
+  c.mask = &mask_named("causal");
+  CaseInputs in(c);
+  for (const int i : {0, 1}) in.q.view.at(0, i, 0, 0) = 1.0f;
+  in.k.view.at(0, 0, 0, 0) = 1000.0f;
+  in.k.view.at(0, 1, 0, 0) = -1000.0f;
+  in.v.view.at(0, 0, 0, 0) = 3.0f;
+  in.v.view.at(0, 1, 0, 0) = kInfinity;
+  const Outputs out = run_case(c, in);
+  EXPECT_EQ(out.o.view.at(0, 0, 0, 0), 3.0f);
+  EXPECT_EQ(bits(out.o.view.at(0, 1, 0, 0)), kNanBits);
+}
+
+}  // namespace
+}  // namespace rapt::test

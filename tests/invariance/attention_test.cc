@@ -1,0 +1,260 @@
+// Promise 2, same bits: o, lse, m and l do not depend on how attention is run. Each test asserts
+// through Plan::explain that the ways it compares really differed.
+
+#include <gtest/gtest.h>
+
+#include <cfenv>
+
+#include "cases.h"
+#include "invariance/canonical_order.h"
+
+namespace rapt::test {
+namespace {
+
+AttentionCase case_of(const std::string& mask, std::int64_t queries, std::int64_t keys) {
+  AttentionCase c;
+  c.q_tokens = queries;
+  c.kv_tokens = keys;
+  c.q_heads = 4;
+  c.kv_heads = 2;
+  c.head_dim = 24;
+  c.v_head_dim = 40;
+  c.mask = &mask_named(mask);
+  return c;
+}
+
+std::string explained(const AttentionCase& c, const std::string& name) {
+  return make_plan(c.problem(), Threads(c.threads), c.source).explain(name);
+}
+
+// --- The canonical order itself
+// ----------------------------------------------------------------------
+
+constexpr int kShards = 2;
+class Canonical : public testing::TestWithParam<int> {};
+
+// The kernels against plain loops written from the document: exact equality on sampled rows.
+TEST_P(Canonical, OrderIsTheDocuments) {
+  const auto cases = pairwise_cases();
+  for (std::size_t n = GetParam(); n < cases.size(); n += kShards) {
+    const AttentionCase& c = cases[n];
+    SCOPED_TRACE(c.name());
+    const CaseInputs in(c);
+    const double of_one_row = c.cost() / c.q_tokens;
+    const auto rows =
+        sample_rows(c.q_tokens, std::clamp<std::int64_t>((1 << 19) / of_one_row, 2, 64));
+    ASSERT_TRUE(canonical_bits(c.problem(), c.mask->reference, in.inputs(), run_case(c, in), rows));
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Shards, Canonical, testing::Range(0, kShards));
+
+TEST(InvarianceQuick, CanonicalOrderOfEveryMask) {
+  for (const NamedMask& mask : masks()) {
+    AttentionCase c = case_of(mask.name, 40, 1300);
+    for (const auto values : {Values::kNormal, Values::kPeaked, Values::kLarge, Values::kTiny}) {
+      c.values = values;
+      SCOPED_TRACE(c.name());
+      const CaseInputs in(c);
+      EXPECT_TRUE(canonical_bits(c.problem(), c.mask->reference, in.inputs(), run_case(c, in),
+                                 sample_rows(c.q_tokens, 12)));
+    }
+  }
+}
+
+// --- Threads, instruction sets, memory layouts, float environment
+// ------------------------------------
+
+TEST(InvarianceQuick, Threads) {
+  for (const char* mask : {"none", "causal", "window600"})
+    for (const auto& [queries, keys] : {std::pair{300, 1500}, {1, 5000}, {5, 3000}}) {
+      AttentionCase c = case_of(mask, queries, keys);
+      const CaseInputs in(c);
+      const Outputs one = run_case(c, in);
+      for (const int threads : {2, 3, 8}) {
+        c.threads = threads;
+        SCOPED_TRACE(c.name());
+        EXPECT_EQ(explained(c, "workers"), std::to_string(threads));
+        for (int repeat = 0; repeat < 3; ++repeat) EXPECT_TRUE(same_bits(run_case(c, in), one));
+      }
+    }
+}
+
+TEST(Invariance, InstructionSets) {
+  if (supported_isas().size() == 1)
+    GTEST_SKIP() << "only " << name(supported_isas().front()) << " here";
+  for (const AttentionCase& c : pairwise_cases()) {
+    if (c.cost() > 1 << 22) continue;
+    SCOPED_TRACE(c.name());
+    const CaseInputs in(c);
+    const ForcedIsa best(supported_isas().front());
+    const Outputs expected = run_case(c, in);
+    EXPECT_EQ(explained(c, "isa"), name(supported_isas().front()));
+    for (std::size_t n = 1; n < supported_isas().size(); ++n) {
+      const ForcedIsa forced(supported_isas()[n]);
+      EXPECT_EQ(explained(c, "isa"), name(supported_isas()[n]));
+      EXPECT_TRUE(same_bits(run_case(c, in), expected)) << name(supported_isas()[n]);
+    }
+  }
+}
+
+TEST(InvarianceQuick, Layouts) {
+  for (const auto source : {KvSource::kTensors, KvSource::kCache})
+    for (const auto& [queries, keys] : {std::pair{70, 600}, {1, 1100}}) {
+      AttentionCase c = case_of("causal", queries, keys);
+      c.source = source;
+      const Outputs expected = run_case(c, CaseInputs(c));
+      for (int n = 1; n < kLayouts; ++n) {
+        c.layout = static_cast<Layout>(n);
+        if (c.layout == Layout::kBroadcast) continue;  // other values
+        EXPECT_TRUE(same_bits(run_case(c, CaseInputs(c)), expected)) << c.name();
+      }
+    }
+}
+
+// A broadcast axis, stride 0, is the same as copies.
+TEST(InvarianceQuick, BroadcastAxes) {
+  AttentionCase c = case_of("causal", 70, 600);
+  c.batch = 3;
+  c.layout = Layout::kBroadcast;
+  const CaseInputs in(c);
+  Tensor q(in.q.view.extents), k(in.k.view.extents), v(in.v.view.extents);
+  copy(in.q.view, q.view);
+  copy(in.k.view, k.view);
+  copy(in.v.view, v.view);
+  EXPECT_TRUE(same_bits(run_attention(c.problem(), q.view, k.view, v.view), run_case(c, in)));
+}
+
+// The caller may round upwards and flush denormals: the result is the same, and so is the caller's
+// environment afterwards.
+TEST(InvarianceQuick, FloatEnvironmentOfTheCaller) {
+  AttentionCase c = case_of("causal", 70, 600);
+  c.values = Values::kTiny;
+  const CaseInputs in(c);
+  const Outputs expected = run_case(c, in);
+  for (const int threads : {1, 3}) {
+    c.threads = threads;
+    std::fenv_t before;
+    std::fegetenv(&before);
+    std::fesetround(FE_UPWARD);
+#if defined(__x86_64__)
+    const unsigned mxcsr = __builtin_ia32_stmxcsr() | 0x8040;  // flush to zero, denormals are zero
+    __builtin_ia32_ldmxcsr(mxcsr);
+#endif
+    const Outputs out = run_case(c, in);
+    const int rounding = std::fegetround();
+#if defined(__x86_64__)
+    const unsigned after = __builtin_ia32_stmxcsr();
+#endif
+    std::fesetenv(&before);
+    EXPECT_EQ(rounding, FE_UPWARD);
+#if defined(__x86_64__)
+    EXPECT_EQ(after & 0xFFC0, mxcsr & 0xFFC0);  // all but the sticky flags
+#endif
+    EXPECT_TRUE(same_bits(out, expected));
+  }
+}
+
+// --- Batches, padding, groups
+// -------------------------------------------------------------------------
+
+// Sequences of different lengths: each has the bits it has alone.
+TEST(InvarianceQuick, OneSequenceAgainstABatch) {
+  for (const NamedMask& mask : masks())
+    for (const auto padding : {Padding::kNone, Padding::kLeft, Padding::kRight, Padding::kMixed}) {
+      AttentionCase c = case_of(mask.name, 90, 1100);
+      c.batch = 3;
+      c.padding = padding;
+      c.threads = 3;
+      SCOPED_TRACE(c.name());
+      const CaseInputs in(c);
+      const Outputs batch = run_case(c, in);
+      const Problem whole = c.problem();
+      for (std::int64_t b = 0; b < c.batch; ++b) {
+        const Range queries = whole.q_range(b), keys = whole.kv_range(b);
+        Problem alone = whole;
+        alone.batch = 1;
+        alone.q_tokens = queries.size();
+        alone.kv_tokens = keys.size();
+        alone.q_ranges.clear();
+        alone.kv_ranges.clear();
+        const auto part = [&](const Tensor& t, Range r) {
+          return tokens(sequence(ConstTensor(t.view), b), r.begin, r.size());
+        };
+        const Outputs one =
+            run_attention(alone, part(in.q, queries), part(in.k, keys), part(in.v, keys));
+        EXPECT_TRUE(same_bits(part(batch.o, queries), one.o.view)) << "sequence " << b;
+        for (std::int64_t h = 0; h < c.q_heads; ++h)
+          for (std::int64_t i = 0; i < queries.size(); ++i) {
+            const std::int64_t row = queries.begin + i;
+            ASSERT_EQ(bits(batch.lse.view.at(0, b, h, row)), bits(one.lse.view.at(0, 0, h, i)));
+            ASSERT_EQ(bits(batch.m.view.at(0, b, h, row)), bits(one.m.view.at(0, 0, h, i)));
+            ASSERT_EQ(bits(batch.l.view.at(0, b, h, row)), bits(one.l.view.at(0, 0, h, i)));
+          }
+      }
+    }
+}
+
+// Any amount of padding, left or right, moves tokens in memory and no bit of a result.
+TEST(InvarianceQuick, AmountOfPadding) {
+  const std::int64_t length = 600;
+  const AttentionCase c = case_of("causal", length, length);
+  const CaseInputs in(c);
+  const Outputs expected = run_case(c, in);
+  for (const std::int64_t left : {0, 1, 5, 16, 100, 512})
+    for (const std::int64_t right : {0, 3, 40}) {
+      const std::int64_t total = left + length + right;
+      Problem p = c.problem();
+      p.q_tokens = p.kv_tokens = total;
+      p.q_ranges = p.kv_ranges = {{left, left + length}};
+      Tensor q({1, total, c.q_heads, c.head_dim}), k({1, total, c.kv_heads, c.head_dim}),
+          v({1, total, c.kv_heads, c.v_head_dim});
+      copy(in.q.view, tokens(q.view, left, length));
+      copy(in.k.view, tokens(k.view, left, length));
+      copy(in.v.view, tokens(v.view, left, length));
+      const Outputs out = run_attention(p, q.view, k.view, v.view, 2);
+      EXPECT_TRUE(same_bits(tokens(out.o.view, left, length), expected.o.view))
+          << left << ", " << right;
+    }
+}
+
+// Grouped heads share keys: the same as a head of keys for each query head.
+TEST(InvarianceQuick, GroupedHeadsAgainstRepeatedKeys) {
+  for (const std::int64_t group : {2, 7, 8, 71})
+    for (const std::int64_t queries : {1, 3, 60}) {
+      AttentionCase c = case_of("causal", queries, 700);
+      c.kv_heads = group == 71 ? 1 : 2;
+      c.q_heads = group * c.kv_heads;
+      SCOPED_TRACE(c.name());
+      const CaseInputs in(c);
+      AttentionCase full = c;
+      full.kv_heads = c.q_heads;
+      CaseInputs repeated(full);
+      copy(in.q.view, repeated.q.view);
+      for_each_index(repeated.k.view.extents, [&](auto b, auto j, auto h, auto e) {
+        repeated.k.view.at(b, j, h, e) = in.k.view.at(b, j, h / group, e);
+      });
+      for_each_index(repeated.v.view.extents, [&](auto b, auto j, auto h, auto e) {
+        repeated.v.view.at(b, j, h, e) = in.v.view.at(b, j, h / group, e);
+      });
+      EXPECT_TRUE(same_bits(run_case(full, repeated), run_case(c, in)));
+    }
+}
+
+// A row's neighbours: any subset of the queries, through a strided view or alone.
+TEST(InvarianceQuick, QueriesAlone) {
+  const AttentionCase c = case_of("none", 67, 900);
+  const CaseInputs in(c);
+  const Outputs all = run_case(c, in);
+  for (const std::int64_t count : {1, 2, 5, 16, 49})
+    for (const std::int64_t first : {0, 3, 18}) {
+      Problem p = c.problem();
+      p.q_tokens = count;
+      const Outputs some =
+          run_attention(p, tokens(ConstTensor(in.q.view), first, count), in.k.view, in.v.view);
+      EXPECT_TRUE(same_bits(some.o.view, tokens(all.o.view, first, count)))
+          << first << ", " << count;
+    }
+}
+
+}  // namespace
+}  // namespace rapt::test

@@ -1,0 +1,141 @@
+#include "canonical_order.h"
+
+#include <cmath>
+#include <limits>
+
+#include "simd/exp2_poly.h"
+
+namespace rapt::test {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr std::int64_t kSlots = 512;  // of a chunk
+constexpr int kLanes = 16;
+
+/// p = 2^n P(f) with s - m = n + f, n the nearest integer, ties to even; +0 below 2^-125.
+///
+/// In double, s - m is exact wherever n >= -125 is possible.
+float weight(float s, float m) {
+  if (s == -kInfinity) return 0.0f;  // also where m is -inf: no live score is larger
+  const double distance = static_cast<double>(s) - static_cast<double>(m);
+  if (std::isnan(distance)) return kNan;
+  const double n = std::nearbyint(distance);
+  if (n < -125) return 0.0f;
+  const float f = static_cast<float>(distance - n);
+  float p = kExp2C5;
+  for (const float c : {kExp2C4, kExp2C3, kExp2C2, kExp2C1, 1.0f}) p = std::fma(p, f, c);
+  return std::ldexp(p, static_cast<int>(n));
+}
+
+/// Factor of a side whose maximum is m, when the larger maximum is `larger`.
+float rescale(float m, float larger) {
+  if (m == larger) return 1.0f;
+  const double n = static_cast<double>(m) - static_cast<double>(larger);
+  return n < -125 ? 0.0f : std::ldexp(1.0f, static_cast<int>(n));
+}
+
+/// The fixed tree over 16 lanes: halves are added until one is left.
+float lane_sum(float (&lane)[kLanes]) {
+  for (int half = kLanes / 2; half > 0; half /= 2)
+    for (int n = 0; n < half; ++n) lane[n] += lane[n + half];
+  return lane[0];
+}
+
+CanonicalNode merge(const CanonicalNode& a, const CanonicalNode& b) {
+  const CanonicalNode& kept = a.m >= b.m ? a : b;
+  const CanonicalNode& other = a.m >= b.m ? b : a;
+  const float w = rescale(other.m, kept.m);
+  CanonicalNode sum{kept.m, std::fma(w, other.l, kept.l), kept.acc};
+  for (std::size_t e = 0; e < sum.acc.size(); ++e)
+    sum.acc[e] = std::fma(w, other.acc[e], kept.acc[e]) + 0.0f;
+  return sum;
+}
+
+}  // namespace
+
+float CanonicalRow::score(std::int64_t j) const {
+  const double scale = problem.scale ? *problem.scale : 1.0 / std::sqrt(double(problem.head_dim));
+  const float c = static_cast<float>(scale * 1.4426950408889634);  // log2 e
+  const std::int64_t kv_head = h / (problem.q_heads / problem.kv_heads);
+  float s = 0.0f;
+  for (std::int64_t e = 0; e < problem.head_dim; ++e)
+    s = std::fma(c * q.at(b, i, h, e), k.at(b, j, kv_head, e), s);
+  return s;
+}
+
+CanonicalNode CanonicalRow::chunk(std::int64_t index) const {
+  const std::int64_t origin = problem.kv_ranges.empty() ? 0 : problem.kv_ranges[b].begin;
+  const std::int64_t end = problem.kv_ranges.empty() ? problem.kv_tokens : problem.kv_ranges[b].end;
+  const std::int64_t first = origin + index * kSlots;
+  const std::int64_t last = std::min(first + kSlots, end);
+  const std::int64_t kv_head = h / (problem.q_heads / problem.kv_heads);
+
+  std::vector<std::int64_t> keys;  // tokens, visible, ascending
+  std::vector<float> scores;
+  float max = -kInfinity;
+  for (std::int64_t j = first; j < last; ++j) {
+    if (!reference_visible(problem, mask, b, i, j)) continue;
+    keys.push_back(j);
+    scores.push_back(score(j));
+    if (scores.back() > max) max = scores.back();  // a NaN is not larger
+  }
+
+  CanonicalNode node{std::ceil(max) + 0.0f, 0.0f, std::vector<float>(v.extents[3], 0.0f)};
+  float lane[kLanes] = {};
+  for (std::size_t n = 0; n < keys.size(); ++n) {
+    const float p = weight(scores[n], node.m);
+    lane[(keys[n] - origin) % kLanes] += p;
+    for (std::size_t e = 0; e < node.acc.size(); ++e)
+      node.acc[e] = std::fma(p, v.at(b, keys[n], kv_head, e), node.acc[e]);
+  }
+  node.l = lane_sum(lane);
+  for (float& x : node.acc) x += 0.0f;
+  return node;
+}
+
+CanonicalNode CanonicalRow::node(int level, std::int64_t index) const {
+  if ((index << level) * kSlots >= problem.kv_tokens)  // beyond the last key: nothing seen
+    return {-kInfinity, 0.0f, std::vector<float>(v.extents[3], 0.0f)};
+  if (level == 0) return chunk(index);
+  return merge(node(level - 1, 2 * index), node(level - 1, 2 * index + 1));
+}
+
+CanonicalNode CanonicalRow::root() const {
+  int level = 0;
+  while ((kSlots << level) < problem.kv_tokens) ++level;
+  return node(level, 0);
+}
+
+float canonical_output(const CanonicalNode& node, std::int64_t e) {
+  const float o = node.l == 0.0f ? 0.0f : node.acc[e] / node.l;
+  return std::isnan(o) ? kNan : o;
+}
+
+testing::AssertionResult canonical_bits(const Problem& problem, const ReferenceMask& mask,
+                                        const Inputs& in, const Outputs& out,
+                                        const std::vector<std::int64_t>& rows) {
+  const auto same = [](float a, float b) {
+    return std::isnan(a) ? std::isnan(b) : bits(a) == bits(b);
+  };
+  for (std::int64_t b = 0; b < problem.batch; ++b)
+    for (std::int64_t h = 0; h < problem.q_heads; ++h)
+      for (const std::int64_t i : rows) {
+        const CanonicalNode root = CanonicalRow{problem, mask, in.q, in.k, in.v, b, h, i}.root();
+        const auto failure = [&](const char* what, float expected, float got) {
+          return testing::AssertionFailure()
+                 << what << " of sequence " << b << ", head " << h << ", query " << i
+                 << ": canonical " << expected << ", got " << got;
+        };
+        const float m = out.m.view.at(0, b, h, i), l = out.l.view.at(0, b, h, i);
+        if (!same(root.m, m)) return failure("m", root.m, m);
+        if (!same(root.l, l)) return failure("l", root.l, l);
+        for (std::int64_t e = 0; e < problem.value_dim(); ++e) {
+          const float expected = canonical_output(root, e), got = out.o.view.at(b, i, h, e);
+          if (bits(expected) != bits(got)) return failure("o", expected, got);
+        }
+      }
+  return testing::AssertionSuccess();
+}
+
+}  // namespace rapt::test

@@ -1,0 +1,139 @@
+// Promise 2 for prompts in pieces: whole prefill, two pieces cut anywhere, many pieces, token by
+// token; plain tensors against a cache.
+
+#include <gtest/gtest.h>
+
+#include "cases.h"
+
+namespace rapt::test {
+namespace {
+
+constexpr std::int64_t kTokens = 1100;
+
+struct Prompt {
+  Tensor q = normal({1, kTokens, 2, 8}, 1);
+  Tensor k = normal({1, kTokens, 1, 8}, 2);
+  Tensor v = normal({1, kTokens, 1, 12}, 3);
+
+  Problem problem(const Mask& mask, std::int64_t queries, std::int64_t keys) const {
+    Problem p;
+    p.q_tokens = queries;
+    p.kv_tokens = keys;
+    p.q_heads = 2;
+    p.head_dim = 8;
+    p.v_head_dim = 12;
+    p.mask = mask;
+    return p;
+  }
+};
+
+/// A prompt that is fed to a cache piece by piece; o, lse, m and l are collected.
+class Feed {
+ public:
+  Feed(const Prompt& prompt, const Mask& mask)
+      : prompt_(prompt),
+        mask_(mask),
+        cache_({1, 1, 8, 12, kTokens}),
+        out(prompt.problem(mask, kTokens, kTokens)) {}
+
+  /// Goes back to `length` tokens.
+  void truncate(std::int64_t length) { cache_.truncate(0, length); }
+
+  /// Appends tokens up to `end` and attends from them.
+  Plan piece(std::int64_t end) {
+    const std::int64_t begin = cache_.length(0), count = end - begin;
+    cache_.append(tokens(ConstTensor(prompt_.k.view), begin, count),
+                  tokens(ConstTensor(prompt_.v.view), begin, count));
+    const Plan plan = make_plan(prompt_.problem(mask_, count, end), threads_, KvSource::kCache);
+    const auto rows = [&](const MutableTensor& t) {
+      return MutableTensor(t.data + begin * t.strides[3], {1, 1, 2, count}, t.strides);
+    };
+    run(plan,
+        {.q = tokens(ConstTensor(prompt_.q.view), begin, count),
+         .k = {},
+         .v = {},
+         .cache = &cache_},
+        scratch_,
+        {tokens(out.o.view, begin, count), rows(out.lse.view), rows(out.m.view), rows(out.l.view)});
+    return plan;
+  }
+
+ private:
+  const Prompt& prompt_;
+  Mask mask_;
+  Threads threads_{1};
+  Scratch scratch_;
+  DenseKvCache cache_;
+
+ public:
+  Outputs out;
+};
+
+class ChunkedPrefill : public testing::TestWithParam<const char*> {
+ protected:
+  const Mask mask_ = mask_named(GetParam()).mask;
+  const Prompt prompt_;
+  const Outputs whole_ = run_attention(prompt_.problem(mask_, kTokens, kTokens), prompt_.q.view,
+                                       prompt_.k.view, prompt_.v.view);
+};
+
+TEST_P(ChunkedPrefill, CutAnywhere) {
+  for (const Isa isa : supported_isas()) {
+    const ForcedIsa forced(isa);
+    const std::int64_t step = isa == Isa::kScalar ? 61 : 1;
+    Feed feed(prompt_, mask_);
+    for (std::int64_t cut = 1; cut < kTokens; cut += step) {
+      feed.truncate(0);
+      feed.piece(cut);
+      feed.piece(kTokens);
+      ASSERT_TRUE(same_bits(feed.out, whole_)) << name(isa) << ", cut at " << cut;
+    }
+  }
+}
+
+TEST_P(ChunkedPrefill, TokenByToken) {
+  for (const Isa isa : supported_isas()) {
+    const ForcedIsa forced(isa);
+    Feed feed(prompt_, mask_);
+    for (std::int64_t end = 1; end <= kTokens; ++end) {
+      const Plan plan = feed.piece(end);
+      ASSERT_EQ(plan.explain("path"), "decode");
+    }
+    EXPECT_TRUE(same_bits(feed.out, whole_)) << name(isa);
+  }
+}
+
+TEST_P(ChunkedPrefill, ManyPieces) {
+  for (const std::int64_t size : {2, 3, 7, 16, 17, 48, 100, 511, 512, 513}) {
+    Feed feed(prompt_, mask_);
+    for (std::int64_t end = 0; end < kTokens;) feed.piece(end = std::min(end + size, kTokens));
+    EXPECT_TRUE(same_bits(feed.out, whole_)) << "pieces of " << size;
+  }
+}
+
+// A prompt, then decoding, then another continuation of the same prompt.
+TEST_P(ChunkedPrefill, AfterTruncation) {
+  Feed feed(prompt_, mask_);
+  feed.piece(700);
+  feed.piece(kTokens);
+  for (const std::int64_t back : {1099, 1024, 1000, 513, 512, 511, 17, 0}) {
+    feed.truncate(back);
+    feed.piece(kTokens);
+    EXPECT_TRUE(same_bits(feed.out, whole_)) << "truncated to " << back;
+  }
+}
+
+TEST_P(ChunkedPrefill, TensorsAgainstCache) {
+  Feed feed(prompt_, mask_);
+  const Plan from_cache = feed.piece(kTokens);
+  const Plan from_tensors = make_plan(prompt_.problem(mask_, kTokens, kTokens), Threads(1));
+  EXPECT_NE(from_cache.explain("kv"), from_tensors.explain("kv"));
+  EXPECT_EQ(from_cache.explain("path"), "prefill");
+  EXPECT_TRUE(same_bits(feed.out, whole_));
+}
+
+INSTANTIATE_TEST_SUITE_P(Masks, ChunkedPrefill, testing::Values("causal", "window600", "window5"),
+                         [](const auto& info) { return std::string(info.param); });
+
+}  // namespace
+}  // namespace rapt::test

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "attention/reference.h"
+#include "util.h"
+
+namespace rapt::test {
+
+/// The f64 result on some query tokens, and how far from it f32 may be:
+///
+///     max |o - o64| <= 2 e + 2^-23 max|v|,     e = max |o32 - o64| of the sequential two-pass f32
+///     loop,
+///
+/// and likewise for lse, with max(1, max|lse64|) in the place of max|v|.
+struct Oracle {
+  std::vector<std::int64_t> rows;
+  ReferenceAttention<double> exact;
+  double o_bound = 0;
+  double lse_bound = 0;
+
+  Oracle(const Problem& problem, const ReferenceMask& mask, const Inputs& in,
+         std::vector<std::int64_t> query_tokens)
+      : rows(std::move(query_tokens)),
+        exact(reference_attention<double>(problem, mask, in.q, in.k, in.v, rows)) {
+    const auto loop = reference_attention<float>(problem, mask, in.q, in.k, in.v, rows);
+    double largest_v = 0, largest_lse = 1;
+    for_each_index(in.v.extents, [&](auto b, auto j, auto h, auto e) {
+      largest_v = std::max<double>(largest_v, std::abs(in.v.at(b, j, h, e)));
+    });
+    for (const double lse : exact.lse)
+      if (std::isfinite(lse)) largest_lse = std::max(largest_lse, std::abs(lse));
+    o_bound = 2 * largest_difference(loop.o, exact.o) + 0x1p-23 * largest_v;
+    lse_bound = 2 * largest_difference(loop.lse, exact.lse) + 0x1p-23 * largest_lse;
+  }
+
+  static double difference(double a, double b) { return a == b ? 0 : std::abs(a - b); }
+
+ private:
+  static double largest_difference(const std::vector<float>& a, const std::vector<double>& b) {
+    double largest = 0;
+    for (std::size_t n = 0; n < a.size(); ++n) largest = std::max(largest, difference(a[n], b[n]));
+    return largest;
+  }
+};
+
+/// Whether o and lse keep the oracle's bounds, and every row outside its keys is empty exactly.
+inline testing::AssertionResult within_bound(const Oracle& oracle, const MutableTensor& o,
+                                             const MutableTensor& lse) {
+  const std::int64_t batch = o.extents[0], heads = o.extents[2], features = o.extents[3];
+  std::size_t n = 0;
+  for (std::int64_t b = 0; b < batch; ++b)
+    for (std::int64_t h = 0; h < heads; ++h)
+      for (const std::int64_t i : oracle.rows) {
+        const auto failure = [&](const char* what) {
+          return testing::AssertionFailure()
+                 << what << " of sequence " << b << ", head " << h << ", query " << i << ": ";
+        };
+        const double exact_lse = oracle.exact.lse[n];
+        const double lse_error = Oracle::difference(lse.at(0, b, h, i), exact_lse);
+        if (!(lse_error <= oracle.lse_bound))
+          return failure("lse") << lse.at(0, b, h, i) << " against " << exact_lse << ", error "
+                                << lse_error << " > " << oracle.lse_bound;
+        for (std::int64_t e = 0; e < features; ++e) {
+          const double exact = oracle.exact.o[n * features + e];
+          const float got = o.at(b, i, h, e);
+          const bool empty = std::isinf(exact_lse);
+          const double error = Oracle::difference(got, exact);
+          if (empty ? bits(got) != 0 : !(error <= oracle.o_bound))
+            return failure("o") << got << " against " << exact << " at feature " << e << ", error "
+                                << error << " > " << oracle.o_bound;
+        }
+        ++n;
+      }
+  return testing::AssertionSuccess();
+}
+
+}  // namespace rapt::test
