@@ -114,6 +114,9 @@ class MultiHeadAttention {
                   Workspace& workspace, const Outputs& outputs) const;
 
  private:
+  void write_heads(const Threads& threads, const ConstTensor& o, Workspace& workspace,
+                   const Outputs& outputs) const;
+
   Config config_;
   Linear q_, k_, v_, o_;
 };

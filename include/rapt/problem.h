@@ -21,8 +21,8 @@ namespace rapt {
 /// Padding. `q_ranges[b]` and `kv_ranges[b]` are the tokens of sequence b that are not padding, left or
 /// right; empty vectors mean all of them. A key's *slot* is its index within its range, and a query's
 /// position is kv tokens - q tokens + its index within its range: the last query meets the last key
-/// (bottom-right). A query with a negative position, a padded query and a query whose keys are all
-/// hidden give o = 0 and lse = -inf.
+/// (bottom-right). With more queries than keys the first positions are negative. A padded query and a
+/// query whose keys are all hidden give o = 0 and lse = -inf.
 struct Problem {
   std::int64_t batch = 1;       ///< B
   std::int64_t q_tokens = 0;    ///< Tq

@@ -1,0 +1,223 @@
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <string>
+
+#include "attention/block.h"
+#include "attention/plan_detail.h"
+#include "base/check.h"
+
+namespace rapt {
+namespace {
+
+// Rows of a block share every chunk of keys while it is in the cache; more would only grow the merge
+// states. A multiple of the tile.
+constexpr std::int64_t kBlockRows = 480;
+
+// Up to this many rows a head, keys and values are streamed: a pass over them costs more than the products.
+constexpr std::int64_t kStreamRows = 16;
+
+// Packed keys and values of a wave, for each worker: what the last-level cache should hold.
+constexpr std::int64_t kWaveBytes = std::int64_t{8} << 20;
+
+// Below this many flops a worker is not worth waking.
+constexpr double kWorkerFlops = 1e6;
+
+// Items a worker: enough that the last ones end together.
+constexpr std::int64_t kItemsPerWorker = 4;
+
+ChunkRange seen_chunks(const Problem& problem, std::int64_t sequence, std::int64_t row_begin,
+                       std::int64_t row_end) {
+  ChunkRange seen{chunks_of(problem.kv_range(sequence).size()), 0};
+  for (std::int64_t i = row_begin / problem.group(); i * problem.group() < row_end; ++i) {
+    const Range slots = problem.visible_slots(sequence, i);
+    if (slots.size() == 0) continue;
+    seen.begin = std::min(seen.begin, slots.begin / kChunkKeys);
+    seen.end = std::max(seen.end, chunks_of(slots.end));
+  }
+  return seen.begin < seen.end ? seen : ChunkRange{};
+}
+
+/// Chunks of a part when `range` is split into about `parts` aligned subtrees.
+std::int64_t part_size(ChunkRange range, std::int64_t parts) {
+  const auto chunks = static_cast<std::uint64_t>(std::max<std::int64_t>(range.end - range.begin, 1));
+  return static_cast<std::int64_t>(
+      std::bit_ceil((chunks + static_cast<std::uint64_t>(parts) - 1) / static_cast<std::uint64_t>(parts)));
+}
+
+class Planner {
+ public:
+  explicit Planner(PlanDetail& plan) : plan_(plan), problem_(plan.problem) {}
+
+  void make() {
+    choose_kernels();
+    choose_workers();
+    choose_blocks();
+    for (std::int64_t head = 0; head < heads();) add_wave(head);
+    size_scratch();
+    explain();
+  }
+
+ private:
+  std::int64_t heads() const { return plan_.rows() == 0 ? 0 : problem_.batch * problem_.kv_heads; }
+
+  void choose_kernels() {
+    plan_.kernels = &attention_kernels(active_isa());
+    const double scale = problem_.scale.value_or(
+        static_cast<float>(1.0 / std::sqrt(static_cast<double>(problem_.head_dim))));
+    constexpr double kLog2E = 1.4426950408889634074;
+    plan_.score_factor = static_cast<float>(scale * kLog2E);
+    plan_.v_stride = round_up(problem_.value_dim(), 16);
+    std::int64_t longest = 0;
+    for (std::int64_t b = 0; b < problem_.batch; ++b) {
+      longest = std::max(longest, problem_.kv_range(b).size());
+      plan_.sequence_chunks.push_back(seen_chunks(problem_, b, 0, plan_.rows()));
+    }
+    plan_.slots = round_up(longest, kGroupKeys);
+    plan_.levels = std::bit_width(static_cast<std::uint64_t>(chunks_of(longest)));
+  }
+
+  void choose_workers() {
+    const double flops = 2.0 * static_cast<double>(problem_.q_heads) *
+                         static_cast<double>(problem_.visible_pairs()) *
+                         static_cast<double>(problem_.head_dim + problem_.value_dim());
+    plan_.workers = static_cast<int>(
+        std::clamp(flops / kWorkerFlops, 1.0, static_cast<double>(plan_.threads.count())));
+  }
+
+  void choose_blocks() {
+    plan_.stream = plan_.rows() <= kStreamRows;
+    plan_.block_rows = std::min(kBlockRows, plan_.rows());
+    const std::int64_t wanted = plan_.workers == 1 ? 1 : plan_.workers * kItemsPerWorker;
+    const std::int64_t blocks_of_head = heads() == 0 ? 1 : (wanted + heads() - 1) / heads();
+    if (blocks_of_head > 1 && plan_.rows() > kTileQueries)
+      plan_.block_rows = std::min(
+          plan_.block_rows, round_up((plan_.rows() + blocks_of_head - 1) / blocks_of_head, kTileQueries));
+    const bool one_block = plan_.rows() <= plan_.block_rows;
+    plan_.packing = plan_.source == KvSource::kCache ? Packing::kInPlace
+                    : one_block                      ? Packing::kChunk
+                                                     : Packing::kHead;
+    parts_of_block_ = one_block && heads() > 0 ? (wanted + heads() - 1) / heads() : 1;
+  }
+
+  /// Heads from `head` on whose packed keys and values fit together, and their items.
+  void add_wave(std::int64_t& head) {
+    Wave wave{head, head, size(plan_.splits), 0, size(plan_.items), 0};
+    const std::int64_t head_bytes = plan_.head_floats() * static_cast<std::int64_t>(sizeof(float));
+    std::int64_t budget = kWaveBytes * plan_.workers;
+    do {
+      add_head(head++);
+      budget -= plan_.packing == Packing::kHead ? head_bytes : 0;
+    } while (head < heads() && budget >= head_bytes);
+    wave.head_end = head;
+    wave.split_end = size(plan_.splits);
+    wave.item_end = size(plan_.items);
+    plan_.waves.push_back(wave);
+  }
+
+  /// The blocks of a head, last rows first: under a causal mask they see most, and workers end together
+  /// when the small items come last.
+  void add_head(std::int64_t head) {
+    const std::int64_t blocks = (plan_.rows() + plan_.block_rows - 1) / plan_.block_rows;
+    for (std::int64_t block = blocks - 1; block >= 0; --block) {
+      const std::int64_t row = block * plan_.block_rows;
+      add_block(head / problem_.kv_heads, head % problem_.kv_heads, row,
+                std::min(plan_.rows(), row + plan_.block_rows));
+    }
+  }
+
+  void add_block(std::int64_t sequence, std::int64_t kv_head, std::int64_t row_begin, std::int64_t row_end) {
+    const ChunkRange seen = seen_chunks(problem_, sequence, row_begin, row_end);
+    Split split{size(plan_.items), 0, part_size(seen, parts_of_block_)};
+    std::int64_t chunk = seen.begin;
+    do {  // a block that sees nothing is one item of no chunks
+      const std::int64_t next =
+          parts_of_block_ == 1
+              ? seen.end
+              : std::min(seen.end, (chunk / split.part_chunks + 1) * split.part_chunks);
+      plan_.items.push_back({sequence, kv_head, row_begin, row_end, chunk, next, size(plan_.splits)});
+      chunk = next;
+    } while (chunk < seen.end);
+    split.items = size(plan_.items) - split.first_item;
+    plan_.splits.push_back(split);
+  }
+
+  void size_scratch() {
+    std::int64_t wave_heads = 0, wave_splits = 0, parts = 0;
+    for (const Wave& wave : plan_.waves) {
+      wave_heads = std::max(wave_heads, wave.head_end - wave.head_begin);
+      wave_splits = std::max(wave_splits, wave.split_end - wave.split_begin);
+      parts = std::max(parts, wave.item_end - wave.item_begin);
+    }
+    plan_.packed_heads = plan_.packing == Packing::kHead ? wave_heads : 0;
+    plan_.counters = wave_splits;
+    plan_.partial_nodes = parts_of_block_ > 1 ? parts : 0;
+    Carver carver;
+    RunMemory(plan_, carver);
+    plan_.scratch_bytes = carver.bytes();
+  }
+
+  void explain() {
+    const auto line = [&](const char* name, const std::string& value) {
+      plan_.explanation.emplace_back(name, value);
+    };
+    const auto number = [](std::int64_t value) { return std::to_string(value); };
+    line("isa", name(plan_.kernels->isa));
+    line("mask", problem_.mask.describe());
+    line("path", plan_.stream ? "decode" : "prefill");
+    line("kv", plan_.packing == Packing::kInPlace ? "cache tiles, read in place"
+               : plan_.packing == Packing::kHead  ? "packed tensors, once a kv head"
+                                                  : "packed tensors, once a chunk");
+    line("tile", number(kTileQueries) + " rows by " + number(kChunkKeys) + " keys, registers " +
+                     number(plan_.kernels->tile_rows) + " rows");
+    line("rows a head", number(plan_.rows()) + " (" + number(problem_.group()) + " query heads share a kv head)");
+    line("block rows", number(plan_.block_rows));
+    line("workers", number(plan_.workers));
+    line("waves", number(size(plan_.waves)));
+    line("work items", number(size(plan_.items)));
+    line("split", parts_of_block_ == 1 ? "none" : "chunks, about " + number(parts_of_block_) + " parts a block");
+    line("scratch bytes", number(static_cast<std::int64_t>(plan_.scratch_bytes)));
+  }
+
+  template <class T>
+  static std::int64_t size(const std::vector<T>& list) {
+    return static_cast<std::int64_t>(list.size());
+  }
+
+  PlanDetail& plan_;
+  const Problem& problem_;
+  std::int64_t parts_of_block_ = 1;
+};
+
+}  // namespace
+
+Plan make_plan(const Problem& problem, const Threads& threads, KvSource source) {
+  problem.validate();
+  auto detail = std::make_shared<PlanDetail>(problem, threads, source);
+  if (source == KvSource::kCache)
+    for (std::int64_t b = 0; b < problem.batch; ++b)
+      require(problem.kv_range(b).begin == 0, ErrorCode::kBadArgument, "Problem.kv_ranges",
+              "ranges from token 0: a cache holds no padding", problem.kv_range(b).begin);
+  Planner(*detail).make();
+  Plan plan;
+  plan.detail_ = std::move(detail);
+  return plan;
+}
+
+const Problem& Plan::problem() const { return detail_->problem; }
+KvSource Plan::source() const { return detail_->source; }
+std::size_t Plan::scratch_bytes() const { return detail_->scratch_bytes; }
+
+std::string Plan::explain() const {
+  std::string text;
+  for (const auto& [name, value] : detail_->explanation) text += name + ": " + value + "\n";
+  return text;
+}
+
+std::string Plan::explain(const std::string& name) const {
+  for (const auto& [key, value] : detail_->explanation)
+    if (key == name) return value;
+  return {};
+}
+
+}  // namespace rapt

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/attention/attention.h"
+#include "rapt/attention.h"
+
+namespace rapt {
+
+/// How keys and values reach the kernels.
+enum class Packing {
+  kInPlace,  ///< the cache's tiles are read where they are
+  kHead,     ///< a whole kv head is packed once, and shared by all its query blocks
+  kChunk,    ///< the one block of a kv head packs each chunk as it comes to it
+};
+
+/// Some rows of one (sequence, kv head) against some of its chunks. The rows of a head group are
+/// interleaved, row = i G + g for query i of query head hkv G + g, so that a tile's rows share one
+/// diagonal and every row uses the same keys.
+struct WorkItem {
+  std::int64_t sequence;
+  std::int64_t kv_head;
+  std::int64_t row_begin, row_end;
+  std::int64_t chunk_begin, chunk_end;
+  std::int64_t split;  ///< into PlanDetail::splits
+};
+
+/// Items that share rows and are parts of one chunk range: aligned subtrees, ascending. A split of one
+/// item finishes its rows itself; otherwise whoever computes the last part merges them all.
+struct Split {
+  std::int64_t first_item = 0;
+  std::int64_t items = 0;
+  std::int64_t part_chunks = 1;  ///< chunks of an aligned subtree
+};
+
+/// Consecutive heads whose packed keys and values are in memory together.
+struct Wave {
+  std::int64_t head_begin = 0, head_end = 0;    ///< head = sequence Hkv + kv head
+  std::int64_t split_begin = 0, split_end = 0;  ///< into PlanDetail::splits
+  std::int64_t item_begin = 0, item_end = 0;    ///< into PlanDetail::items
+};
+
+struct PlanDetail {
+  explicit PlanDetail(const Problem& problem, const Threads& threads, KvSource source)
+      : problem(problem), threads(threads), source(source) {}
+
+  Problem problem;
+  Threads threads;
+  KvSource source;
+  const AttentionKernels* kernels = nullptr;
+  Packing packing = Packing::kHead;
+  bool stream = false;          ///< few rows: keys and values are read once, in the order of memory
+  float score_factor = 0.0f;    ///< c = scale log2 e, rounded once
+  std::int64_t v_stride = 0;    ///< Dv rounded up to 16
+  std::int64_t block_rows = 0;  ///< most rows of an item
+  std::int64_t slots = 0;       ///< of the longest sequence, rounded up to a group
+  int levels = 0;               ///< of the merge tree
+  int workers = 1;
+  std::vector<ChunkRange> sequence_chunks;  ///< what any row of a sequence sees
+  std::vector<Wave> waves;
+  std::vector<Split> splits;
+  std::vector<WorkItem> items;
+  std::int64_t packed_heads = 0;   ///< most in a wave
+  std::int64_t counters = 0;       ///< most splits in a wave
+  std::int64_t partial_nodes = 0;  ///< most parts of split items in a wave
+  std::size_t scratch_bytes = 0;
+  std::vector<std::pair<std::string, std::string>> explanation;
+
+  std::int64_t rows() const { return problem.q_tokens * problem.group(); }
+
+  /// Floats of one packed head: tiles of keys, then rows of values.
+  std::int64_t head_floats() const { return slots * (problem.head_dim + v_stride); }
+};
+
+}  // namespace rapt

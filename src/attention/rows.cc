@@ -1,0 +1,49 @@
+#include <functional>
+
+#include "attention/block.h"
+#include "attention/views.h"
+
+namespace rapt {
+
+void attention_rows(const Plan& plan, const Inputs& inputs, Scratch& scratch,
+                    const std::vector<std::int64_t>& rows, const MutableTensor& out) {
+  const Problem& problem = plan.problem();
+  for (std::int64_t i : rows)
+    require(i >= 0 && i < problem.q_tokens, ErrorCode::kBadArgument, "attention_rows rows",
+            "0 to " + std::to_string(problem.q_tokens - 1), i);
+  check_inputs(plan.detail(), inputs);
+  const auto count = static_cast<std::int64_t>(rows.size());
+  require_view(out, {problem.batch, problem.q_heads, count, problem.kv_tokens}, "attention_rows out");
+
+  // One query at a time, as a problem of one block that reads chunks as it comes to them.
+  PlanDetail detail = plan.detail();
+  if (detail.packing == Packing::kHead) detail.packing = Packing::kChunk;
+  detail.packed_heads = detail.counters = detail.partial_nodes = 0;
+  detail.workers = 1;
+  detail.block_rows = 1;
+  Carver measure;
+  RunMemory(detail, measure);
+  std::byte* memory = scratch.reserve(measure.bytes());
+  Carver carver(memory);
+  BlockRunner runner = RunMemory(detail, carver).runner(detail, memory, 0);
+  const KvReader reader(detail, inputs, nullptr, nullptr, 0);
+
+  const auto work = [&](int) {
+    std::vector<float> line(static_cast<std::size_t>(kChunkKeys));
+    for (std::int64_t b = 0; b < problem.batch; ++b)
+      for (std::int64_t h = 0; h < problem.q_heads; ++h)
+        for (std::int64_t n = 0; n < count; ++n) {
+          const std::int64_t i = rows[static_cast<std::size_t>(n)], group = problem.group();
+          const Range keys = problem.kv_range(b);
+          for (std::int64_t j = 0; j < problem.kv_tokens; ++j) out.at(b, h, n, j) = 0.0f;
+          const WorkItem item{b, h / group, i * group + h % group, i * group + h % group + 1,
+                              0, chunks_of(keys.size()), 0};
+          runner.weights(item, inputs, reader, line.data(), [&](std::int64_t slot, float weight) {
+            out.at(b, h, n, keys.begin + slot) = weight;
+          });
+        }
+  };
+  detail.threads.run(1, std::ref(work));
+}
+
+}  // namespace rapt

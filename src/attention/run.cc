@@ -1,0 +1,108 @@
+#include <atomic>
+#include <functional>
+#include <new>
+
+#include "attention/block.h"
+#include "attention/views.h"
+
+namespace rapt {
+namespace {
+
+/// One run of a plan: the waves in order; in each, packing, then the items, taken dynamically.
+class Run {
+ public:
+  Run(const PlanDetail& plan, const Inputs& inputs, std::byte* scratch, const Result& result)
+      : plan_(plan), inputs_(inputs), result_(result), scratch_(scratch), carver_(scratch),
+        memory_(plan, carver_) {}
+
+  void wave(const Wave& wave) {
+    const KvReader reader(plan_, inputs_, memory_.packed, memory_.flags, wave.head_begin);
+    if (plan_.packing == Packing::kHead) pack(wave, reader);
+    for (std::int64_t split = wave.split_begin; split < wave.split_end; ++split)
+      new (memory_.parts_done + split - wave.split_begin) std::atomic<std::int64_t>(0);
+    std::atomic<std::int64_t> ticket = wave.item_begin;
+    const auto work = [&](int worker) {
+      BlockRunner runner = memory_.runner(plan_, scratch_, worker);
+      for (std::int64_t item; (item = ticket.fetch_add(1)) < wave.item_end;)
+        attend(runner, reader, wave, item);
+    };
+    plan_.threads.run(plan_.workers, std::ref(work));
+  }
+
+ private:
+  void pack(const Wave& wave, const KvReader& reader) {
+    const std::int64_t chunks = chunks_of(plan_.slots), heads = wave.head_end - wave.head_begin;
+    std::atomic<std::int64_t> ticket = 0;
+    const auto work = [&](int) {
+      for (std::int64_t task; (task = ticket.fetch_add(1)) < heads * chunks;) {
+        const std::int64_t head = task / chunks, chunk = task % chunks;
+        const std::int64_t sequence = (wave.head_begin + head) / plan_.problem.kv_heads;
+        const std::int64_t kv_head = (wave.head_begin + head) % plan_.problem.kv_heads;
+        const ChunkRange& seen = plan_.sequence_chunks[static_cast<std::size_t>(sequence)];
+        if (chunk < seen.begin || chunk >= seen.end) continue;
+        float* keys = memory_.packed + head * plan_.head_floats();
+        float* values = keys + plan_.slots * plan_.problem.head_dim;
+        memory_.flags[task] =
+            reader.pack(sequence, kv_head, chunk, keys + chunk * kChunkKeys * plan_.problem.head_dim,
+                        values + chunk * kChunkKeys * plan_.v_stride);
+      }
+    };
+    plan_.threads.run(plan_.workers, std::ref(work));
+  }
+
+  void attend(BlockRunner& runner, const KvReader& reader, const Wave& wave, std::int64_t index) {
+    const WorkItem& item = plan_.items[static_cast<std::size_t>(index)];
+    const Split& split = plan_.splits[static_cast<std::size_t>(item.split)];
+    const auto finish = [&](std::int64_t row, int rows, const StateRows& state) {
+      write(item, row, rows, state);
+    };
+    if (split.items == 1) return runner.attend(item, inputs_, reader, finish);
+
+    const auto partial = [&](std::int64_t part_item, std::int64_t row) {
+      const std::int64_t at = (part_item - wave.item_begin) * plan_.block_rows + row - item.row_begin;
+      return StateRows{memory_.partials.m + at, memory_.partials.l + at,
+                       memory_.partials.acc + at * plan_.v_stride};
+    };
+    runner.attend(item, inputs_, reader, [&](std::int64_t row, int rows, const StateRows& state) {
+      runner.copy(rows, state, partial(index, row));
+    });
+    if (memory_.parts_done[item.split - wave.split_begin].fetch_add(1) + 1 < split.items) return;
+    const std::int64_t first =
+        plan_.items[static_cast<std::size_t>(split.first_item)].chunk_begin / split.part_chunks;
+    for (std::int64_t row = item.row_begin; row < item.row_end; row += kTileQueries) {
+      const int rows = static_cast<int>(std::min<std::int64_t>(kTileQueries, item.row_end - row));
+      runner.merge_parts(
+          row, rows, first, split.items,
+          [&](std::int64_t part) { return partial(split.first_item + part, row); }, finish);
+    }
+  }
+
+  void write(const WorkItem& item, std::int64_t row, int rows, const StateRows& state) const {
+    float lse[kTileQueries];
+    plan_.kernels->finish(rows, plan_.v_stride, state, lse);
+    const std::int64_t group = plan_.problem.group();
+    for (int r = 0; r < rows; ++r)
+      write_row(result_, item.sequence, (row + r) / group, item.kv_head * group + (row + r) % group,
+                state.acc + r * plan_.v_stride, lse[r], state.m[r], state.l[r]);
+  }
+
+  const PlanDetail& plan_;
+  const Inputs& inputs_;
+  const Result& result_;
+  std::byte* scratch_;
+  Carver carver_;
+  RunMemory memory_;
+};
+
+}  // namespace
+
+void run(const Plan& plan, const Inputs& inputs, Scratch& scratch, const Result& result) {
+  const PlanDetail& detail = plan.detail();
+  const Problem& problem = detail.problem;
+  check_inputs(detail, inputs);
+  check_result(result, {problem.batch, problem.q_tokens, problem.q_heads, problem.value_dim()});
+  Run run(detail, inputs, scratch.reserve(detail.scratch_bytes), result);
+  for (const Wave& wave : detail.waves) run.wave(wave);
+}
+
+}  // namespace rapt

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <string>
+
+#include "attention/plan_detail.h"
+#include "base/check.h"
+#include "kv/layout.h"
+
+namespace rapt {
+
+template <class T>
+void require_view(const TensorView<T>& view, const Dims& expected, const std::string& where) {
+  require(view.extents == expected, ErrorCode::kBadShape, where.c_str(), to_string(expected),
+          to_string(view.extents));
+  const bool empty = expected[0] == 0 || expected[1] == 0 || expected[2] == 0 || expected[3] == 0;
+  require(empty || view.data != nullptr, ErrorCode::kBadArgument, where.c_str(), "a view with data",
+          "a null pointer");
+}
+
+/// @throws Error{kBadShape, kBadArgument} unless the inputs are those of `plan`'s problem.
+inline void check_inputs(const PlanDetail& plan, const Inputs& inputs) {
+  const Problem& problem = plan.problem;
+  require_view(inputs.q, {problem.batch, problem.q_tokens, problem.q_heads, problem.head_dim}, "Inputs.q");
+  if (plan.source == KvSource::kTensors) {
+    require_view(inputs.k, {problem.batch, problem.kv_tokens, problem.kv_heads, problem.head_dim}, "Inputs.k");
+    require_view(inputs.v, {problem.batch, problem.kv_tokens, problem.kv_heads, problem.value_dim()},
+                 "Inputs.v");
+    return;
+  }
+  require(inputs.cache != nullptr, ErrorCode::kBadArgument, "Inputs.cache", "a cache", "a null pointer");
+  const DenseKvCache::Shape& shape = inputs.cache->shape();
+  const Dims expected = {problem.batch, problem.kv_heads, problem.head_dim, problem.value_dim()};
+  const Dims got = {shape.batch, shape.kv_heads, shape.head_dim, shape.v_head_dim};
+  require(got == expected, ErrorCode::kBadShape, "Inputs.cache [batch, kv_heads, head_dim, v_head_dim]",
+          to_string(expected), to_string(got));
+  for (std::int64_t b = 0; b < problem.batch; ++b)
+    require(problem.kv_range(b).end <= inputs.cache->length(b), ErrorCode::kBadShape,
+            ("Inputs.cache sequence " + std::to_string(b)).c_str(),
+            "at least " + std::to_string(problem.kv_range(b).end) + " tokens", inputs.cache->length(b));
+}
+
+/// @throws as check_inputs, for `o` and those of lse, m and l that are set.
+inline void check_result(const Result& result, const Dims& o_extents) {
+  require_view(result.o, o_extents, "Result.o");
+  const Dims row_extents = {1, o_extents[0], o_extents[2], o_extents[1]};
+  if (result.lse.data != nullptr) require_view(result.lse, row_extents, "Result.lse");
+  if (result.m.data != nullptr) require_view(result.m, row_extents, "Result.m");
+  if (result.l.data != nullptr) require_view(result.l, row_extents, "Result.l");
+}
+
+/// Writes one finished row (b, i, h); m and l are the row's before it was finished.
+inline void write_row(const Result& result, std::int64_t b, std::int64_t i, std::int64_t h, const float* o,
+                      float lse, float m, float l) {
+  float* out = &result.o.at(b, i, h, 0);
+  const std::int64_t dim = result.o.extents[3], stride = result.o.strides[3];
+  for (std::int64_t e = 0; e < dim; ++e) out[e * stride] = o[e];
+  if (result.lse.data != nullptr) result.lse.at(0, b, h, i) = lse;
+  if (result.m.data != nullptr) result.m.at(0, b, h, i) = m;
+  if (result.l.data != nullptr) result.l.at(0, b, h, i) = l;
+}
+
+}  // namespace rapt
