@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+
+#include "base/isa.h"
+
+namespace rapt {
+
+/// `T` elements, `stride` apart.
+template <class T>
+struct StridedRow {
+  T* data;
+  std::int64_t stride;
+};
+
+/// A norm of one row; `y` may be `x`. The formulas are in rapt/norm.h.
+struct NormRow {
+  StridedRow<const float> x, weight, bias;  ///< without data, the bias is +0
+  StridedRow<float> y;
+  std::int64_t width;
+  float eps;
+};
+
+struct NormKernels {
+  Isa isa;
+  void (*rms_norm)(const NormRow& row) noexcept;
+  void (*layer_norm)(const NormRow& row) noexcept;
+  void (*silu_mul)(StridedRow<const float> gate, StridedRow<const float> up, StridedRow<float> out,
+                   std::int64_t width) noexcept;
+};
+
+/// The kernels for `isa`, or for the best instruction set below it.
+const NormKernels& norm_kernels(Isa isa);
+
+}  // namespace rapt

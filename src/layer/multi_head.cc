@@ -1,0 +1,230 @@
+#include <algorithm>
+#include <array>
+
+#include "base/carver.h"
+#include "base/check.h"
+#include "base/rows.h"
+#include "rapt/layer.h"
+
+namespace rapt {
+namespace {
+
+using Config = MultiHeadAttention::Config;
+using Inputs = MultiHeadAttention::Inputs;
+
+Config with_defaults(Config c) {
+  require(c.model_dim > 0, ErrorCode::kBadArgument, "Config.model_dim", "a positive number",
+          c.model_dim);
+  require(c.q_heads > 0, ErrorCode::kBadArgument, "Config.q_heads", "a positive number", c.q_heads);
+  if (c.memory_dim == 0) c.memory_dim = c.model_dim;
+  if (c.kv_heads == 0) c.kv_heads = c.q_heads;
+  require(c.kv_heads > 0 && c.q_heads % c.kv_heads == 0, ErrorCode::kBadArgument, "Config.q_heads",
+          "a multiple of kv_heads (" + std::to_string(c.kv_heads) + ")", c.q_heads);
+  if (c.head_dim == 0) {
+    require(c.model_dim % c.q_heads == 0, ErrorCode::kBadArgument, "Config.model_dim",
+            "a multiple of q_heads (" + std::to_string(c.q_heads) + ") where head_dim is not given",
+            c.model_dim);
+    c.head_dim = c.model_dim / c.q_heads;
+  }
+  if (c.v_head_dim == 0) c.v_head_dim = c.head_dim;
+  require(!c.rotary || c.rotary->dims() <= c.head_dim, ErrorCode::kBadArgument, "Config.rotary",
+          "at most head_dim (" + std::to_string(c.head_dim) + ") dims",
+          c.rotary ? c.rotary->dims() : 0);
+  return c;
+}
+
+void check_extents(const ConstTensor& view, const Dims& expected, const std::string& where) {
+  require(view.extents == expected, ErrorCode::kBadShape, where.c_str(), to_string(expected),
+          to_string(view.extents));
+}
+
+Linear projection(const char* name, const ConstTensor& weight, const ConstTensor& bias,
+                  std::int64_t outputs, std::int64_t inputs) {
+  check_extents(weight, {1, 1, outputs, inputs}, std::string("Weights.") + name);
+  if (bias.data != nullptr)
+    check_extents(bias, {1, 1, 1, outputs}, std::string("Weights.") + name + "_bias");
+  return Linear(weight, bias);
+}
+
+/// `count` rows of a weight, or elements of a bias: both have their outputs on `axis`.
+ConstTensor slice(const ConstTensor& view, int axis, std::int64_t first, std::int64_t count) {
+  if (view.data == nullptr) return {};
+  Dims extents = view.extents;
+  extents[axis] = count;
+  return {view.data + first * view.strides[axis], extents, view.strides};
+}
+
+/// Head h of [B, T, H, N], as [1, B, T, N].
+template <class T>
+TensorView<T> head(const TensorView<T>& x, std::int64_t h) {
+  return {x.data + h * x.strides[2],
+          {1, x.extents[0], x.extents[1], x.extents[3]},
+          {0, x.strides[0], x.strides[1], x.strides[3]}};
+}
+
+void copy(const ConstTensor& from, const MutableTensor& to) {
+  for (std::int64_t row = 0; row < row_count(from.extents); ++row)
+    for (std::int64_t e = 0; e < from.extents[3]; ++e)
+      row_of(to, row)[e * to.strides[3]] = row_of(from, row)[e * from.strides[3]];
+}
+
+/// Contiguous tensors of these extents, one after the other in `scratch`.
+template <std::size_t kCount>
+std::array<MutableTensor, kCount> carve(Scratch& scratch, const Dims (&extents)[kCount]) {
+  std::array<MutableTensor, kCount> tensors;
+  const auto take_all = [&](Carver carver) {
+    for (std::size_t n = 0; n < kCount; ++n) {
+      const Dims& e = extents[n];
+      tensors[n] = MutableTensor(carver.take<float>(row_count(e) * e[3]), e);
+    }
+    return carver.bytes();
+  };
+  take_all(Carver(scratch.reserve(take_all(Carver()))));
+  return tensors;
+}
+
+/// Turns [B, T, H, D], token (b, t) at position(b, t), in place.
+template <class Position>
+void rotate(const Threads& threads, const Config& config, const MutableTensor& x,
+            Position&& position) {
+  if (!config.rotary) return;
+  std::vector<std::int64_t> positions;
+  positions.reserve(x.extents[0] * x.extents[1]);
+  for (std::int64_t b = 0; b < x.extents[0]; ++b)
+    for (std::int64_t t = 0; t < x.extents[1]; ++t) positions.push_back(position(b, t));
+  apply_rotary(threads, config.rotary->table(positions), x, x);
+}
+
+}  // namespace
+
+MultiHeadAttention::Weights MultiHeadAttention::split_fused(const Config& config,
+                                                            const ConstTensor& weight,
+                                                            const ConstTensor& bias) {
+  const Config c = with_defaults(config);
+  const std::int64_t q = c.q_heads * c.head_dim, k = c.kv_heads * c.head_dim,
+                     v = c.kv_heads * c.v_head_dim;
+  check_extents(weight, {1, 1, q + k + v, c.model_dim}, "split_fused.weight");
+  if (bias.data != nullptr) check_extents(bias, {1, 1, 1, q + k + v}, "split_fused.bias");
+  Weights weights;
+  weights.q = slice(weight, 2, 0, q);
+  weights.k = slice(weight, 2, q, k);
+  weights.v = slice(weight, 2, q + k, v);
+  weights.q_bias = slice(bias, 3, 0, q);
+  weights.k_bias = slice(bias, 3, q, k);
+  weights.v_bias = slice(bias, 3, q + k, v);
+  return weights;
+}
+
+MultiHeadAttention::MultiHeadAttention(const Config& config, const Weights& w)
+    : config_(with_defaults(config)),
+      q_(projection("q", w.q, w.q_bias, config_.q_heads * config_.head_dim, config_.model_dim)),
+      k_(projection("k", w.k, w.k_bias, config_.kv_heads * config_.head_dim, config_.memory_dim)),
+      v_(projection("v", w.v, w.v_bias, config_.kv_heads * config_.v_head_dim, config_.memory_dim)),
+      o_(projection("o", w.o, w.o_bias, config_.model_dim, config_.q_heads * config_.v_head_dim)) {}
+
+DenseKvCache MultiHeadAttention::make_cache(std::int64_t batch, std::int64_t capacity) const {
+  return DenseKvCache({batch, config_.kv_heads, config_.head_dim, config_.v_head_dim, capacity});
+}
+
+Problem MultiHeadAttention::problem(const Inputs& inputs) const {
+  const Dims& x = inputs.x.extents;
+  check_extents(inputs.x, {1, x[1], x[2], config_.model_dim}, "MultiHeadAttention.x");
+  Problem p;
+  p.batch = x[1];
+  p.q_tokens = x[2];
+  p.q_heads = config_.q_heads;
+  p.kv_heads = config_.kv_heads;
+  p.head_dim = config_.head_dim;
+  p.v_head_dim = config_.v_head_dim;
+  p.mask = config_.mask;
+  p.scale = config_.scale;
+  p.q_ranges = inputs.x_ranges;
+  if (inputs.cache != nullptr) {
+    require(inputs.memory.data == nullptr, ErrorCode::kBadArgument, "MultiHeadAttention.memory",
+            "none beside a cache", to_string(inputs.memory.extents));
+    require(inputs.cache->shape().batch == p.batch, ErrorCode::kBadShape,
+            "MultiHeadAttention.cache", std::to_string(p.batch) + " sequences",
+            inputs.cache->shape().batch);
+    for (std::int64_t b = 0; b < p.batch; ++b) {
+      p.kv_ranges.push_back({0, inputs.cache->length(b)});
+      p.kv_tokens = std::max(p.kv_tokens, inputs.cache->length(b));
+    }
+  } else if (inputs.memory.data != nullptr) {
+    const std::int64_t tokens = inputs.memory.extents[2];
+    check_extents(inputs.memory, {1, p.batch, tokens, config_.memory_dim},
+                  "MultiHeadAttention.memory");
+    p.kv_tokens = tokens;
+    p.kv_ranges = inputs.memory_ranges;
+  } else {
+    check_extents(inputs.x, {1, x[1], x[2], config_.memory_dim}, "MultiHeadAttention.x");
+    p.kv_tokens = p.q_tokens;
+    p.kv_ranges = inputs.x_ranges;
+  }
+  return p;
+}
+
+void MultiHeadAttention::append(const Threads& threads, const ConstTensor& c, DenseKvCache& cache,
+                                Workspace& workspace) const {
+  const std::int64_t batch = cache.shape().batch, tokens = c.extents[2];
+  check_extents(c, {1, batch, tokens, config_.memory_dim}, "MultiHeadAttention.append");
+  const auto [k, v] = carve(workspace.activations,
+                            {{1, batch, tokens, k_.outputs()}, {1, batch, tokens, v_.outputs()}});
+  k_(threads, c, k, workspace.kernels);
+  v_(threads, c, v, workspace.kernels);
+  const MutableTensor k_heads = split_heads(k, config_.kv_heads);
+  rotate(threads, config_, k_heads,
+         [&](std::int64_t b, std::int64_t t) { return cache.length(b) + t; });
+  cache.append(k_heads, split_heads(v, config_.kv_heads));
+}
+
+void MultiHeadAttention::operator()(const Threads& threads, const Inputs& inputs,
+                                    Workspace& workspace, const Outputs& outputs) const {
+  const KvSource source = inputs.cache == nullptr ? KvSource::kTensors : KvSource::kCache;
+  (*this)(threads, make_plan(problem(inputs), threads, source), inputs, workspace, outputs);
+}
+
+void MultiHeadAttention::operator()(const Threads& threads, const Plan& plan, const Inputs& inputs,
+                                    Workspace& workspace, const Outputs& outputs) const {
+  const Problem& p = plan.problem();
+  const ConstTensor& c = inputs.memory.data == nullptr ? inputs.x : inputs.memory;
+  const std::int64_t kv_tokens = inputs.cache == nullptr ? p.kv_tokens : 0;
+  check_extents(inputs.x, {1, p.batch, p.q_tokens, config_.model_dim}, "MultiHeadAttention.x");
+  const auto [q, k, v, o] = carve(workspace.activations, {{1, p.batch, p.q_tokens, q_.outputs()},
+                                                          {1, p.batch, kv_tokens, k_.outputs()},
+                                                          {1, p.batch, kv_tokens, v_.outputs()},
+                                                          {1, p.batch, p.q_tokens, o_.inputs()}});
+  const MutableTensor q_heads = split_heads(q, config_.q_heads),
+                      k_heads = split_heads(k, config_.kv_heads),
+                      o_heads = split_heads(o, config_.q_heads);
+
+  q_(threads, inputs.x, q, workspace.kernels);
+  rotate(threads, config_, q_heads,
+         [&](std::int64_t b, std::int64_t t) { return p.q_position(b, t); });
+  if (inputs.cache == nullptr) {
+    k_(threads, c, k, workspace.kernels);
+    v_(threads, c, v, workspace.kernels);
+    rotate(threads, config_, k_heads,
+           [&](std::int64_t b, std::int64_t t) { return t - p.kv_range(b).begin; });
+  }
+  run(plan, {q_heads, k_heads, split_heads(v, config_.kv_heads), inputs.cache}, workspace.kernels,
+      {o_heads, outputs.lse, {}, {}});
+  o_(threads, o, outputs.y, workspace.kernels);
+  write_heads(threads, o_heads, workspace, outputs);
+}
+
+void MultiHeadAttention::write_heads(const Threads& threads, const ConstTensor& o,
+                                     Workspace& workspace, const Outputs& outputs) const {
+  if (outputs.heads.data != nullptr) {
+    check_extents(outputs.heads, o.extents, "MultiHeadAttention.heads");
+    copy(o, outputs.heads);
+  }
+  if (outputs.contributions.data == nullptr) return;
+  check_extents(outputs.contributions,
+                {o.extents[0], o.extents[1], o.extents[2], config_.model_dim},
+                "MultiHeadAttention.contributions");
+  for (std::int64_t h = 0; h < config_.q_heads; ++h)
+    o_.partial(threads, h * config_.v_head_dim, head(o, h), head(outputs.contributions, h),
+               workspace.kernels);
+}
+
+}  // namespace rapt
