@@ -1,0 +1,9 @@
+#include "kernels/math/math_inl.h"
+#include "simd/vec_avx2.h"
+
+namespace rapt::RAPT_ISA {
+
+extern const MathKernels kMath;
+const MathKernels kMath = kernels_for(Isa::kAvx2);
+
+}  // namespace rapt::RAPT_ISA

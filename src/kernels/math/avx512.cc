@@ -1,0 +1,9 @@
+#include "kernels/math/math_inl.h"
+#include "simd/vec_avx512.h"
+
+namespace rapt::RAPT_ISA {
+
+extern const MathKernels kMath;
+const MathKernels kMath = kernels_for(Isa::kAvx512);
+
+}  // namespace rapt::RAPT_ISA
