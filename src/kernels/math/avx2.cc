@@ -1,5 +1,6 @@
-#include "kernels/math/math_inl.h"
 #include "simd/vec_avx2.h"
+
+#include "kernels/math/math_inl.h"
 
 namespace rapt::RAPT_ISA {
 

@@ -1,5 +1,6 @@
-#include "kernels/math/math_inl.h"
 #include "simd/vec_scalar.h"
+
+#include "kernels/math/math_inl.h"
 
 namespace rapt::RAPT_ISA {
 
