@@ -141,7 +141,7 @@ double AttentionCase::floats() const {
   return batch * features * (1.0 * q_tokens * q_heads + 1.0 * kv_tokens * kv_heads);
 }
 
-CaseInputs::CaseInputs(const AttentionCase& c)
+CaseInputs::CaseInputs(const AttentionCase& c, std::uint64_t seed)
     : q({c.batch, c.q_tokens, c.q_heads, c.head_dim}, c.layout),
       k({c.batch, c.kv_tokens, c.kv_heads, c.head_dim}, c.layout),
       v({c.batch, c.kv_tokens, c.kv_heads, c.problem().value_dim()}, c.layout) {
@@ -149,9 +149,9 @@ CaseInputs::CaseInputs(const AttentionCase& c)
   static constexpr float kKeyDeviation[] = {1.0f, 1.0f, 1.0f, 1e-20f};
   static constexpr float kValueDeviation[] = {1.0f, 1.0f, 1.0f, 1e-39f};
   const int n = static_cast<int>(c.values);
-  fill_normal(q.view, 1, kQueryDeviation[n]);
-  fill_normal(k.view, 2, kKeyDeviation[n]);
-  fill_normal(v.view, 3, kValueDeviation[n]);
+  fill_normal(q.view, 3 * seed, kQueryDeviation[n]);
+  fill_normal(k.view, 3 * seed + 1, kKeyDeviation[n]);
+  fill_normal(v.view, 3 * seed + 2, kValueDeviation[n]);
 }
 
 Outputs run_case(const AttentionCase& c, const CaseInputs& in) {

@@ -66,7 +66,7 @@ struct AttentionCase {
 struct CaseInputs {
   Tensor q, k, v;
 
-  explicit CaseInputs(const AttentionCase& c);
+  explicit CaseInputs(const AttentionCase& c, std::uint64_t seed = 1);
   Inputs inputs() const { return {q.view, k.view, v.view}; }
 };
 

@@ -83,7 +83,6 @@ bool reference_visible(const Problem& problem, const ReferenceMask& mask, std::i
   if (!queries.contains(i) || !keys.contains(j)) return false;
   const std::int64_t key = j - keys.begin;
   const std::int64_t query = keys.length() - queries.length() + (i - queries.begin);
-  if (query < 0) return false;
   if (mask.causal && key > query) return false;
   return query - key <= mask.before && key - query <= mask.after;
 }

@@ -29,7 +29,7 @@ struct ReferenceAttention {
 };
 
 /// Whether token `j` of the keys of sequence `b` is visible to token `i` of its queries: neither is
-/// padding, the query's position is not negative, and the mask shows the key.
+/// padding, and the mask shows the key. The last query stands at the position of the last key.
 bool reference_visible(const Problem& problem, const ReferenceMask& mask, std::int64_t b,
                        std::int64_t i, std::int64_t j);
 

@@ -31,7 +31,7 @@ AttentionCase cross_attention() {
   return c;
 }
 
-TEST(MergeFinishedQuick, IsWithinTheBound) {
+TEST(MergeFinished, IsWithinTheBound) {
   for (const auto values : {Values::kNormal, Values::kPeaked, Values::kLarge})
     for (const std::int64_t cut : {0, 1, 100, 512, 899, 900}) {
       AttentionCase c = cross_attention();
@@ -50,7 +50,7 @@ TEST(MergeFinishedQuick, IsWithinTheBound) {
     }
 }
 
-TEST(MergeFinishedQuick, EmptySidesAndNan) {
+TEST(MergeFinished, EmptySidesAndNan) {
   Tensor o[3] = {Tensor({1, 1, 3, 1}), Tensor({1, 1, 3, 1}), Tensor({1, 1, 3, 1})};
   Tensor lse[3] = {Tensor({1, 1, 3, 1}), Tensor({1, 1, 3, 1}), Tensor({1, 1, 3, 1})};
   constexpr float kEmpty = -std::numeric_limits<float>::infinity();

@@ -66,7 +66,7 @@ void check(const AttentionCase& c) {
   });
 }
 
-TEST(AttentionRowsQuick, SumToOneAndGiveTheOutput) {
+TEST(AttentionRows, SumToOneAndGiveTheOutput) {
   for (const NamedMask& mask : masks())
     for (const auto padding : {Padding::kNone, Padding::kLeft, Padding::kMixed})
       for (const auto values : {Values::kNormal, Values::kPeaked}) {
@@ -85,7 +85,7 @@ TEST(AttentionRowsQuick, SumToOneAndGiveTheOutput) {
       }
 }
 
-TEST(AttentionRowsQuick, KeepTheirOrderAndMayRepeat) {
+TEST(AttentionRows, KeepTheirOrderAndMayRepeat) {
   AttentionCase c;
   c.q_tokens = c.kv_tokens = 40;
   c.head_dim = 8;

@@ -24,11 +24,11 @@ Problem scalar_problem(std::int64_t queries, std::int64_t keys) {
   return p;
 }
 
-class Logits : public testing::TestWithParam<float> {};
+class LogitsOf : public testing::TestWithParam<float> {};
 
 // Small integer multiples of one large number: differences are as large, and equal keys tie
 // exactly.
-TEST_P(Logits, OfAnyMagnitudeAndSign) {
+TEST_P(LogitsOf, AnyMagnitudeAndSign) {
   const float magnitude = GetParam();
   const std::int64_t keys = 1100;
   const Problem p = scalar_problem(4, keys);
@@ -48,11 +48,11 @@ TEST_P(Logits, OfAnyMagnitudeAndSign) {
   }
 }
 // 2.3e38 log2(e) is the largest that f32 holds.
-INSTANTIATE_TEST_SUITE_P(Magnitudes, Logits,
+INSTANTIATE_TEST_SUITE_P(Magnitudes, LogitsOf,
                          testing::Values(1e4f, 2.45e5f, 4e6f, 1e9f, 1e20f, 2.3e38f));
 
 // A score is held in units of log2: beyond 2.36e38 it is infinite, and the special values follow.
-TEST(LogitsQuick, BeyondTheRangeAreInfinite) {
+TEST(Logits, BeyondTheRangeAreInfinite) {
   const Problem p = scalar_problem(2, 3);
   Tensor q({1, 2, 1, 1}), k({1, 3, 1, 1});
   const Tensor v = normal({1, 3, 1, 3}, 3);
@@ -66,7 +66,7 @@ TEST(LogitsQuick, BeyondTheRangeAreInfinite) {
   EXPECT_EQ(bits(out.o.view.at(0, 1, 0, 0)), 0u);
 }
 
-TEST(LogitsQuick, OfMinusInfinityWeighNothing) {
+TEST(Logits, OfMinusInfinityWeighNothing) {
   const Problem p = scalar_problem(1, 600);
   Tensor q({1, 1, 1, 1}), k({1, 600, 1, 1});
   Tensor v = normal({1, 600, 1, 3}, 3);
@@ -83,7 +83,7 @@ TEST(LogitsQuick, OfMinusInfinityWeighNothing) {
 }
 
 // Equal logits: the mean of the values, and lse = s + ln n.
-TEST(LogitsQuick, EqualOnesAverage) {
+TEST(Logits, EqualOnesAverage) {
   const Problem p = scalar_problem(1, 1024);
   Tensor q({1, 1, 1, 1}), k({1, 1024, 1, 1}), v({1, 1024, 1, 3});
   fill(q.view, 1.0f);
@@ -98,7 +98,7 @@ TEST(LogitsQuick, EqualOnesAverage) {
 }
 
 // One key: p = 1, so o is exactly v; a zero of either sign comes out as +0, a denormal as it is.
-TEST(LogitsQuick, OneKeyGivesItsValue) {
+TEST(Logits, OneKeyGivesItsValue) {
   const Problem p = scalar_problem(1, 1);
   Tensor q({1, 1, 1, 1}), k({1, 1, 1, 1}), v({1, 1, 1, 3});
   fill(q.view, 0.0f);
@@ -113,7 +113,7 @@ TEST(LogitsQuick, OneKeyGivesItsValue) {
 }
 
 // Denormal queries and keys: their scores are 0 or denormal, the softmax is uniform.
-TEST(LogitsQuick, DenormalInputs) {
+TEST(Logits, DenormalInputs) {
   AttentionCase c;
   c.q_tokens = 20;
   c.kv_tokens = 600;

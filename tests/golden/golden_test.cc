@@ -84,7 +84,7 @@ void write_golden() {
   file << "}\n";
 }
 
-TEST(GoldenQuick, Bits) {
+TEST(Golden, Bits) {
   if (std::getenv("RAPT_WRITE_GOLDEN") != nullptr) write_golden();
   const auto golden = read_golden();
   EXPECT_EQ(golden.size(), golden_cases().size());

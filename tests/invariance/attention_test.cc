@@ -34,7 +34,7 @@ constexpr int kShards = 2;
 class Canonical : public testing::TestWithParam<int> {};
 
 // The kernels against plain loops written from the document: exact equality on sampled rows.
-TEST_P(Canonical, OrderIsTheDocuments) {
+TEST_P(Canonical, OrderIsTheDocumentsExhaustive) {
   const auto cases = pairwise_cases();
   for (std::size_t n = GetParam(); n < cases.size(); n += kShards) {
     const AttentionCase& c = cases[n];
@@ -48,7 +48,7 @@ TEST_P(Canonical, OrderIsTheDocuments) {
 }
 INSTANTIATE_TEST_SUITE_P(Shards, Canonical, testing::Range(0, kShards));
 
-TEST(InvarianceQuick, CanonicalOrderOfEveryMask) {
+TEST(Invariance, CanonicalOrderOfEveryMask) {
   for (const NamedMask& mask : masks()) {
     AttentionCase c = case_of(mask.name, 40, 1300);
     for (const auto values : {Values::kNormal, Values::kPeaked, Values::kLarge, Values::kTiny}) {
@@ -64,9 +64,9 @@ TEST(InvarianceQuick, CanonicalOrderOfEveryMask) {
 // --- Threads, instruction sets, memory layouts, float environment
 // ------------------------------------
 
-TEST(InvarianceQuick, Threads) {
+TEST(Invariance, Threads) {
   for (const char* mask : {"none", "causal", "window600"})
-    for (const auto& [queries, keys] : {std::pair{300, 1500}, {1, 5000}, {5, 3000}}) {
+    for (const auto& [queries, keys] : {std::pair{300, 1500}, {1, 40000}, {5, 6000}}) {
       AttentionCase c = case_of(mask, queries, keys);
       const CaseInputs in(c);
       const Outputs one = run_case(c, in);
@@ -79,7 +79,7 @@ TEST(InvarianceQuick, Threads) {
     }
 }
 
-TEST(Invariance, InstructionSets) {
+TEST(Invariance, InstructionSetsExhaustive) {
   if (supported_isas().size() == 1)
     GTEST_SKIP() << "only " << name(supported_isas().front()) << " here";
   for (const AttentionCase& c : pairwise_cases()) {
@@ -97,7 +97,7 @@ TEST(Invariance, InstructionSets) {
   }
 }
 
-TEST(InvarianceQuick, Layouts) {
+TEST(Invariance, Layouts) {
   for (const auto source : {KvSource::kTensors, KvSource::kCache})
     for (const auto& [queries, keys] : {std::pair{70, 600}, {1, 1100}}) {
       AttentionCase c = case_of("causal", queries, keys);
@@ -112,7 +112,7 @@ TEST(InvarianceQuick, Layouts) {
 }
 
 // A broadcast axis, stride 0, is the same as copies.
-TEST(InvarianceQuick, BroadcastAxes) {
+TEST(Invariance, BroadcastAxes) {
   AttentionCase c = case_of("causal", 70, 600);
   c.batch = 3;
   c.layout = Layout::kBroadcast;
@@ -126,7 +126,7 @@ TEST(InvarianceQuick, BroadcastAxes) {
 
 // The caller may round upwards and flush denormals: the result is the same, and so is the caller's
 // environment afterwards.
-TEST(InvarianceQuick, FloatEnvironmentOfTheCaller) {
+TEST(Invariance, FloatEnvironmentOfTheCaller) {
   AttentionCase c = case_of("causal", 70, 600);
   c.values = Values::kTiny;
   const CaseInputs in(c);
@@ -158,7 +158,7 @@ TEST(InvarianceQuick, FloatEnvironmentOfTheCaller) {
 // -------------------------------------------------------------------------
 
 // Sequences of different lengths: each has the bits it has alone.
-TEST(InvarianceQuick, OneSequenceAgainstABatch) {
+TEST(Invariance, OneSequenceAgainstABatch) {
   for (const NamedMask& mask : masks())
     for (const auto padding : {Padding::kNone, Padding::kLeft, Padding::kRight, Padding::kMixed}) {
       AttentionCase c = case_of(mask.name, 90, 1100);
@@ -195,7 +195,7 @@ TEST(InvarianceQuick, OneSequenceAgainstABatch) {
 }
 
 // Any amount of padding, left or right, moves tokens in memory and no bit of a result.
-TEST(InvarianceQuick, AmountOfPadding) {
+TEST(Invariance, AmountOfPadding) {
   const std::int64_t length = 600;
   const AttentionCase c = case_of("causal", length, length);
   const CaseInputs in(c);
@@ -218,7 +218,7 @@ TEST(InvarianceQuick, AmountOfPadding) {
 }
 
 // Grouped heads share keys: the same as a head of keys for each query head.
-TEST(InvarianceQuick, GroupedHeadsAgainstRepeatedKeys) {
+TEST(Invariance, GroupedHeadsAgainstRepeatedKeys) {
   for (const std::int64_t group : {2, 7, 8, 71})
     for (const std::int64_t queries : {1, 3, 60}) {
       AttentionCase c = case_of("causal", queries, 700);
@@ -241,7 +241,7 @@ TEST(InvarianceQuick, GroupedHeadsAgainstRepeatedKeys) {
 }
 
 // A row's neighbours: any subset of the queries, through a strided view or alone.
-TEST(InvarianceQuick, QueriesAlone) {
+TEST(Invariance, QueriesAlone) {
   const AttentionCase c = case_of("none", 67, 900);
   const CaseInputs in(c);
   const Outputs all = run_case(c, in);

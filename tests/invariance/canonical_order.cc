@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/math/math.h"
 #include "simd/exp2_poly.h"
 
 namespace rapt::test {
@@ -55,8 +56,9 @@ CanonicalNode merge(const CanonicalNode& a, const CanonicalNode& b) {
 }  // namespace
 
 float CanonicalRow::score(std::int64_t j) const {
-  const double scale = problem.scale ? *problem.scale : 1.0 / std::sqrt(double(problem.head_dim));
-  const float c = static_cast<float>(scale * 1.4426950408889634);  // log2 e
+  const float scale =
+      problem.scale ? *problem.scale : static_cast<float>(1 / std::sqrt(double(problem.head_dim)));
+  const float c = static_cast<float>(double{scale} * 1.4426950408889634);  // log2 e
   const std::int64_t kv_head = h / (problem.q_heads / problem.kv_heads);
   float s = 0.0f;
   for (std::int64_t e = 0; e < problem.head_dim; ++e)
@@ -112,6 +114,13 @@ float canonical_output(const CanonicalNode& node, std::int64_t e) {
   return std::isnan(o) ? kNan : o;
 }
 
+float canonical_lse(const CanonicalNode& node) {
+  float log2_l;
+  math_kernels().log2(&node.l, &log2_l, 1);
+  const float lse = (node.m + log2_l) * 0x1.62e43p-1f;  // ln 2
+  return std::isnan(lse) ? kNan : lse;
+}
+
 testing::AssertionResult canonical_bits(const Problem& problem, const ReferenceMask& mask,
                                         const Inputs& in, const Outputs& out,
                                         const std::vector<std::int64_t>& rows) {
@@ -130,6 +139,8 @@ testing::AssertionResult canonical_bits(const Problem& problem, const ReferenceM
         const float m = out.m.view.at(0, b, h, i), l = out.l.view.at(0, b, h, i);
         if (!same(root.m, m)) return failure("m", root.m, m);
         if (!same(root.l, l)) return failure("l", root.l, l);
+        const float expected_lse = canonical_lse(root), lse = out.lse.view.at(0, b, h, i);
+        if (bits(expected_lse) != bits(lse)) return failure("lse", expected_lse, lse);
         for (std::int64_t e = 0; e < problem.value_dim(); ++e) {
           const float expected = canonical_output(root, e), got = out.o.view.at(b, i, h, e);
           if (bits(expected) != bits(got)) return failure("o", expected, got);

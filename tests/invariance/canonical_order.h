@@ -42,6 +42,9 @@ struct CanonicalRow {
 /// o_e = acc_e / l: +0 for a row that has seen nothing, and the one NaN of rapt for every NaN.
 float canonical_output(const CanonicalNode& node, std::int64_t e);
 
+/// lse = (m + log2 l) ln 2, with rapt's own log2.
+float canonical_lse(const CanonicalNode& node);
+
 /// Whether query tokens `rows` of every sequence and head have exactly the bits of the canonical
 /// order.
 testing::AssertionResult canonical_bits(const Problem& problem, const ReferenceMask& mask,

@@ -31,10 +31,12 @@ struct Prompt {
 class Feed {
  public:
   Feed(const Prompt& prompt, const Mask& mask)
-      : prompt_(prompt),
+      : out(prompt.problem(mask, kTokens, kTokens)),
+        prompt_(prompt),
         mask_(mask),
-        cache_({1, 1, 8, 12, kTokens}),
-        out(prompt.problem(mask, kTokens, kTokens)) {}
+        cache_({1, 1, 8, 12, kTokens}) {}
+
+  Outputs out;
 
   /// Goes back to `length` tokens.
   void truncate(std::int64_t length) { cache_.truncate(0, length); }
@@ -64,9 +66,6 @@ class Feed {
   Threads threads_{1};
   Scratch scratch_;
   DenseKvCache cache_;
-
- public:
-  Outputs out;
 };
 
 class ChunkedPrefill : public testing::TestWithParam<const char*> {
@@ -77,7 +76,7 @@ class ChunkedPrefill : public testing::TestWithParam<const char*> {
                                        prompt_.k.view, prompt_.v.view);
 };
 
-TEST_P(ChunkedPrefill, CutAnywhere) {
+TEST_P(ChunkedPrefill, CutAnywhereExhaustive) {
   for (const Isa isa : supported_isas()) {
     const ForcedIsa forced(isa);
     const std::int64_t step = isa == Isa::kScalar ? 61 : 1;

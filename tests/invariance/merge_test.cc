@@ -52,7 +52,7 @@ State merge_randomly(const std::vector<State>& parts, std::size_t a, std::size_t
   return merge(merge_randomly(parts, a, middle, rng), merge_randomly(parts, middle, b, rng));
 }
 
-TEST(MergeQuick, EverySetOfBoundariesInAnyAssociation) {
+TEST(Merge, EverySetOfBoundariesInAnyAssociation) {
   for (const char* mask : {"none", "causal", "window600"})
     for (const std::int64_t queries : {1, 60}) {
       Split split(seven_chunks(mask, queries));
@@ -76,7 +76,7 @@ TEST(MergeQuick, EverySetOfBoundariesInAnyAssociation) {
     }
 }
 
-TEST(MergeQuick, EmptyRangesAndRangesBeyondTheKeysAreNeutral) {
+TEST(Merge, EmptyRangesAndRangesBeyondTheKeysAreNeutral) {
   Split split(seven_chunks("causal", 10));
   const State empty = split.part(3, 3);
   EXPECT_TRUE(empty.nodes.empty());
@@ -86,7 +86,7 @@ TEST(MergeQuick, EmptyRangesAndRangesBeyondTheKeysAreNeutral) {
   EXPECT_TRUE(split.finishes_as_run(split.part(0, 16)));
 }
 
-TEST(MergeQuick, NodesAreTheCanonicalSubtrees) {
+TEST(Merge, NodesAreTheCanonicalSubtrees) {
   for (const char* mask : {"none", "causal", "window600", "window_40_700"}) {
     const AttentionCase c = seven_chunks(mask, 30);
     Split split(c);
@@ -118,7 +118,7 @@ TEST(MergeQuick, NodesAreTheCanonicalSubtrees) {
 }
 
 // Keys of one half are far larger than those of the other: the small side's weight underflows to 0.
-TEST(MergeQuick, SidesOfVeryDifferentMagnitude) {
+TEST(Merge, SidesOfVeryDifferentMagnitude) {
   const AttentionCase c = seven_chunks("none", 5);
   for (const float factor : {30.0f, 1e4f, 1e30f}) {
     Split split(c);
@@ -133,7 +133,7 @@ TEST(MergeQuick, SidesOfVeryDifferentMagnitude) {
   }
 }
 
-TEST(MergeQuick, ThreadsGiveTheSameStates) {
+TEST(Merge, ThreadsGiveTheSameStates) {
   AttentionCase c = seven_chunks("causal", 30);
   Split one(c);
   c.threads = 3;

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace rapt {
+
+/// Extents and constants of a decoder-only model, with the names of Hugging Face's config.json.
+struct ModelConfig {
+  std::string architecture = "LlamaForCausalLM";
+  std::int64_t vocab_size = 0;
+  std::int64_t hidden_size = 0;
+  std::int64_t intermediate_size = 0;
+  std::int64_t num_hidden_layers = 0;
+  std::int64_t num_attention_heads = 0;
+  std::int64_t num_key_value_heads = 0;  ///< 0 means num_attention_heads
+  std::int64_t head_dim = 0;             ///< 0 means hidden_size / num_attention_heads
+  std::int64_t max_position_embeddings = 0;
+  double rms_norm_eps = 1e-6;
+  double rope_theta = 10000.0;
+  bool attention_bias = false;
+  bool mlp_bias = false;
+  bool tie_word_embeddings = false;
+  std::vector<std::int32_t> bos_token_ids;  ///< tokens that begin a text
+  std::vector<std::int32_t> eos_token_ids;  ///< tokens that end a text
+
+  /// Reads the text of a config.json; `where` names it in errors. Defaults are filled in.
+  /// @throws Error{kBadFile} naming the field; Error{kUnsupported} naming the architecture or the
+  ///         feature that this version does not serve, and what it does.
+  static ModelConfig parse(const std::string& json, const std::string& where = "config.json");
+
+  /// The same with its defaults filled in.
+  /// @throws Error{kBadArgument} naming the first field out of range.
+  ModelConfig validated() const;
+
+  /// Whether generation stops at `token`: a token that ends a text, or begins another.
+  bool ends_text(std::int32_t token) const;
+};
+
+class Decoder;
+
+/// A model's weights, ready to run. A cheap handle to immutable weights; share it between sessions.
+class Model {
+ public:
+  /// Reads a Hugging Face directory: config.json and model.safetensors, which is memory-mapped.
+  ///
+  /// @throws Error{kIo, kBadFile, kUnsupported} naming the file and what is wrong.
+  /// @cost   a packed copy of the matrices; the embedding is read where it is mapped.
+  static Model load(const std::filesystem::path& directory);
+
+  /// A model of any shape, without files: every weight is a hash of `seed`, its tensor's name and its
+  /// index, so that all machines have the same model. For tests and measurements.
+  static Model random(const ModelConfig& config, std::uint64_t seed);
+
+  const ModelConfig& config() const;
+  const Decoder& decoder() const { return *decoder_; }
+
+ private:
+  explicit Model(std::shared_ptr<const Decoder> decoder) : decoder_(std::move(decoder)) {}
+  std::shared_ptr<const Decoder> decoder_;
+};
+
+}  // namespace rapt

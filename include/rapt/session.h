@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "rapt/model.h"
+#include "rapt/tensor.h"
+#include "rapt/threads.h"
+
+namespace rapt {
+
+/// Which tokens' logits a call returns.
+enum class Logits {
+  kLast,  ///< the last token's: what generation needs
+  kAll,   ///< every token's: losses
+};
+
+/// One sequence in a model: its KV caches, its working memory, its length.
+///
+/// Logits have the same bits for any number of threads, any cut of the prompt into calls, and for
+/// prefill and decode (docs/numerics.md). Not thread-safe; sessions of one model are independent.
+class Session {
+ public:
+  /// A session for up to `capacity` tokens; 0 means the model's max_position_embeddings.
+  /// @throws Error{kBadArgument} if capacity is negative or above max_position_embeddings.
+  explicit Session(const Model& model, const Threads& threads = Threads(),
+                   std::int64_t capacity = 0);
+  ~Session();
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+
+  std::int64_t length() const;    ///< tokens taken so far
+  std::int64_t capacity() const;  ///< tokens that fit in all
+  std::size_t cache_bytes() const;
+
+  /// Takes `tokens` and returns logits [1, 1, 1 or T, vocab_size], which live until the next call.
+  ///
+  /// @throws Error{kBadArgument} if there is no token, one is outside the vocabulary, or the context
+  ///         has no room for all of them: then the session is as it was before.
+  ConstTensor prefill(std::span<const std::int32_t> tokens, Logits which = Logits::kLast);
+
+  /// Takes one token and returns the logits of the next, [1, 1, 1, vocab_size].
+  /// @throws Error as prefill.
+  /// @cost   2 flops a weight; allocates O(layers) small blocks, for the plan.
+  ConstTensor decode(std::int32_t token) { return prefill({&token, 1}); }
+
+  /// Forgets the tokens from `length` on.
+  /// @throws Error{kBadArgument} if length is negative or above the present one.
+  void truncate(std::int64_t length);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// The most likely token of one row of logits; the lowest id among equals.
+/// @throws Error{kBadArgument} if no logit is above -inf.
+std::int32_t greedy(const ConstTensor& logits);
+
+}  // namespace rapt

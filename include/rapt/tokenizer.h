@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace rapt {
+
+struct TokenizerRules;
+
+/// Text to token ids and back: SentencePiece-style byte-pair encoding with byte fallback, as Hugging
+/// Face's tokenizer.json describes it. A cheap handle to immutable rules; share it freely.
+///
+/// @source arXiv:1508.07909 (byte-pair encoding), arXiv:1808.06226 (SentencePiece)
+class Tokenizer {
+ public:
+  /// Reads a tokenizer.json, or the one of a model's directory.
+  ///
+  /// @throws Error{kBadFile} naming the malformed field; Error{kUnsupported} naming what the file asks
+  ///         for and this version does not do; Error{kIo}.
+  static Tokenizer load(const std::filesystem::path& path);
+
+  /// The same from the text of a tokenizer.json; `where` names it in errors.
+  static Tokenizer parse(std::string_view json, const std::string& where = "tokenizer.json");
+
+  /// One more than the largest token id.
+  std::int64_t vocab_size() const;
+
+  /// Token ids of `text`, with the tokens that the file puts around every text (the first one of a
+  /// sequence, say). Text of a special token, like "</s>", becomes that token.
+  ///
+  /// @throws Error{kBadArgument} if the text is not UTF-8.
+  /// @cost   O(n log n) in the length of the text.
+  std::vector<std::int32_t> encode(std::string_view text) const;
+
+  /// Text of `tokens`: valid UTF-8 always. Special tokens give no text.
+  /// @throws Error{kBadArgument} if an id is outside [0, vocab_size()).
+  std::string decode(std::span<const std::int32_t> tokens) const;
+
+ private:
+  friend class TextStream;
+  std::shared_ptr<const TokenizerRules> rules_;
+};
+
+/// Decodes tokens as they come. The concatenated pieces are `Tokenizer::decode` of all of them, and
+/// each piece is valid UTF-8: bytes of an unfinished character are held back. A byte that is part of
+/// no character becomes U+FFFD.
+class TextStream {
+ public:
+  explicit TextStream(const Tokenizer& tokenizer) : rules_(tokenizer.rules_) {}
+
+  /// Text that is certain once `token` is known.
+  /// @throws Error{kBadArgument} if the id is outside [0, vocab_size()).
+  std::string push(std::int32_t token);
+
+  /// Text of the bytes still held back; the stream then starts anew.
+  std::string finish();
+
+ private:
+  std::string strip(std::string text);
+
+  std::shared_ptr<const TokenizerRules> rules_;
+  std::string held_;               // a proper prefix of a UTF-8 character
+  std::int64_t stripped_ = 0;      // leading characters taken away so far
+  bool at_start_ = true;           // nothing but stripped characters came yet
+};
+
+}  // namespace rapt

@@ -1,0 +1,10 @@
+#include "simd/vec_avx512.h"
+
+#include "kernels/ceilings/ceilings_inl.h"
+
+namespace rapt::RAPT_ISA {
+
+extern const CeilingKernels kCeilings;
+const CeilingKernels kCeilings = {Isa::kAvx512, kStepFlops, multiply_add, read};
+
+}  // namespace rapt::RAPT_ISA

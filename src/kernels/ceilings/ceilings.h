@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/isa.h"
+
+namespace rapt {
+
+/// Floats that one stream of a read takes before it moves on: 1 MiB.
+inline constexpr std::int64_t kStreamFloats = std::int64_t{1} << 18;
+
+/// What the machine can do at most: the work that shares of a ceiling are shares of.
+struct CeilingKernels {
+  Isa isa;
+  double step_flops;  ///< flops of one step of `multiply_add`
+
+  /// Runs independent chains acc = fma(x, y, acc) from +0, as many as hide the latency, and returns
+  /// the sum of all accumulators.
+  float (*multiply_add)(std::int64_t steps, float x, float y) noexcept;
+
+  /// Reads every float once, as `streams` (1, 2 or 4) streams kStreamFloats apart, and returns their
+  /// sum.
+  /// @pre floats is a multiple of streams kStreamFloats; data is aligned to 64 bytes.
+  float (*read)(const float* data, std::int64_t floats, int streams) noexcept;
+};
+
+/// Best first, scalar last.
+const std::vector<CeilingKernels>& ceilings_table();
+
+}  // namespace rapt

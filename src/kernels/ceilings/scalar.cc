@@ -1,0 +1,10 @@
+#include "simd/vec_scalar.h"
+
+#include "kernels/ceilings/ceilings_inl.h"
+
+namespace rapt::RAPT_ISA {
+
+extern const CeilingKernels kCeilings;
+const CeilingKernels kCeilings = {Isa::kScalar, kStepFlops, multiply_add, read};
+
+}  // namespace rapt::RAPT_ISA

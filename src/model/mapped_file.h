@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+
+namespace rapt {
+
+/// A file's content, mapped read-only.
+class MappedFile {
+ public:
+  /// @throws Error{kIo} naming the file and the system's reason.
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+/// The whole content of a text file.
+/// @throws Error{kIo} naming the file and the system's reason.
+std::string read_text(const std::filesystem::path& path);
+
+}  // namespace rapt
