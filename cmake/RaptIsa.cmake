@@ -5,7 +5,9 @@
 set(RAPT_KERNEL_FLAGS -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -DRAPT_KERNEL_OBJECT)
 set(RAPT_ISA_FLAGS_scalar "")
 set(RAPT_ISA_FLAGS_avx2 -mavx2 -mfma)
-set(RAPT_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+# GCC 12 warns of its own intrinsics (GCC bug 105593).
+set(RAPT_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized$<SEMICOLON>-Wno-maybe-uninitialized>)
 
 function(rapt_add_isa_sources target isa)
   if(NOT isa STREQUAL "scalar" AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")

@@ -29,7 +29,7 @@ Rotary::Rotary(std::int64_t dims, double theta, RotaryStyle style) : style_(styl
   inv_freq_.resize(dims / 2);
   for (std::int64_t i = 0; i < dims / 2; ++i) {
     const float exponent = static_cast<float>(2 * i) / static_cast<float>(dims);
-    inv_freq_[i] = 1.0f / static_cast<float>(pow(theta, exponent));
+    inv_freq_[i] = 1.0f / static_cast<float>(elementary::pow(theta, exponent));
   }
 }
 
@@ -41,7 +41,7 @@ RotaryTable Rotary::table(const std::vector<std::int64_t>& positions) const {
   for (std::int64_t position : positions)
     for (float frequency : inv_freq_) {
       const float angle = static_cast<float>(position) * frequency;
-      const SinCos turn = sin_cos(angle);
+      const elementary::SinCos turn = elementary::sin_cos(angle);
       table.cos.push_back(static_cast<float>(turn.cos));
       table.sin.push_back(static_cast<float>(turn.sin));
     }
