@@ -12,10 +12,12 @@ namespace rapt::test {
 
 /// The f64 result on some query tokens, and how far from it f32 may be:
 ///
-///     max |o - o64| <= 2 e + 2^-23 max|v|,     e = max |o32 - o64| of the sequential two-pass f32 loop,
+///     max |o - o64| <= 2 e + 2^-23 max|v|,     e = max |o32 - o64| of the sequential two-pass f32
+///     loop,
 ///
-/// and likewise for lse, with max(1, max|lse64|) in the place of max|v|. Denormals are rounded in absolute
-/// steps, hence 2^-148 more. A maximum over few rows is a matter of luck: `learn` takes e over more.
+/// and likewise for lse, with max(1, max|lse64|) in the place of max|v|. Denormals are rounded in
+/// absolute steps, hence 2^-148 more. A maximum over few rows is a matter of luck: `learn` takes e
+/// over more.
 struct Oracle {
   std::vector<std::int64_t> rows;
   ReferenceAttention<double> exact;

@@ -22,7 +22,8 @@ enum class KvSource {
 
 struct PlanDetail;
 
-/// What `make_plan` decided: kernels, tiles, work items, working memory. Immutable; share it freely.
+/// What `make_plan` decided: kernels, tiles, work items, working memory. Immutable; share it
+/// freely.
 class Plan {
  public:
   const Problem& problem() const;
@@ -48,7 +49,8 @@ class Plan {
 ///
 /// @throws Error{kBadArgument, kBadShape} naming the field.
 /// @cost   O(B Tq / 48); nothing is computed on tensors.
-Plan make_plan(const Problem& problem, const Threads& threads, KvSource source = KvSource::kTensors);
+Plan make_plan(const Problem& problem, const Threads& threads,
+               KvSource source = KvSource::kTensors);
 
 /// Inputs of one run. Either `k` and `v`, or `cache` with the sequences' keys already appended.
 struct Inputs {
@@ -79,12 +81,13 @@ void run(const Plan& plan, const Inputs& inputs, Scratch& scratch, const Result&
 
 /// Runs `plan` over the keys of chunks [first, end) only, into a state that `merge` can join.
 ///
-/// A chunk is `kChunk` slots. States of adjacent ranges, merged and finished, give the bits of `run`.
+/// A chunk is `kChunk` slots. States of adjacent ranges, merged and finished, give the bits of
+/// `run`.
 /// @throws Error{kBadArgument} if the range is reversed or negative.
 State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, ChunkRange chunks);
 
-/// Rows of the attention matrix, for checking and for teaching: A_j = 2^(s_j - m) / l, +0 for a hidden
-/// key. The row sums to one over its visible keys; an empty row is all zero.
+/// Rows of the attention matrix, for checking and for teaching: A_j = 2^(s_j - m) / l, +0 for a
+/// hidden key. The row sums to one over its visible keys; an empty row is all zero.
 ///
 /// @shape  out [B, Hq, rows.size(), Tk], indexed by token (padding included), not by slot.
 /// @throws Error{kBadArgument} if a row is outside [0, Tq); Error{kBadShape} as `run`.

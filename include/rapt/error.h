@@ -7,13 +7,13 @@ namespace rapt {
 
 /// What went wrong, for programs; `Error::what()` is the sentence for people.
 enum class ErrorCode {
-  kBadArgument,   ///< a value is outside its range
-  kBadShape,      ///< extents or strides disagree
-  kBadDtype,      ///< a storage type that this call does not take
-  kUnsupported,   ///< well formed, but not served by this build or machine
-  kBadFile,       ///< a file's content is malformed
-  kIo,            ///< the operating system refused
-  kOutOfMemory,   ///< an allocation failed
+  kBadArgument,  ///< a value is outside its range
+  kBadShape,     ///< extents or strides disagree
+  kBadDtype,     ///< a storage type that this call does not take
+  kUnsupported,  ///< well formed, but not served by this build or machine
+  kBadFile,      ///< a file's content is malformed
+  kIo,           ///< the operating system refused
+  kOutOfMemory,  ///< an allocation failed
 };
 
 /// The only exception that rapt throws.

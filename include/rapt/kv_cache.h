@@ -17,8 +17,8 @@ struct KvTile {
   std::uint32_t nonfinite_groups;  ///< bit g: value rows 16 g .. 16 g + 15 may hold Inf or NaN
 };
 
-/// A dense KV cache: for every sequence and kv head, room for `capacity` keys and values, stored as the
-/// kernels' tiles. New keys are stored first and attention reads only what is stored.
+/// A dense KV cache: for every sequence and kv head, room for `capacity` keys and values, stored as
+/// the kernels' tiles. New keys are stored first and attention reads only what is stored.
 ///
 /// @cost  B Hkv (D + Dv rounded up to 16) 4 bytes a token, `capacity` rounded up to 16 tokens.
 class DenseKvCache {
@@ -40,8 +40,8 @@ class DenseKvCache {
 
   /// Appends tokens to every sequence.
   /// @shape  k [B, T, Hkv, D]   v [B, T, Hkv, Dv]
-  /// @throws Error{kBadShape}; Error{kBadArgument} if a sequence would exceed the capacity: then nothing
-  ///         was appended.
+  /// @throws Error{kBadShape}; Error{kBadArgument} if a sequence would exceed the capacity: then
+  ///         nothing was appended.
   void append(const ConstTensor& k, const ConstTensor& v);
 
   /// Appends tokens to one sequence.
@@ -56,7 +56,8 @@ class DenseKvCache {
   KvTile tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk) const;
 
  private:
-  void store(std::int64_t sequence, std::int64_t source, const ConstTensor& k, const ConstTensor& v);
+  void store(std::int64_t sequence, std::int64_t source, const ConstTensor& k,
+             const ConstTensor& v);
   void check(const ConstTensor& k, const ConstTensor& v, std::int64_t batch) const;
 
   struct Free {

@@ -51,8 +51,8 @@ class Model {
   /// @cost   a packed copy of the matrices; the embedding is read where it is mapped.
   static Model load(const std::filesystem::path& directory);
 
-  /// A model of any shape, without files: every weight is a hash of `seed`, its tensor's name and its
-  /// index, so that all machines have the same model. For tests and measurements.
+  /// A model of any shape, without files: every weight is a hash of `seed`, its tensor's name and
+  /// its index, so that all machines have the same model. For tests and measurements.
   static Model random(const ModelConfig& config, std::uint64_t seed);
 
   const ModelConfig& config() const;

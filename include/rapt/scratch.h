@@ -5,11 +5,12 @@
 
 namespace rapt {
 
-/// Working memory that the caller keeps between runs. Grows on demand, never shrinks, not thread-safe:
-/// one for each run in flight.
+/// Working memory that the caller keeps between runs. Grows on demand, never shrinks, not
+/// thread-safe: one for each run in flight.
 class Scratch {
  public:
-  /// At least `bytes` of memory, aligned to 64 bytes (to a huge page when large). Content is unspecified.
+  /// At least `bytes` of memory, aligned to 64 bytes (to a huge page when large). Content is
+  /// unspecified.
   /// @throws Error{kOutOfMemory}.
   std::byte* reserve(std::size_t bytes);
 

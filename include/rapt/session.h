@@ -36,8 +36,8 @@ class Session {
 
   /// Takes `tokens` and returns logits [1, 1, 1 or T, vocab_size], which live until the next call.
   ///
-  /// @throws Error{kBadArgument} if there is no token, one is outside the vocabulary, or the context
-  ///         has no room for all of them: then the session is as it was before.
+  /// @throws Error{kBadArgument} if there is no token, one is outside the vocabulary, or the
+  ///         context has no room for all of them: then the session is as it was before.
   ConstTensor prefill(std::span<const std::int32_t> tokens, Logits which = Logits::kLast);
 
   /// Takes one token and returns the logits of the next, [1, 1, 1, vocab_size].

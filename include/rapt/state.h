@@ -17,12 +17,12 @@ struct ChunkRange {
   bool operator==(const ChunkRange&) const = default;
 };
 
-/// Unfinished attention over a range of chunks: the list of the range's maximal aligned subtrees, each
-/// (m, l, acc) for every row. Merging adjacent states folds their lists along the fixed binary tree over
-/// chunk index, so that a split at any chunk boundary changes no bit.
+/// Unfinished attention over a range of chunks: the list of the range's maximal aligned subtrees,
+/// each (m, l, acc) for every row. Merging adjacent states folds their lists along the fixed binary
+/// tree over chunk index, so that a split at any chunk boundary changes no bit.
 ///
-/// m is the integer maximum in log2 units, l = sum 2^(s - m), acc = sum 2^(s - m) v; a row that has seen
-/// nothing is m = -inf, l = 0, acc = 0, the identity of the merge.
+/// m is the integer maximum in log2 units, l = sum 2^(s - m), acc = sum 2^(s - m) v; a row that has
+/// seen nothing is m = -inf, l = 0, acc = 0, the identity of the merge.
 struct State {
   /// The subtree of chunks [index 2^level, (index + 1) 2^level).
   struct Node {
@@ -42,7 +42,8 @@ struct Result;
 
 /// State over the union of two adjacent ranges. Neither order of a chain of merges changes a bit.
 ///
-/// @throws Error{kBadShape} if the rows differ, Error{kBadArgument} unless a.chunks.end == b.chunks.begin.
+/// @throws Error{kBadShape} if the rows differ, Error{kBadArgument} unless a.chunks.end ==
+///         b.chunks.begin.
 /// @cost   O(rows Dv) for each pair of subtrees that becomes one.
 /// @source FlashInfer's attention states, arXiv:2501.01005, with an order that is fixed.
 State merge(const State& a, const State& b);

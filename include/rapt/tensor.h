@@ -15,8 +15,8 @@ constexpr Dims contiguous_strides(const Dims& extents) {
 
 /// A view of four axes over memory that somebody else owns.
 ///
-/// Element [a, b, c, d] is at `data + a s[0] + b s[1] + c s[2] + d s[3]`. Strides are in elements and
-/// may be in any order, negative, or 0 (a broadcast axis). Offsets are 64-bit.
+/// Element [a, b, c, d] is at `data + a s[0] + b s[1] + c s[2] + d s[3]`. Strides are in elements
+/// and may be in any order, negative, or 0 (a broadcast axis). Offsets are 64-bit.
 ///
 /// @shape  extents and strides outermost first; a tensor of fewer axes has leading extents of 1.
 template <class T>
@@ -26,7 +26,8 @@ struct TensorView {
   Dims strides{};
 
   TensorView() = default;
-  TensorView(T* data, const Dims& extents) : TensorView(data, extents, contiguous_strides(extents)) {}
+  TensorView(T* data, const Dims& extents)
+      : TensorView(data, extents, contiguous_strides(extents)) {}
   TensorView(T* data, const Dims& extents, const Dims& strides)
       : data(data), extents(extents), strides(strides) {}
 

@@ -17,9 +17,9 @@ class Threads {
 
   int count() const { return count_; }
 
-  /// Calls body(worker) once for each worker in [0, workers), at most count() at a time, and returns
-  /// when all are done. Floating point runs in the canonical environment (round to nearest, no flush
-  /// to zero); the caller's is restored.
+  /// Calls body(worker) once for each worker in [0, workers), at most count() at a time, and
+  /// returns when all are done. Floating point runs in the canonical environment (round to nearest,
+  /// no flush to zero); the caller's is restored.
   void run(int workers, const std::function<void(int worker)>& body) const;
 
  private:

@@ -12,16 +12,16 @@ namespace rapt {
 
 struct TokenizerRules;
 
-/// Text to token ids and back: SentencePiece-style byte-pair encoding with byte fallback, as Hugging
-/// Face's tokenizer.json describes it. A cheap handle to immutable rules; share it freely.
+/// Text to token ids and back: SentencePiece-style byte-pair encoding with byte fallback, as
+/// Hugging Face's tokenizer.json describes it. A cheap handle to immutable rules; share it freely.
 ///
 /// @source arXiv:1508.07909 (byte-pair encoding), arXiv:1808.06226 (SentencePiece)
 class Tokenizer {
  public:
   /// Reads a tokenizer.json, or the one of a model's directory.
   ///
-  /// @throws Error{kBadFile} naming the malformed field; Error{kUnsupported} naming what the file asks
-  ///         for and this version does not do; Error{kIo}.
+  /// @throws Error{kBadFile} naming the malformed field; Error{kUnsupported} naming what the file
+  ///         asks for and this version does not do; Error{kIo}.
   static Tokenizer load(const std::filesystem::path& path);
 
   /// The same from the text of a tokenizer.json; `where` names it in errors.
@@ -47,8 +47,8 @@ class Tokenizer {
 };
 
 /// Decodes tokens as they come. The concatenated pieces are `Tokenizer::decode` of all of them, and
-/// each piece is valid UTF-8: bytes of an unfinished character are held back. A byte that is part of
-/// no character becomes U+FFFD.
+/// each piece is valid UTF-8: bytes of an unfinished character are held back. A byte that is part
+/// of no character becomes U+FFFD.
 class TextStream {
  public:
   explicit TextStream(const Tokenizer& tokenizer) : rules_(tokenizer.rules_) {}
@@ -64,9 +64,9 @@ class TextStream {
   std::string strip(std::string text);
 
   std::shared_ptr<const TokenizerRules> rules_;
-  std::string held_;               // a proper prefix of a UTF-8 character
-  std::int64_t stripped_ = 0;      // leading characters taken away so far
-  bool at_start_ = true;           // nothing but stripped characters came yet
+  std::string held_;           // a proper prefix of a UTF-8 character
+  std::int64_t stripped_ = 0;  // leading characters taken away so far
+  bool at_start_ = true;       // nothing but stripped characters came yet
 };
 
 }  // namespace rapt

@@ -16,12 +16,13 @@ namespace rapt {
 /// Keys and values of a chunk, wherever the plan keeps them.
 class KvReader {
  public:
-  KvReader(const PlanDetail& plan, const Inputs& inputs, const float* packed, const std::uint32_t* flags,
-           std::int64_t first_head)
+  KvReader(const PlanDetail& plan, const Inputs& inputs, const float* packed,
+           const std::uint32_t* flags, std::int64_t first_head)
       : plan_(plan), inputs_(inputs), packed_(packed), flags_(flags), first_head_(first_head) {}
 
   /// Tiles of one chunk. With Packing::kChunk they are packed into `buffer`.
-  KvTile read(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk, float* buffer) const {
+  KvTile read(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk,
+              float* buffer) const {
     if (plan_.packing == Packing::kInPlace) return inputs_.cache->tile(sequence, kv_head, chunk);
     if (plan_.packing == Packing::kChunk) {
       float* values = buffer + kChunkKeys * plan_.problem.head_dim;
@@ -44,8 +45,9 @@ class KvReader {
     const ConstTensor &k = inputs_.k, &v = inputs_.v;
     plan_.kernels->pack_keys(&k.at(sequence, first, kv_head, 0), k.strides[1], k.strides[3], count,
                              problem.head_dim, keys);
-    return plan_.kernels->pack_values(&v.at(sequence, first, kv_head, 0), v.strides[1], v.strides[3], count,
-                                      problem.value_dim(), plan_.v_stride, values);
+    return plan_.kernels->pack_values(&v.at(sequence, first, kv_head, 0), v.strides[1],
+                                      v.strides[3], count, problem.value_dim(), plan_.v_stride,
+                                      values);
   }
 
  private:
@@ -71,7 +73,8 @@ class BlockRunner {
     end_ = carver.take<int>(kTileQueries);
     current_ = take_rows(carver, kTileQueries);
     for (int level = 0; level < plan.levels; ++level) levels_[level] = take_rows(carver, rows);
-    if (plan.packing == Packing::kChunk) chunk_ = carver.take<float>(kChunkKeys * (d + plan.v_stride));
+    if (plan.packing == Packing::kChunk)
+      chunk_ = carver.take<float>(kChunkKeys * (d + plan.v_stride));
   }
 
   /// Computes the node of every tile of `item` over the item's chunks, and hands it to
@@ -104,8 +107,8 @@ class BlockRunner {
     }
   }
 
-  /// Weights p = 2^(s - m) / l of an item of one row: emit(slot, p) for every slot of the chunks it sees.
-  /// Two passes: (m, l) of the whole row first.
+  /// Weights p = 2^(s - m) / l of an item of one row: emit(slot, p) for every slot of the chunks it
+  /// sees. Two passes: (m, l) of the whole row first.
   template <class Emit>
   void weights(const WorkItem& item, const Inputs& inputs, const KvReader& reader, float* line,
                Emit&& emit) {
@@ -116,18 +119,20 @@ class BlockRunner {
     });
     const ChunkRange chunks = tile_states_[0].chunks;
     for (std::int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
-      const AttentionTile tile = tile_of(0, 1, chunk, reader.read(item.sequence, item.kv_head, chunk, chunk_));
+      const AttentionTile tile =
+          tile_of(0, 1, chunk, reader.read(item.sequence, item.kv_head, chunk, chunk_));
       plan_.kernels->scores(tile);
       plan_.kernels->weights(scores_, begin_[0], end_[0], m, l, line);
       for (int j = begin_[0]; j < end_[0]; ++j) emit(chunk * kChunkKeys + j, line[j]);
     }
   }
 
-  /// Merges a tile's nodes of a split's parts, ascending aligned subtrees of equal size of which the first
-  /// has index `first`, and hands them to emit as `attend` does. node(part) gives the tile's rows.
+  /// Merges a tile's nodes of a split's parts, ascending aligned subtrees of equal size of which
+  /// the first has index `first`, and hands them to emit as `attend` does. node(part) gives the
+  /// tile's rows.
   template <class NodeOf, class Emit>
-  void merge_parts(std::int64_t row, int rows, std::int64_t first, std::int64_t parts, NodeOf&& node,
-                   Emit&& emit) {
+  void merge_parts(std::int64_t row, int rows, std::int64_t first, std::int64_t parts,
+                   NodeOf&& node, Emit&& emit) {
     TileState state{{first, first + parts}, 0};
     for (std::int64_t part = 0; part < parts; ++part) {
       copy(rows, node(part), current_);
@@ -185,9 +190,8 @@ class BlockRunner {
       end_[r] = within(seen.end);
     }
     const std::int64_t d = plan_.problem.head_dim;
-    return {count,       d,         plan_.v_stride, q_ + row * d, kv.k,
-                             kv.v,        kv.nonfinite_groups,       begin_,       end_,
-                             scores_,     lane_max_, current_.m,     current_.l,   current_.acc};
+    return {count,  d,    plan_.v_stride, q_ + row * d, kv.k,       kv.v,       kv.nonfinite_groups,
+            begin_, end_, scores_,        lane_max_,    current_.m, current_.l, current_.acc};
   }
 
   /// The node of one tile and one chunk, into current_.
@@ -201,8 +205,8 @@ class BlockRunner {
       plan_.kernels->values(tile);
   }
 
-  /// Folds current_, the node of `chunk`, into the tree as a binary counter does. True if that was the
-  /// tile's last chunk: then current_ is the node of all of them.
+  /// Folds current_, the node of `chunk`, into the tree as a binary counter does. True if that was
+  /// the tile's last chunk: then current_ is the node of all of them.
   bool fold(int row, int count, std::int64_t chunk, TileState& state) {
     const bool last = chunk + 1 == state.chunks.end;
     const int carry = std::countr_one(static_cast<std::uint64_t>(chunk));
@@ -256,7 +260,8 @@ struct RunMemory {
     first_runner_ = carver.bytes();
     { BlockRunner runner(plan, carver); }
     runner_bytes_ = carver.bytes() - first_runner_;
-    for (int worker = 1; worker < plan.workers; ++worker) carver.take<std::byte>(static_cast<std::int64_t>(runner_bytes_));
+    for (int worker = 1; worker < plan.workers; ++worker)
+      carver.take<std::byte>(static_cast<std::int64_t>(runner_bytes_));
   }
 
   /// The runner of one worker, in its part of `memory`.

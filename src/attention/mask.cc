@@ -7,7 +7,8 @@
 namespace rapt {
 
 Mask Mask::sliding_window(std::int64_t tokens) {
-  require(tokens >= 1, ErrorCode::kBadArgument, "Mask::sliding_window tokens", "at least 1", tokens);
+  require(tokens >= 1, ErrorCode::kBadArgument, "Mask::sliding_window tokens", "at least 1",
+          tokens);
   return Mask(tokens - 1, 0);
 }
 
@@ -32,7 +33,9 @@ std::string Mask::describe() const {
   if (before_ == kUnbounded && after_ == kUnbounded) return "none";
   if (before_ == kUnbounded && after_ == 0) return "causal";
   if (after_ == 0) return "causal, window " + std::to_string(before_ + 1);
-  const auto side = [](std::int64_t keys) { return keys == kUnbounded ? "all" : std::to_string(keys); };
+  const auto side = [](std::int64_t keys) {
+    return keys == kUnbounded ? "all" : std::to_string(keys);
+  };
   return "window, " + side(before_) + " before and " + side(after_) + " after";
 }
 

@@ -10,11 +10,12 @@
 namespace rapt {
 namespace {
 
-// Rows of a block share every chunk of keys while it is in the cache; more would only grow the merge
-// states. A multiple of the tile.
+// Rows of a block share every chunk of keys while it is in the cache; more would only grow the
+// merge states. A multiple of the tile.
 constexpr std::int64_t kBlockRows = 480;
 
-// Up to this many rows a head, keys and values are streamed: a pass over them costs more than the products.
+// Up to this many rows a head, keys and values are streamed: a pass over them costs more than the
+// products.
 constexpr std::int64_t kStreamRows = 16;
 
 // Packed keys and values of a wave, for each worker: what the last-level cache should hold.
@@ -40,9 +41,10 @@ ChunkRange seen_chunks(const Problem& problem, std::int64_t sequence, std::int64
 
 /// Chunks of a part when `range` is split into about `parts` aligned subtrees.
 std::int64_t part_size(ChunkRange range, std::int64_t parts) {
-  const auto chunks = static_cast<std::uint64_t>(std::max<std::int64_t>(range.end - range.begin, 1));
-  return static_cast<std::int64_t>(
-      std::bit_ceil((chunks + static_cast<std::uint64_t>(parts) - 1) / static_cast<std::uint64_t>(parts)));
+  const auto chunks =
+      static_cast<std::uint64_t>(std::max<std::int64_t>(range.end - range.begin, 1));
+  return static_cast<std::int64_t>(std::bit_ceil((chunks + static_cast<std::uint64_t>(parts) - 1) /
+                                                 static_cast<std::uint64_t>(parts)));
 }
 
 class Planner {
@@ -91,8 +93,9 @@ class Planner {
     const std::int64_t wanted = plan_.workers == 1 ? 1 : plan_.workers * kItemsPerWorker;
     const std::int64_t blocks_of_head = heads() == 0 ? 1 : (wanted + heads() - 1) / heads();
     if (blocks_of_head > 1 && plan_.rows() > kTileQueries)
-      plan_.block_rows = std::min(
-          plan_.block_rows, round_up((plan_.rows() + blocks_of_head - 1) / blocks_of_head, kTileQueries));
+      plan_.block_rows =
+          std::min(plan_.block_rows,
+                   round_up((plan_.rows() + blocks_of_head - 1) / blocks_of_head, kTileQueries));
     const bool one_block = plan_.rows() <= plan_.block_rows;
     plan_.packing = plan_.source == KvSource::kCache ? Packing::kInPlace
                     : one_block                      ? Packing::kChunk
@@ -115,8 +118,8 @@ class Planner {
     plan_.waves.push_back(wave);
   }
 
-  /// The blocks of a head, last rows first: under a causal mask they see most, and workers end together
-  /// when the small items come last.
+  /// The blocks of a head, last rows first: under a causal mask they see most, and workers end
+  /// together when the small items come last.
   void add_head(std::int64_t head) {
     const std::int64_t blocks = (plan_.rows() + plan_.block_rows - 1) / plan_.block_rows;
     for (std::int64_t block = blocks - 1; block >= 0; --block) {
@@ -126,7 +129,8 @@ class Planner {
     }
   }
 
-  void add_block(std::int64_t sequence, std::int64_t kv_head, std::int64_t row_begin, std::int64_t row_end) {
+  void add_block(std::int64_t sequence, std::int64_t kv_head, std::int64_t row_begin,
+                 std::int64_t row_end) {
     const ChunkRange seen = seen_chunks(problem_, sequence, row_begin, row_end);
     Split split{size(plan_.items), 0, part_size(seen, parts_of_block_)};
     std::int64_t chunk = seen.begin;
@@ -135,7 +139,8 @@ class Planner {
           parts_of_block_ == 1
               ? seen.end
               : std::min(seen.end, (chunk / split.part_chunks + 1) * split.part_chunks);
-      plan_.items.push_back({sequence, kv_head, row_begin, row_end, chunk, next, size(plan_.splits)});
+      plan_.items.push_back(
+          {sequence, kv_head, row_begin, row_end, chunk, next, size(plan_.splits)});
       chunk = next;
     } while (chunk < seen.end);
     split.items = size(plan_.items) - split.first_item;
@@ -170,12 +175,15 @@ class Planner {
                                                   : "packed tensors, once a chunk");
     line("tile", number(kTileQueries) + " rows by " + number(kChunkKeys) + " keys, registers " +
                      number(plan_.kernels->tile_rows) + " rows");
-    line("rows a head", number(plan_.rows()) + " (" + number(problem_.group()) + " query heads share a kv head)");
+    line("rows a head",
+         number(plan_.rows()) + " (" + number(problem_.group()) + " query heads share a kv head)");
     line("block rows", number(plan_.block_rows));
     line("workers", number(plan_.workers));
     line("waves", number(size(plan_.waves)));
     line("work items", number(size(plan_.items)));
-    line("split", parts_of_block_ == 1 ? "none" : "chunks, about " + number(parts_of_block_) + " parts a block");
+    line("split", parts_of_block_ == 1
+                      ? "none"
+                      : "chunks, about " + number(parts_of_block_) + " parts a block");
     line("scratch bytes", number(static_cast<std::int64_t>(plan_.scratch_bytes)));
   }
 

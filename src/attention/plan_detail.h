@@ -29,8 +29,8 @@ struct WorkItem {
   std::int64_t split;  ///< into PlanDetail::splits
 };
 
-/// Items that share rows and are parts of one chunk range: aligned subtrees, ascending. A split of one
-/// item finishes its rows itself; otherwise whoever computes the last part merges them all.
+/// Items that share rows and are parts of one chunk range: aligned subtrees, ascending. A split of
+/// one item finishes its rows itself; otherwise whoever computes the last part merges them all.
 struct Split {
   std::int64_t first_item = 0;
   std::int64_t items = 0;

@@ -21,8 +21,8 @@ void check_ranges(const std::vector<Range>& ranges, std::int64_t batch, std::int
           "one range a sequence (" + std::to_string(batch) + ") or none", ranges.size());
   for (std::size_t b = 0; b < ranges.size(); ++b) {
     const Range& range = ranges[b];
-    require(0 <= range.begin && range.begin <= range.end && range.end <= tokens, ErrorCode::kBadArgument,
-            (where + "[" + std::to_string(b) + "]").c_str(),
+    require(0 <= range.begin && range.begin <= range.end && range.end <= tokens,
+            ErrorCode::kBadArgument, (where + "[" + std::to_string(b) + "]").c_str(),
             "0 <= begin <= end <= " + std::to_string(tokens),
             "[" + std::to_string(range.begin) + ", " + std::to_string(range.end) + ")");
   }
@@ -53,8 +53,8 @@ void Problem::validate() const {
           "a multiple of kv_heads (" + std::to_string(kv_heads) + ")", q_heads);
   check_extent(head_dim, 1, "Problem.head_dim");
   check_extent(v_head_dim, 0, "Problem.v_head_dim");
-  require(!scale || std::isfinite(*scale), ErrorCode::kBadArgument, "Problem.scale", "a finite factor",
-          scale.value_or(0.0f));
+  require(!scale || std::isfinite(*scale), ErrorCode::kBadArgument, "Problem.scale",
+          "a finite factor", scale.value_or(0.0f));
   check_ranges(q_ranges, batch, q_tokens, "Problem.q_ranges");
   check_ranges(kv_ranges, batch, kv_tokens, "Problem.kv_ranges");
 }

@@ -13,7 +13,8 @@ void attention_rows(const Plan& plan, const Inputs& inputs, Scratch& scratch,
             "0 to " + std::to_string(problem.q_tokens - 1), i);
   check_inputs(plan.detail(), inputs);
   const auto count = static_cast<std::int64_t>(rows.size());
-  require_view(out, {problem.batch, problem.q_heads, count, problem.kv_tokens}, "attention_rows out");
+  require_view(out, {problem.batch, problem.q_heads, count, problem.kv_tokens},
+               "attention_rows out");
 
   // One query at a time, as a problem of one block that reads chunks as it comes to them.
   PlanDetail detail = plan.detail();
@@ -36,8 +37,13 @@ void attention_rows(const Plan& plan, const Inputs& inputs, Scratch& scratch,
           const std::int64_t i = rows[static_cast<std::size_t>(n)], group = problem.group();
           const Range keys = problem.kv_range(b);
           for (std::int64_t j = 0; j < problem.kv_tokens; ++j) out.at(b, h, n, j) = 0.0f;
-          const WorkItem item{b, h / group, i * group + h % group, i * group + h % group + 1,
-                              0, chunks_of(keys.size()), 0};
+          const WorkItem item{b,
+                              h / group,
+                              i * group + h % group,
+                              i * group + h % group + 1,
+                              0,
+                              chunks_of(keys.size()),
+                              0};
           runner.weights(item, inputs, reader, line.data(), [&](std::int64_t slot, float weight) {
             out.at(b, h, n, keys.begin + slot) = weight;
           });

@@ -12,7 +12,11 @@ namespace {
 class Run {
  public:
   Run(const PlanDetail& plan, const Inputs& inputs, std::byte* scratch, const Result& result)
-      : plan_(plan), inputs_(inputs), result_(result), scratch_(scratch), carver_(scratch),
+      : plan_(plan),
+        inputs_(inputs),
+        result_(result),
+        scratch_(scratch),
+        carver_(scratch),
         memory_(plan, carver_) {}
 
   void wave(const Wave& wave) {
@@ -42,9 +46,9 @@ class Run {
         if (chunk < seen.begin || chunk >= seen.end) continue;
         float* keys = memory_.packed + head * plan_.head_floats();
         float* values = keys + plan_.slots * plan_.problem.head_dim;
-        memory_.flags[task] =
-            reader.pack(sequence, kv_head, chunk, keys + chunk * kChunkKeys * plan_.problem.head_dim,
-                        values + chunk * kChunkKeys * plan_.v_stride);
+        memory_.flags[task] = reader.pack(sequence, kv_head, chunk,
+                                          keys + chunk * kChunkKeys * plan_.problem.head_dim,
+                                          values + chunk * kChunkKeys * plan_.v_stride);
       }
     };
     plan_.threads.run(plan_.workers, std::ref(work));
@@ -59,7 +63,8 @@ class Run {
     if (split.items == 1) return runner.attend(item, inputs_, reader, finish);
 
     const auto partial = [&](std::int64_t part_item, std::int64_t row) {
-      const std::int64_t at = (part_item - wave.item_begin) * plan_.block_rows + row - item.row_begin;
+      const std::int64_t at =
+          (part_item - wave.item_begin) * plan_.block_rows + row - item.row_begin;
       return StateRows{memory_.partials.m + at, memory_.partials.l + at,
                        memory_.partials.acc + at * plan_.v_stride};
     };

@@ -50,8 +50,7 @@ void join(State::Node& earlier, State::Node& later, const Dims& o) {
   const std::int64_t stride = stride_of(o);
   const StateRows side = rows_at(later, 0, stride);
   const CanonicalFloatEnv env;
-  attention_kernels(active_isa())
-      .merge(rows_of(o), stride, &side, 1, rows_at(earlier, 0, stride));
+  attention_kernels(active_isa()).merge(rows_of(o), stride, &side, 1, rows_at(earlier, 0, stride));
   earlier.level += 1;
   earlier.index /= 2;
 }
@@ -66,14 +65,16 @@ void check_state(const State& state, const char* where) {
   for (const State::Node& node : state.nodes)
     require(node.m.size() == rows && node.l.size() == rows &&
                 node.acc.size() == rows * static_cast<std::size_t>(stride_of(o)),
-            ErrorCode::kBadShape, where, "nodes of " + std::to_string(rows) + " rows", node.m.size());
+            ErrorCode::kBadShape, where, "nodes of " + std::to_string(rows) + " rows",
+            node.m.size());
 }
 
 }  // namespace
 
 State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, ChunkRange chunks) {
-  require(0 <= chunks.begin && chunks.begin <= chunks.end, ErrorCode::kBadArgument, "run_partial chunks",
-          "0 <= begin <= end", "[" + std::to_string(chunks.begin) + ", " + std::to_string(chunks.end) + ")");
+  require(0 <= chunks.begin && chunks.begin <= chunks.end, ErrorCode::kBadArgument,
+          "run_partial chunks", "0 <= begin <= end",
+          "[" + std::to_string(chunks.begin) + ", " + std::to_string(chunks.end) + ")");
   check_inputs(plan.detail(), inputs);
   PlanDetail detail = plan.detail();
   if (detail.packing == Packing::kHead) detail.packing = Packing::kChunk;
@@ -119,8 +120,8 @@ State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, Chun
 }
 
 State merge(const State& a, const State& b) {
-  require(a.o_extents == b.o_extents, ErrorCode::kBadShape, "merge b", "rows " + to_string(a.o_extents),
-          to_string(b.o_extents));
+  require(a.o_extents == b.o_extents, ErrorCode::kBadShape, "merge b",
+          "rows " + to_string(a.o_extents), to_string(b.o_extents));
   require(a.chunks.end == b.chunks.begin, ErrorCode::kBadArgument, "merge b.chunks.begin",
           std::to_string(a.chunks.end) + ", where a ends", b.chunks.begin);
   check_state(a, "merge a");
@@ -129,7 +130,8 @@ State merge(const State& a, const State& b) {
   out.chunks.end = b.chunks.end;
   for (const State::Node& node : b.nodes) {
     out.nodes.push_back(node);
-    while (out.nodes.size() >= 2 && are_siblings(out.nodes[out.nodes.size() - 2], out.nodes.back())) {
+    while (out.nodes.size() >= 2 &&
+           are_siblings(out.nodes[out.nodes.size() - 2], out.nodes.back())) {
       join(out.nodes[out.nodes.size() - 2], out.nodes.back(), out.o_extents);
       out.nodes.pop_back();
     }
@@ -158,11 +160,13 @@ void finish(const State& state, const Result& result) {
   const std::int64_t rows = rows_of(o), stride = stride_of(o);
   std::vector<float> lse(static_cast<std::size_t>(rows));
   const CanonicalFloatEnv env;
-  attention_kernels(active_isa()).finish(rows, stride, rows_at(nodes.front(), 0, stride), lse.data());
+  attention_kernels(active_isa())
+      .finish(rows, stride, rows_at(nodes.front(), 0, stride), lse.data());
   for (std::int64_t row = 0; row < rows; ++row) {
     const auto at = static_cast<std::size_t>(row);
     write_row(result, row / (o[1] * o[2]), row / o[2] % o[1], row % o[2],
-              nodes.front().acc.data() + row * stride, lse[at], nodes.front().m[at], nodes.front().l[at]);
+              nodes.front().acc.data() + row * stride, lse[at], nodes.front().m[at],
+              nodes.front().l[at]);
   }
 }
 
@@ -170,8 +174,8 @@ void merge_finished(const Result& a, const Result& b, const Result& out) {
   const Dims o = a.o.extents;
   for (const Result* each : {&a, &b, &out}) {
     check_result(*each, o);
-    require(each->lse.data != nullptr, ErrorCode::kBadArgument, "merge_finished", "results with lse",
-            "a null pointer");
+    require(each->lse.data != nullptr, ErrorCode::kBadArgument, "merge_finished",
+            "results with lse", "a null pointer");
   }
   const CanonicalFloatEnv env;
   for (std::int64_t n = 0; n < o[0]; ++n)

@@ -20,23 +20,29 @@ void require_view(const TensorView<T>& view, const Dims& expected, const std::st
 /// @throws Error{kBadShape, kBadArgument} unless the inputs are those of `plan`'s problem.
 inline void check_inputs(const PlanDetail& plan, const Inputs& inputs) {
   const Problem& problem = plan.problem;
-  require_view(inputs.q, {problem.batch, problem.q_tokens, problem.q_heads, problem.head_dim}, "Inputs.q");
+  require_view(inputs.q, {problem.batch, problem.q_tokens, problem.q_heads, problem.head_dim},
+               "Inputs.q");
   if (plan.source == KvSource::kTensors) {
-    require_view(inputs.k, {problem.batch, problem.kv_tokens, problem.kv_heads, problem.head_dim}, "Inputs.k");
-    require_view(inputs.v, {problem.batch, problem.kv_tokens, problem.kv_heads, problem.value_dim()},
+    require_view(inputs.k, {problem.batch, problem.kv_tokens, problem.kv_heads, problem.head_dim},
+                 "Inputs.k");
+    require_view(inputs.v,
+                 {problem.batch, problem.kv_tokens, problem.kv_heads, problem.value_dim()},
                  "Inputs.v");
     return;
   }
-  require(inputs.cache != nullptr, ErrorCode::kBadArgument, "Inputs.cache", "a cache", "a null pointer");
+  require(inputs.cache != nullptr, ErrorCode::kBadArgument, "Inputs.cache", "a cache",
+          "a null pointer");
   const DenseKvCache::Shape& shape = inputs.cache->shape();
   const Dims expected = {problem.batch, problem.kv_heads, problem.head_dim, problem.value_dim()};
   const Dims got = {shape.batch, shape.kv_heads, shape.head_dim, shape.v_head_dim};
-  require(got == expected, ErrorCode::kBadShape, "Inputs.cache [batch, kv_heads, head_dim, v_head_dim]",
-          to_string(expected), to_string(got));
+  require(got == expected, ErrorCode::kBadShape,
+          "Inputs.cache [batch, kv_heads, head_dim, v_head_dim]", to_string(expected),
+          to_string(got));
   for (std::int64_t b = 0; b < problem.batch; ++b)
     require(problem.kv_range(b).end <= inputs.cache->length(b), ErrorCode::kBadShape,
             ("Inputs.cache sequence " + std::to_string(b)).c_str(),
-            "at least " + std::to_string(problem.kv_range(b).end) + " tokens", inputs.cache->length(b));
+            "at least " + std::to_string(problem.kv_range(b).end) + " tokens",
+            inputs.cache->length(b));
 }
 
 /// @throws as check_inputs, for `o` and those of lse, m and l that are set.
@@ -49,8 +55,8 @@ inline void check_result(const Result& result, const Dims& o_extents) {
 }
 
 /// Writes one finished row (b, i, h); m and l are the row's before it was finished.
-inline void write_row(const Result& result, std::int64_t b, std::int64_t i, std::int64_t h, const float* o,
-                      float lse, float m, float l) {
+inline void write_row(const Result& result, std::int64_t b, std::int64_t i, std::int64_t h,
+                      const float* o, float lse, float m, float l) {
   float* out = &result.o.at(b, i, h, 0);
   const std::int64_t dim = result.o.extents[3], stride = result.o.strides[3];
   for (std::int64_t e = 0; e < dim; ++e) out[e * stride] = o[e];

@@ -5,8 +5,8 @@
 
 namespace rapt {
 
-/// Hands out cache-line aligned pieces of one allocation, in order. Without memory it only measures, so that the
-/// code that uses a layout is also the code that sizes it.
+/// Hands out cache-line aligned pieces of one allocation, in order. Without memory it only
+/// measures, so that the code that uses a layout is also the code that sizes it.
 class Carver {
  public:
   explicit Carver(std::byte* memory = nullptr) : memory_(memory) {}

@@ -49,8 +49,9 @@ double exp_of(double x, double low) {
   const double r = head + std::fma(n, -kLn2Low, low);
   // The series of e^r - 1 - r - r^2 / 2 up to r^13; what follows is below 2^-58.
   double p = 1.0 / 6227020800.0;
-  for (const double c : {1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0,
-                         1.0 / 40320.0, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0})
+  for (const double c :
+       {1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0, 1.0 / 40320.0,
+        1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0})
     p = std::fma(p, r, c);
   const double tail = std::fma(r * r, std::fma(p, r, 0.5), std::fma(n, -kLn2Low, low) - (r - head));
   const auto exponent = static_cast<std::int64_t>(n);
@@ -66,7 +67,8 @@ Double2 log_of(double x) {
   constexpr std::uint64_t kSqrtHalf = 0x3FE6A09E667F3BCDu;
   const std::uint64_t above = bits - kSqrtHalf;
   e += static_cast<std::int64_t>(above) >> 52;
-  const double m = std::bit_cast<double>((above & 0xFFFFFFFFFFFFFu) + kSqrtHalf);  // [sqrt 1/2, sqrt 2)
+  const double m =
+      std::bit_cast<double>((above & 0xFFFFFFFFFFFFFu) + kSqrtHalf);  // [sqrt 1/2, sqrt 2)
   // ln m = 2 atanh(z) = 2 z (1 + z^2/3 + z^4/5 + ..), z = (m - 1) / (m + 1), |z| < 0.172.
   const double numerator = m - 1.0;
   const Double2 denominator = two_sum(m, 1.0);
@@ -117,8 +119,8 @@ SinCos sin_cos(double x) noexcept {
   const Double2 r = two_sum(sum.high, rest);
   const double w = r.high * r.high;
   double s = 1.0 / 355687428096000.0, c = -1.0 / 6402373705728000.0;
-  for (const double k : {-1.0 / 1307674368000.0, 1.0 / 6227020800.0, -1.0 / 39916800.0, 1.0 / 362880.0,
-                         -1.0 / 5040.0, 1.0 / 120.0, -1.0 / 6.0})
+  for (const double k : {-1.0 / 1307674368000.0, 1.0 / 6227020800.0, -1.0 / 39916800.0,
+                         1.0 / 362880.0, -1.0 / 5040.0, 1.0 / 120.0, -1.0 / 6.0})
     s = std::fma(s, w, k);
   for (const double k : {1.0 / 20922789888000.0, -1.0 / 87178291200.0, 1.0 / 479001600.0,
                          -1.0 / 3628800.0, 1.0 / 40320.0, -1.0 / 720.0, 1.0 / 24.0})
@@ -126,10 +128,14 @@ SinCos sin_cos(double x) noexcept {
   const double sine = r.high + std::fma(r.high * w, s, r.low);
   const double cosine = 1.0 - (0.5 * w - std::fma(w * w, c, -r.high * r.low));
   switch (static_cast<std::int64_t>(n) & 3) {
-    case 0: return {sine, cosine};
-    case 1: return {cosine, -sine};
-    case 2: return {-sine, -cosine};
-    default: return {-cosine, sine};
+    case 0:
+      return {sine, cosine};
+    case 1:
+      return {cosine, -sine};
+    case 2:
+      return {-sine, -cosine};
+    default:
+      return {-cosine, sine};
   }
 }
 

@@ -2,8 +2,9 @@
 
 namespace rapt {
 
-/// Elementary functions in f64 from + - * / and fma alone, so that every machine and every C library gives
-/// the same bits. For tables and for what is computed once a row; kernels have simd/math_inl.h.
+/// Elementary functions in f64 from + - * / and fma alone, so that every machine and every C
+/// library gives the same bits. For tables and for what is computed once a row; kernels have
+/// simd/math_inl.h.
 ///
 /// @pre  round to nearest (CanonicalFloatEnv).
 namespace elementary {

@@ -2,8 +2,8 @@
 
 namespace rapt {
 
-/// Round to nearest, no flush to zero and no trap, for as long as the object lives; then the caller's
-/// floating-point environment again. Every worker holds one: the canonical order needs it.
+/// Round to nearest, no flush to zero and no trap, for as long as the object lives; then the
+/// caller's floating-point environment again. Every worker holds one: the canonical order needs it.
 class CanonicalFloatEnv {
  public:
   CanonicalFloatEnv() noexcept;

@@ -63,7 +63,8 @@ Isa active_isa() {
   for (Isa isa : kAll) known += std::string(known.empty() ? "" : ", ") + name(isa);
   for (Isa isa : supported_isas()) here += std::string(here.empty() ? "" : ", ") + name(isa);
   throw Error(ErrorCode::kUnsupported, "RAPT_FORCE_ISA: expected one of " + known +
-                                           " that this machine runs (" + here + "), got '" + forced + "'");
+                                           " that this machine runs (" + here + "), got '" +
+                                           forced + "'");
 }
 
 }  // namespace rapt

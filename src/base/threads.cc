@@ -24,7 +24,8 @@ struct Threads::Pool {
 };
 
 Threads::Threads(int count) {
-  require(count >= 0 && count <= 1024, ErrorCode::kBadArgument, "Threads.count", "0 to 1024", count);
+  require(count >= 0 && count <= 1024, ErrorCode::kBadArgument, "Threads.count", "0 to 1024",
+          count);
   count_ = count == 0 ? tbb::info::default_concurrency() : count;
   if (count_ > 1) pool_ = std::make_shared<Pool>(count_);
 }

@@ -34,11 +34,13 @@ void DenseKvCache::Free::operator()(float* memory) const noexcept { free_aligned
 DenseKvCache::DenseKvCache(const Shape& shape)
     : shape_(checked(shape)), v_stride_(round_up(shape_.v_head_dim, 16)) {
   const std::int64_t slots = round_up(shape_.capacity, kGroupKeys);
-  const double bytes = 4.0 * static_cast<double>(slots) * static_cast<double>(shape_.head_dim + v_stride_) *
+  const double bytes = 4.0 * static_cast<double>(slots) *
+                       static_cast<double>(shape_.head_dim + v_stride_) *
                        static_cast<double>(shape_.batch) * static_cast<double>(shape_.kv_heads);
   require(bytes < 0x1p46, ErrorCode::kOutOfMemory, "DenseKvCache", "less than 2^46 bytes", bytes);
   head_floats_ = slots * (shape_.head_dim + v_stride_);
-  size_bytes_ = static_cast<std::size_t>(shape_.batch * shape_.kv_heads * head_floats_) * sizeof(float);
+  size_bytes_ =
+      static_cast<std::size_t>(shape_.batch * shape_.kv_heads * head_floats_) * sizeof(float);
   memory_.reset(static_cast<float*>(allocate_aligned(std::max<std::size_t>(size_bytes_, 1))));
   nonfinite_.resize(static_cast<std::size_t>(shape_.batch * shape_.kv_heads * chunks_of(slots)));
   lengths_.resize(static_cast<std::size_t>(shape_.batch));
@@ -47,10 +49,10 @@ DenseKvCache::DenseKvCache(const Shape& shape)
 void DenseKvCache::check(const ConstTensor& k, const ConstTensor& v, std::int64_t batch) const {
   const Dims k_expected = {batch, k.extents[1], shape_.kv_heads, shape_.head_dim};
   const Dims v_expected = {batch, k.extents[1], shape_.kv_heads, shape_.v_head_dim};
-  require(k.extents == k_expected, ErrorCode::kBadShape, "DenseKvCache.append k", to_string(k_expected),
-          to_string(k.extents));
-  require(v.extents == v_expected, ErrorCode::kBadShape, "DenseKvCache.append v", to_string(v_expected),
-          to_string(v.extents));
+  require(k.extents == k_expected, ErrorCode::kBadShape, "DenseKvCache.append k",
+          to_string(k_expected), to_string(k.extents));
+  require(v.extents == v_expected, ErrorCode::kBadShape, "DenseKvCache.append v",
+          to_string(v_expected), to_string(v.extents));
   const bool empty = batch == 0 || k.extents[1] == 0;
   require(empty || (k.data != nullptr && v.data != nullptr), ErrorCode::kBadArgument,
           "DenseKvCache.append", "k and v with data", "a null pointer");
@@ -59,18 +61,20 @@ void DenseKvCache::check(const ConstTensor& k, const ConstTensor& v, std::int64_
 void DenseKvCache::append(const ConstTensor& k, const ConstTensor& v) {
   check(k, v, shape_.batch);
   for (std::int64_t b = 0; b < shape_.batch; ++b)
-    require(length(b) + k.extents[1] <= shape_.capacity, ErrorCode::kBadArgument, "DenseKvCache.append",
-            "at most " + std::to_string(shape_.capacity - length(b)) + " more tokens", k.extents[1]);
+    require(
+        length(b) + k.extents[1] <= shape_.capacity, ErrorCode::kBadArgument, "DenseKvCache.append",
+        "at most " + std::to_string(shape_.capacity - length(b)) + " more tokens", k.extents[1]);
   for (std::int64_t b = 0; b < shape_.batch; ++b) store(b, b, k, v);
 }
 
 void DenseKvCache::append(std::int64_t sequence, const ConstTensor& k, const ConstTensor& v) {
-  require(sequence >= 0 && sequence < shape_.batch, ErrorCode::kBadArgument, "DenseKvCache.append sequence",
-          "0 to " + std::to_string(shape_.batch - 1), sequence);
+  require(sequence >= 0 && sequence < shape_.batch, ErrorCode::kBadArgument,
+          "DenseKvCache.append sequence", "0 to " + std::to_string(shape_.batch - 1), sequence);
   check(k, v, 1);
   require(length(sequence) + k.extents[1] <= shape_.capacity, ErrorCode::kBadArgument,
           "DenseKvCache.append",
-          "at most " + std::to_string(shape_.capacity - length(sequence)) + " more tokens", k.extents[1]);
+          "at most " + std::to_string(shape_.capacity - length(sequence)) + " more tokens",
+          k.extents[1]);
   store(sequence, 0, k, v);
 }
 
@@ -83,19 +87,20 @@ void DenseKvCache::store(std::int64_t sequence, std::int64_t source, const Const
     float* values = keys + round_up(shape_.capacity, kGroupKeys) * d;
     for (std::int64_t t = 0; t < tokens;) {
       const std::int64_t slot = start + t, lane = slot % kGroupKeys;
-      const std::int64_t count = lane == 0 ? std::min(tokens - t, kChunkKeys - slot % kChunkKeys) : 1;
+      const std::int64_t count =
+          lane == 0 ? std::min(tokens - t, kChunkKeys - slot % kChunkKeys) : 1;
       const float* k_row = &k.at(source, t, h, 0);
       float* tile = keys + slot / kGroupKeys * kGroupKeys * d;
       if (lane == 0)  // whole groups, and the start of a new one
         kernels.pack_keys(k_row, k.strides[1], k.strides[3], static_cast<int>(count), d, tile);
       else
         for (std::int64_t e = 0; e < d; ++e) tile[e * kGroupKeys + lane] = k_row[e * k.strides[3]];
-      const std::uint32_t flags =
-          kernels.pack_values(&v.at(source, t, h, 0), v.strides[1], v.strides[3], static_cast<int>(count),
-                              shape_.v_head_dim, v_stride_, values + slot * v_stride_);
-      nonfinite_[static_cast<std::size_t>((sequence * shape_.kv_heads + h) *
-                                              chunks_of(round_up(shape_.capacity, kGroupKeys)) +
-                                          slot / kChunkKeys)] |= flags << (slot % kChunkKeys / kGroupKeys);
+      const std::uint32_t flags = kernels.pack_values(
+          &v.at(source, t, h, 0), v.strides[1], v.strides[3], static_cast<int>(count),
+          shape_.v_head_dim, v_stride_, values + slot * v_stride_);
+      nonfinite_[static_cast<std::size_t>(
+          (sequence * shape_.kv_heads + h) * chunks_of(round_up(shape_.capacity, kGroupKeys)) +
+          slot / kChunkKeys)] |= flags << (slot % kChunkKeys / kGroupKeys);
       t += count;
     }
   }
@@ -112,7 +117,8 @@ void DenseKvCache::truncate(std::int64_t sequence, std::int64_t length) {
 }
 
 KvTile DenseKvCache::tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk) const {
-  const std::int64_t slots = round_up(shape_.capacity, kGroupKeys), head = sequence * shape_.kv_heads + kv_head;
+  const std::int64_t slots = round_up(shape_.capacity, kGroupKeys),
+                     head = sequence * shape_.kv_heads + kv_head;
   const float* keys = memory_.get() + head * head_floats_;
   return {keys + chunk * kChunkKeys * shape_.head_dim,
           keys + slots * shape_.head_dim + chunk * kChunkKeys * v_stride_,

@@ -13,7 +13,9 @@ constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
 }
 
 /// Chunks that hold `slots` slots.
-constexpr std::int64_t chunks_of(std::int64_t slots) { return (slots + kChunkKeys - 1) / kChunkKeys; }
+constexpr std::int64_t chunks_of(std::int64_t slots) {
+  return (slots + kChunkKeys - 1) / kChunkKeys;
+}
 
 /// For messages: "[1, 2, 3, 4]".
 inline std::string to_string(const Dims& dims) {

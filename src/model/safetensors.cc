@@ -114,15 +114,14 @@ std::map<std::string, FileTensor> parse_safetensors(std::span<const std::byte> f
   std::uint64_t length = 0;  // little-endian
   for (std::size_t byte = 0; byte < kLengthBytes; ++byte)
     length |= static_cast<std::uint64_t>(file[byte]) << (8 * byte);
-  const std::uint64_t longest =
-      std::min<std::uint64_t>(kLongestHeader, file.size() - kLengthBytes);
+  const std::uint64_t longest = std::min<std::uint64_t>(kLongestHeader, file.size() - kLengthBytes);
   require(length <= longest, ErrorCode::kBadFile, (where + " header length").c_str(),
           "at most " + std::to_string(longest), length);
   const auto header = file.subspan(kLengthBytes, length);
   const auto data = file.subspan(kLengthBytes + length);
 
-  const nlohmann::json json = parse_json(
-      {reinterpret_cast<const char*>(header.data()), header.size()}, where + " header");
+  const nlohmann::json json =
+      parse_json({reinterpret_cast<const char*>(header.data()), header.size()}, where + " header");
   std::map<std::string, FileTensor> tensors;
   JsonField(json, where).for_each_member([&](const std::string& name, const JsonField& field) {
     if (name != "__metadata__") tensors.emplace(name, read_tensor(field, data));

@@ -14,7 +14,21 @@ namespace rapt {
 
 /// Element types that a safetensors file may hold.
 enum class FileDtype {
-  kBool, kU8, kI8, kF8E5M2, kF8E4M3, kU16, kI16, kF16, kBF16, kU32, kI32, kF32, kU64, kI64, kF64
+  kBool,
+  kU8,
+  kI8,
+  kF8E5M2,
+  kF8E4M3,
+  kU16,
+  kI16,
+  kF16,
+  kBF16,
+  kU32,
+  kI32,
+  kF32,
+  kU64,
+  kI64,
+  kF64
 };
 
 const char* name(FileDtype dtype) noexcept;
@@ -29,10 +43,11 @@ struct FileTensor {
 /// "F32 [32, 64]"
 std::string describe(const FileTensor& tensor);
 
-/// The tensors of a safetensors file whose content is `file`: 8 bytes of header length, a JSON header,
-/// the data. The tensors must tile the data without overlap or hole.
+/// The tensors of a safetensors file whose content is `file`: 8 bytes of header length, a JSON
+/// header, the data. The tensors must tile the data without overlap or hole.
 ///
-/// @throws Error{kBadFile} that begins with `where` and names the tensor, for every malformed header.
+/// @throws Error{kBadFile} that begins with `where` and names the tensor, for every malformed
+///         header.
 /// @source https://github.com/huggingface/safetensors#format
 std::map<std::string, FileTensor> parse_safetensors(std::span<const std::byte> file,
                                                     const std::string& where);

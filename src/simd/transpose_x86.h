@@ -8,7 +8,8 @@ namespace rapt::RAPT_ISA {
 namespace {
 
 // Reads 8 rows of 8 and writes 8 columns, `out_stride` floats apart.
-inline void transpose8x8(const float* rows, std::int64_t stride, float* out, std::int64_t out_stride) {
+inline void transpose8x8(const float* rows, std::int64_t stride, float* out,
+                         std::int64_t out_stride) {
   __m256 r[8], t[8], u[8];
   for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(rows + i * stride);
   for (int i = 0; i < 8; i += 2) {

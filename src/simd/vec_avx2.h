@@ -129,9 +129,9 @@ inline float reduce_add(F32x16 a) {
   return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
 }
 
-// The registers of a vector, for register tiles. The fma is assembly because GCC 12, left to choose among
-// the three forms of the instruction, moves and spills the accumulators of a full tile: 81% of the FMA
-// peak instead of 94%.
+// The registers of a vector, for register tiles. The fma is assembly because GCC 12, left to choose
+// among the three forms of the instruction, moves and spills the accumulators of a full tile: 81%
+// of the FMA peak instead of 94%.
 using Register = __m256;
 inline constexpr int kRegisterLanes = 8;
 inline Register load_register(const float* p) { return _mm256_loadu_ps(p); }
@@ -141,8 +141,11 @@ inline void accumulate(Register& acc, Register a, Register b) {
 }
 inline Register register_of(F32x16 a, int i) { return i == 0 ? a.lo : a.hi; }
 inline void set_register(F32x16& a, int i, Register r) { (i == 0 ? a.lo : a.hi) = r; }
-// Always inlined: GCC takes a function that only prefetches for one without effects, and drops its calls.
-[[gnu::always_inline]] inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+// Always inlined: GCC takes a function that only prefetches for one without effects, and drops its
+// calls.
+[[gnu::always_inline]] inline void prefetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+}
 
 // Register tiles of the products: rows by vectors of 16 lanes. 12 accumulators of the 16 registers
 // hide the FMA latency (2 a cycle, 4 to 5 cycles); 2 hold the loaded vector, 1 a broadcast.

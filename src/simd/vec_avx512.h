@@ -94,8 +94,11 @@ inline Register broadcast_register(float x) { return _mm512_set1_ps(x); }
 inline void accumulate(Register& acc, Register a, Register b) { acc = _mm512_fmadd_ps(a, b, acc); }
 inline Register register_of(F32x16 a, int) { return a.v; }
 inline void set_register(F32x16& a, int, Register r) { a.v = r; }
-// Always inlined: GCC takes a function that only prefetches for one without effects, and drops its calls.
-[[gnu::always_inline]] inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+// Always inlined: GCC takes a function that only prefetches for one without effects, and drops its
+// calls.
+[[gnu::always_inline]] inline void prefetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+}
 
 // Register tiles of the products: rows by vectors of 16 lanes. 24 accumulators of the 32 registers.
 inline constexpr int kTileRows = 8;

@@ -130,25 +130,32 @@ TEST(BadInput, ViewsOfRun) {
       const auto change = [&](auto& view) { view.extents[axis] += delta; };
       Inputs in = g.inputs();
       change(in.q);
-      EXPECT_TRUE(rejects("Inputs.q", kShape, [&] { run(plan, in, g.scratch, g.out.result()); })) << axis;
+      EXPECT_TRUE(rejects("Inputs.q", kShape, [&] { run(plan, in, g.scratch, g.out.result()); }))
+          << axis;
       in = g.inputs();
       change(in.k);
-      EXPECT_TRUE(rejects("Inputs.k", kShape, [&] { run(plan, in, g.scratch, g.out.result()); })) << axis;
+      EXPECT_TRUE(rejects("Inputs.k", kShape, [&] { run(plan, in, g.scratch, g.out.result()); }))
+          << axis;
       in = g.inputs();
       change(in.v);
-      EXPECT_TRUE(rejects("Inputs.v", kShape, [&] { run(plan, in, g.scratch, g.out.result()); })) << axis;
+      EXPECT_TRUE(rejects("Inputs.v", kShape, [&] { run(plan, in, g.scratch, g.out.result()); }))
+          << axis;
       Result out = g.out.result();
       change(out.o);
-      EXPECT_TRUE(rejects("Result.o", kShape, [&] { run(plan, g.inputs(), g.scratch, out); })) << axis;
+      EXPECT_TRUE(rejects("Result.o", kShape, [&] { run(plan, g.inputs(), g.scratch, out); }))
+          << axis;
       out = g.out.result();
       change(out.lse);
-      EXPECT_TRUE(rejects("Result.lse", kShape, [&] { run(plan, g.inputs(), g.scratch, out); })) << axis;
+      EXPECT_TRUE(rejects("Result.lse", kShape, [&] { run(plan, g.inputs(), g.scratch, out); }))
+          << axis;
       out = g.out.result();
       change(out.m);
-      EXPECT_TRUE(rejects("Result.m", kShape, [&] { run(plan, g.inputs(), g.scratch, out); })) << axis;
+      EXPECT_TRUE(rejects("Result.m", kShape, [&] { run(plan, g.inputs(), g.scratch, out); }))
+          << axis;
       out = g.out.result();
       change(out.l);
-      EXPECT_TRUE(rejects("Result.l", kShape, [&] { run(plan, g.inputs(), g.scratch, out); })) << axis;
+      EXPECT_TRUE(rejects("Result.l", kShape, [&] { run(plan, g.inputs(), g.scratch, out); }))
+          << axis;
     }
 }
 

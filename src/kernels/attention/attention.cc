@@ -13,8 +13,8 @@ extern const AttentionKernels kAttention;
 }
 
 const std::array<const AttentionKernels*, 3>& attention_kernel_table() {
-  static constexpr std::array<const AttentionKernels*, 3> table = {&avx512::kAttention, &avx2::kAttention,
-                                                                  &scalar::kAttention};
+  static constexpr std::array<const AttentionKernels*, 3> table = {
+      &avx512::kAttention, &avx2::kAttention, &scalar::kAttention};
   return table;
 }
 

@@ -20,16 +20,16 @@ inline constexpr int kScoreStride = kChunkKeys + 16;
 /// One tile: up to kTileQueries query rows against one chunk of keys of one kv head.
 ///
 /// Row r sees keys [begin[r], end[r]) of the chunk, and no other; begin >= end is a row that sees
-/// nothing. The kernels know no mask, cache or model. What a row does not see never reaches its m, l or
-/// acc, not even as NaN.
+/// nothing. The kernels know no mask, cache or model. What a row does not see never reaches its m,
+/// l or acc, not even as NaN.
 ///
 /// @shape  q [rows, head_dim], scaled; k tiles [group of 16 keys][head_dim][16 keys];
 ///         v [keys, v_stride]; s [rows, kScoreStride]; m, l [rows]; acc [rows, v_stride].
 struct AttentionTile {
   int rows;
   std::int64_t head_dim;
-  std::int64_t v_stride;           ///< Dv rounded up to 16
-  const float* q;                  ///< rows head_dim floats apart
+  std::int64_t v_stride;  ///< Dv rounded up to 16
+  const float* q;         ///< rows head_dim floats apart
   const float* k;
   const float* v;
   std::uint32_t nonfinite_groups;  ///< bit g: v rows 16 g .. 16 g + 15 may hold Inf or NaN
@@ -55,7 +55,8 @@ struct AttentionKernels {
   int tile_rows;  ///< rows of the register tile, for explain()
 
   /// out[e] = scale x[e stride].
-  void (*pack_query)(const float* x, std::int64_t stride, std::int64_t dim, float scale, float* out) noexcept;
+  void (*pack_query)(const float* x, std::int64_t stride, std::int64_t dim, float scale,
+                     float* out) noexcept;
 
   /// Keys to tiles [group][dim][16]; lanes of the last group beyond `keys` are 0.
   void (*pack_keys)(const float* k, std::int64_t key_stride, std::int64_t feature_stride, int keys,
@@ -63,7 +64,8 @@ struct AttentionKernels {
 
   /// Values to rows `v_stride` apart, features beyond `dim` 0; returns the non-finite groups.
   std::uint32_t (*pack_values)(const float* v, std::int64_t key_stride, std::int64_t feature_stride,
-                               int keys, std::int64_t dim, std::int64_t v_stride, float* out) noexcept;
+                               int keys, std::int64_t dim, std::int64_t v_stride,
+                               float* out) noexcept;
 
   /// Step 2 and visibility: s = q k^T in units of log2, -inf where hidden; lane_max.
   void (*scores)(const AttentionTile& tile) noexcept;
@@ -71,8 +73,9 @@ struct AttentionKernels {
   /// Step 4, first half: m = ceil(max), s := p = 2^(s - m), l = sum p.
   void (*softmax)(const AttentionTile& tile) noexcept;
 
-  /// Step 4, second half: acc = p v. `values` takes panels of features through all keys (v in a cache);
-  /// `stream_values` takes 16 keys at a time through all features (v in memory). The bits are the same.
+  /// Step 4, second half: acc = p v. `values` takes panels of features through all keys (v in a
+  /// cache); `stream_values` takes 16 keys at a time through all features (v in memory). The bits
+  /// are the same.
   void (*values)(const AttentionTile& tile) noexcept;
   void (*stream_values)(const AttentionTile& tile) noexcept;
 
@@ -81,7 +84,8 @@ struct AttentionKernels {
                 const StateRows& into) noexcept;
 
   /// Step 6: acc := o = acc / l and lse = (m + log2 l) ln 2; l := 0x7FC00000 if it is NaN.
-  void (*finish)(std::int64_t rows, std::int64_t v_stride, const StateRows& state, float* lse) noexcept;
+  void (*finish)(std::int64_t rows, std::int64_t v_stride, const StateRows& state,
+                 float* lse) noexcept;
 
   /// p[j] = 2^(s[j] - m) / l for the groups that hold keys [begin, end).
   void (*weights)(const float* s, int begin, int end, float m, float l, float* p) noexcept;

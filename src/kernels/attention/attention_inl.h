@@ -15,8 +15,8 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-/// Key ranges of a block of register-tile rows: `all` sees [common_begin, common_end), somebody sees
-/// [begin, end).
+/// Key ranges of a block of register-tile rows: `all` sees [common_begin, common_end), somebody
+/// sees [begin, end).
 struct BlockSpan {
   int begin, end, common_begin, common_end;
   bool ragged() const { return begin != common_begin || end != common_end; }
@@ -46,24 +46,26 @@ RAPT_INLINE void with_tile_shape(int rows, int vectors, F&& f) {
   if constexpr (kRows == 1 && kVectors == 1) {
     f(std::integral_constant<int, 1>{}, std::integral_constant<int, 1>{});
   } else if constexpr (kRows == 1) {
-    if (vectors == kVectors) return f(std::integral_constant<int, 1>{}, std::integral_constant<int, kVectors>{});
+    if (vectors == kVectors)
+      return f(std::integral_constant<int, 1>{}, std::integral_constant<int, kVectors>{});
     with_tile_shape<1, kVectors - 1>(rows, vectors, f);
   } else {
     if (rows != kRows) return with_tile_shape<kRows - 1, kVectors>(rows, vectors, f);
-    if (vectors == kVectors) return f(std::integral_constant<int, kRows>{}, std::integral_constant<int, kVectors>{});
+    if (vectors == kVectors)
+      return f(std::integral_constant<int, kRows>{}, std::integral_constant<int, kVectors>{});
     if constexpr (kVectors > 1) with_tile_shape<kRows, kVectors - 1>(rows, vectors, f);
   }
 }
 
-// ---- Packing -------------------------------------------------------------------------------------
+// ---- Packing ------------------------------------------------------------------------------------
 
 inline void pack_query(const float* x, std::int64_t stride, std::int64_t dim, float scale,
                        float* out) noexcept {
   for (std::int64_t e = 0; e < dim; ++e) out[e] = scale * x[e * stride];
 }
 
-inline void pack_keys(const float* k, std::int64_t key_stride, std::int64_t feature_stride, int keys,
-                      std::int64_t dim, float* out) noexcept {
+inline void pack_keys(const float* k, std::int64_t key_stride, std::int64_t feature_stride,
+                      int keys, std::int64_t dim, float* out) noexcept {
   for (int j = 0; j < keys; j += kGroupKeys, out += dim * kGroupKeys) {
     const float* group = k + j * key_stride;
     std::int64_t e = 0;
@@ -76,9 +78,9 @@ inline void pack_keys(const float* k, std::int64_t key_stride, std::int64_t feat
   }
 }
 
-inline std::uint32_t pack_values(const float* v, std::int64_t key_stride, std::int64_t feature_stride,
-                                 int keys, std::int64_t dim, std::int64_t v_stride,
-                                 float* out) noexcept {
+inline std::uint32_t pack_values(const float* v, std::int64_t key_stride,
+                                 std::int64_t feature_stride, int keys, std::int64_t dim,
+                                 std::int64_t v_stride, float* out) noexcept {
   std::uint32_t nonfinite = 0;
   for (int j = 0; j < keys; ++j, v += key_stride, out += v_stride) {
     F32x16 probe = zero();  // 0 x is NaN exactly where x is not finite
@@ -105,7 +107,7 @@ inline std::uint32_t pack_values(const float* v, std::int64_t key_stride, std::i
   return nonfinite;
 }
 
-// ---- Scores --------------------------------------------------------------------------------------
+// ---- Scores -------------------------------------------------------------------------------------
 
 /// s[r][16 g + lane] for kRows rows and kVectors groups of keys, hidden keys -inf.
 template <int kRows, int kVectors>
@@ -156,23 +158,25 @@ inline void scores(const AttentionTile& tile) noexcept {
       const int rows = tile.rows - row < kTileRows ? tile.rows - row : kTileRows;
       const bool ragged = group * kGroupKeys < span.common_begin ||
                           (group + vectors) * kGroupKeys > span.common_end;
-      with_tile_shape(rows, vectors, [&](auto r, auto n) __attribute__((always_inline)) {
-        score_block<decltype(r)::value, decltype(n)::value>(tile, row, group, ragged);
-      });
+      with_tile_shape(
+          rows, vectors, [&](auto r, auto n) __attribute__((always_inline)) {
+            score_block<decltype(r)::value, decltype(n)::value>(tile, row, group, ragged);
+          });
     }
   }
 }
 
-// ---- Softmax -------------------------------------------------------------------------------------
+// ---- Softmax ------------------------------------------------------------------------------------
 
-// Adding kRound to x in [-2^21, 2^21] rounds x to an integer n, ties to even, and leaves n + 128 in the low
-// byte: shifted into the exponent field it is 2^(n + 1).
+// Adding kRound to x in [-2^21, 2^21] rounds x to an integer n, ties to even, and leaves n + 128 in
+// the low byte: shifted into the exponent field it is 2^(n + 1).
 constexpr float kRound = 0x1.8p23f + 128.0f;
 constexpr float kSmallest = kRound - 125.0f;
 constexpr float kExactMax = 0x1p21f;
 
-/// kCount vectors p = 2^n P(f), n the integer nearest s - m, f = s - (n + m), both exact; +0 for n < -125.
-/// Below kExactMax `m` holds kRound - m; from there on s - m is exact itself where p is not 0.
+/// kCount vectors p = 2^n P(f), n the integer nearest s - m, f = s - (n + m), both exact; +0 for
+/// n < -125. Below kExactMax `m` holds kRound - m; from there on s - m is exact itself where p is
+/// not 0.
 template <bool kLarge, int kCount>
 RAPT_INLINE void weights_of(F32x16 (&s)[kCount], const F32x16 (&m)[kCount]) {
   F32x16 t[kCount], f[kCount];
@@ -183,9 +187,8 @@ RAPT_INLINE void weights_of(F32x16 (&s)[kCount], const F32x16 (&m)[kCount]) {
     f[i] = sub(x, sub(t[i], shift));
   });
   // Half of P, whose other half is in the exponent: scaling by 2 commutes with every rounding here.
-  unroll<kCount>(RAPT_UNROLLED(i) {
-    s[i] = fma(broadcast(0.5f * kExp2C5), f[i], broadcast(0.5f * kExp2C4));
-  });
+  unroll<kCount>(
+      RAPT_UNROLLED(i) { s[i] = fma(broadcast(0.5f * kExp2C5), f[i], broadcast(0.5f * kExp2C4)); });
   unroll<kCount>(RAPT_UNROLLED(i) { s[i] = fma(s[i], f[i], broadcast(0.5f * kExp2C3)); });
   unroll<kCount>(RAPT_UNROLLED(i) { s[i] = fma(s[i], f[i], broadcast(0.5f * kExp2C2)); });
   unroll<kCount>(RAPT_UNROLLED(i) { s[i] = fma(s[i], f[i], broadcast(0.5f * kExp2C1)); });
@@ -245,12 +248,14 @@ inline void softmax(const AttentionTile& tile) noexcept {
   }
 }
 
-// ---- Values --------------------------------------------------------------------------------------
+// ---- Values -------------------------------------------------------------------------------------
 
-/// acc[r][16 n + lane] over keys [begin, end), continued from acc unless `first`, normalised if `last`.
+/// acc[r][16 n + lane] over keys [begin, end), continued from acc unless `first`, normalised if
+/// `last`.
 template <int kRows, int kVectors>
 inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int row, int vector,
-                                                  int begin, int end, bool first, bool last) noexcept {
+                                                  int begin, int end, bool first,
+                                                  bool last) noexcept {
   F32x16 acc[kRows][kVectors];
   clear(acc);
   float* out = tile.acc + row * tile.v_stride + vector * 16;
@@ -270,7 +275,8 @@ inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int
 
 inline bool hides_nonfinite(const AttentionTile& tile, const BlockSpan& span) {
   if (!span.ragged() || tile.nonfinite_groups == 0) return false;
-  const std::uint64_t groups = (std::uint64_t{1} << last_group(span.end)) - (std::uint64_t{1} << first_group(span.begin));
+  const std::uint64_t groups =
+      (std::uint64_t{1} << last_group(span.end)) - (std::uint64_t{1} << first_group(span.begin));
   return (tile.nonfinite_groups & groups) != 0;
 }
 
@@ -280,16 +286,17 @@ inline void value_rows(const AttentionTile& tile, int row, int rows, int begin, 
   const int all_vectors = static_cast<int>(tile.v_stride / 16);
   for (int vector = 0; vector < all_vectors; vector += kTileVectors) {
     const int left = all_vectors - vector;
-    with_tile_shape(rows, left < kTileVectors ? left : kTileVectors,
-                    [&](auto r, auto n) __attribute__((always_inline)) {
-                      value_block<decltype(r)::value, decltype(n)::value>(tile, row, vector, begin, end,
-                                                                          first, last);
-                    });
+    with_tile_shape(
+        rows, left < kTileVectors ? left : kTileVectors,
+        [&](auto r, auto n) __attribute__((always_inline)) {
+          value_block<decltype(r)::value, decltype(n)::value>(tile, row, vector, begin, end, first,
+                                                              last);
+        });
   }
 }
 
-/// A block in which a row hides a non-finite value: 0 times it would be NaN, so every row runs over its
-/// own visible keys only.
+/// A block in which a row hides a non-finite value: 0 times it would be NaN, so every row runs over
+/// its own visible keys only.
 inline void value_rows_apart(const AttentionTile& tile, int row, int rows) {
   for (int r = row; r < row + rows; ++r) {
     const int end = tile.end[r] > tile.begin[r] ? tile.end[r] : tile.begin[r];
@@ -315,11 +322,12 @@ inline void values(const AttentionTile& tile) noexcept {
       const int rows = tile.rows - row < kTileRows ? tile.rows - row : kTileRows;
       const BlockSpan& span = spans[row / kTileRows];
       if (span.end < 0) continue;
-      with_tile_shape(rows, left < kTileVectors ? left : kTileVectors,
-                      [&](auto r, auto n) __attribute__((always_inline)) {
-                        value_block<decltype(r)::value, decltype(n)::value>(
-                            tile, row, vector, span.begin, span.end, true, true);
-                      });
+      with_tile_shape(
+          rows, left < kTileVectors ? left : kTileVectors,
+          [&](auto r, auto n) __attribute__((always_inline)) {
+            value_block<decltype(r)::value, decltype(n)::value>(tile, row, vector, span.begin,
+                                                                span.end, true, true);
+          });
     }
   }
 }
@@ -351,7 +359,7 @@ inline void stream_values(const AttentionTile& tile) noexcept {
   }
 }
 
-// ---- States --------------------------------------------------------------------------------------
+// ---- States -------------------------------------------------------------------------------------
 
 /// 2^x of an integer x <= 0, 0 below 2^-125; 1 for equal infinities, whose difference is NaN.
 inline float merge_weight(float m, float larger) {
@@ -387,7 +395,8 @@ inline void merge(std::int64_t rows, std::int64_t v_stride, const StateRows* sid
 
 inline F32x16 canonical_nan(F32x16 x) { return select(equal(x, x), x, broadcast(kNaN)); }
 
-inline void finish(std::int64_t rows, std::int64_t v_stride, const StateRows& state, float* lse) noexcept {
+inline void finish(std::int64_t rows, std::int64_t v_stride, const StateRows& state,
+                   float* lse) noexcept {
   constexpr float kLn2 = 0x1.62e43p-1f;
   for (std::int64_t r = 0; r < rows; r += 16) {
     const int count = rows - r < 16 ? static_cast<int>(rows - r) : 16;
@@ -423,7 +432,7 @@ inline void weights(const float* s, int begin, int end, float m, float l, float*
 }
 
 constexpr AttentionKernels make_attention_kernels(Isa isa) {
-  return {isa,    kTileRows, pack_query,    pack_keys, pack_values, scores,
+  return {isa,     kTileRows, pack_query,    pack_keys, pack_values, scores,
           softmax, values,    stream_values, merge,     finish,      weights};
 }
 

@@ -19,8 +19,8 @@ struct CeilingKernels {
   /// the sum of all accumulators.
   float (*multiply_add)(std::int64_t steps, float x, float y) noexcept;
 
-  /// Reads every float once, as `streams` (1, 2 or 4) streams kStreamFloats apart, and returns their
-  /// sum.
+  /// Reads every float once, as `streams` (1, 2 or 4) streams kStreamFloats apart, and returns
+  /// their sum.
   /// @pre floats is a multiple of streams kStreamFloats; data is aligned to 64 bytes.
   float (*read)(const float* data, std::int64_t floats, int streams) noexcept;
 };

@@ -15,7 +15,8 @@ constexpr double kStepFlops = 2.0 * kAccumulators * kRegisterLanes;
 
 float multiply_add(std::int64_t steps, float x, float y) noexcept {
   RegisterTile<1, kAccumulators> acc;
-  const Register a = broadcast_register(x), b = broadcast_register(y), zeros = broadcast_register(0);
+  const Register a = broadcast_register(x), b = broadcast_register(y),
+                 zeros = broadcast_register(0);
   unroll<kAccumulators>(RAPT_UNROLLED(n) { acc.at[0][n] = zeros; });
   for (; steps > 0; --steps)
     unroll<kAccumulators>(RAPT_UNROLLED(n) { accumulate(acc.at[0][n], a, b); });
@@ -23,15 +24,14 @@ float multiply_add(std::int64_t steps, float x, float y) noexcept {
   F32x16 sum = zero();
   unroll<kAccumulators / kPerVector>(RAPT_UNROLLED(n) {
     F32x16 part;
-    unroll<kPerVector>(RAPT_UNROLLED(i) {
-      set_register(part, i, acc.at[0][n * kPerVector + i]);
-    });
+    unroll<kPerVector>(RAPT_UNROLLED(i) { set_register(part, i, acc.at[0][n * kPerVector + i]); });
     sum = add(sum, part);
   });
   return reduce_add(sum);
 }
 
-// Streams a page or more apart keep several pages in flight: hardware prefetchers stop at the end of one.
+// Streams a page or more apart keep several pages in flight: hardware prefetchers stop at the end
+// of one.
 template <int kStreams>
 float read_streams(const float* data, std::int64_t floats) {
   constexpr int kVectors = 4;  // 256 bytes of a stream at a time

@@ -11,8 +11,8 @@ namespace {
 
 #define RAPT_INLINE inline __attribute__((always_inline))
 
-/// Calls f(0) .. f(kCount - 1) with constant indices. A loop that the compiler unrolls late would leave
-/// an array of accumulators in memory.
+/// Calls f(0) .. f(kCount - 1) with constant indices. A loop that the compiler unrolls late would
+/// leave an array of accumulators in memory.
 template <class F, int... kIndex>
 RAPT_INLINE void unroll(F&& f, std::integer_sequence<int, kIndex...>) {
   (f(std::integral_constant<int, kIndex>{}), ...);
@@ -48,7 +48,8 @@ RAPT_INLINE void product_step(const float* a, std::int64_t lda, const float* b, 
 ///
 /// Lanes run over independent outputs, so neither the vector width nor the tile shows in the bits.
 ///
-/// @shape  a kRows rows `lda` floats apart; b `depth` rows `b_row` floats apart, its vectors `b_vec` apart.
+/// @shape  a kRows rows `lda` floats apart; b `depth` rows `b_row` floats apart, its vectors
+///         `b_vec` apart.
 /// @cost   kRows kVectors fma, kVectors loads and kRows broadcasts a step.
 template <int kRows, int kVectors>
 RAPT_INLINE void product(const float* a, std::int64_t lda, const float* b, std::int64_t b_row,
@@ -56,9 +57,8 @@ RAPT_INLINE void product(const float* a, std::int64_t lda, const float* b, std::
   constexpr int kPerVector = 16 / kRegisterLanes, kColumns = kVectors * kPerVector;
   RegisterTile<kRows, kColumns> tile;
   unroll<kRows>(RAPT_UNROLLED(r) {
-    unroll<kColumns>(RAPT_UNROLLED(n) {
-      tile.at[r][n] = register_of(acc[r][n / kPerVector], n % kPerVector);
-    });
+    unroll<kColumns>(
+        RAPT_UNROLLED(n) { tile.at[r][n] = register_of(acc[r][n / kPerVector], n % kPerVector); });
   });
   std::int64_t steps = depth;
   for (; steps >= 4; steps -= 4, a += 4, b += 4 * b_row) {
@@ -69,9 +69,8 @@ RAPT_INLINE void product(const float* a, std::int64_t lda, const float* b, std::
   }
   for (; steps > 0; --steps, ++a, b += b_row) product_step(a, lda, b, b_vec, tile);
   unroll<kRows>(RAPT_UNROLLED(r) {
-    unroll<kColumns>(RAPT_UNROLLED(n) {
-      set_register(acc[r][n / kPerVector], n % kPerVector, tile.at[r][n]);
-    });
+    unroll<kColumns>(
+        RAPT_UNROLLED(n) { set_register(acc[r][n / kPerVector], n % kPerVector, tile.at[r][n]); });
   });
 }
 
