@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "rapt/attention.h"
+
+namespace rapt::bench {
+
+/// Useful work of one call, whatever an implementation really does.
+struct Work {
+  double flops = 0;  ///< of visible pairs only
+  double bytes = 0;  ///< every input read once, every output written once
+};
+
+/// Attention of plain tensors (prefill, packing included) or of a cache (decode).
+struct AttentionCase {
+  Problem problem;
+  KvSource source;
+};
+
+/// y = x W^T, x [rows, inputs], y [rows, outputs].
+struct LinearCase {
+  std::int64_t rows, outputs, inputs;
+};
+
+struct Case {
+  std::string name;  ///< `prefill/f32/causal/d128/t4096/h8`, for example
+  std::variant<AttentionCase, LinearCase> call;
+
+  Work work() const;
+
+  /// Bytes of the operand that the calls take turns at: the cache, or the weights of one token's
+  /// product. 0 where a call computes long enough on what it reads.
+  double rotated_bytes() const;
+};
+
+/// Every case, in the order of the report.
+const std::vector<Case>& cases();
+
+/// Cases whose name matches a shell pattern; `*` matches `/` too.
+/// @throws Error{kBadArgument} that lists the cases if there is none.
+std::vector<Case> cases_matching(const std::string& glob);
+
+}  // namespace rapt::bench

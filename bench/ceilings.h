@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "rapt/threads.h"
+
+namespace rapt::bench {
+
+/// What the machine can do at most, a second.
+struct Ceilings {
+  double fma_flops = 0;
+  double read_bytes = 0;
+};
+
+/// The larger of each.
+Ceilings larger(const Ceilings& a, const Ceilings& b);
+
+/// Floats that the read ceiling takes, and bytes that rotated operands fill at least: 1 GiB, far more
+/// than any cache; what a cache keeps of it flatters both alike.
+inline constexpr std::int64_t kReadFloats = std::int64_t{1} << 28;
+inline constexpr double kReadBytes = kReadFloats * sizeof(float);
+
+/// Measures the ceilings of `threads`: the best of several bursts of independent fma chains, and the
+/// best of reads as 1, 2 and 4 streams a thread, in memory of the library's allocator.
+class CeilingMeter {
+ public:
+  /// @throws Error{kOutOfMemory}.
+  explicit CeilingMeter(const Threads& threads);
+
+  /// @cost about half a second.
+  Ceilings measure() const;
+
+ private:
+  double fma_flops() const;
+  double read_bytes() const;
+
+  Threads threads_;
+  std::unique_ptr<float, void (*)(float*)> data_;
+};
+
+}  // namespace rapt::bench

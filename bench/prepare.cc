@@ -1,0 +1,133 @@
+#include "bench/prepare.h"
+
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "bench/ceilings.h"
+#include "bench/machine.h"
+#include "rapt/error.h"
+#include "rapt/linear.h"
+
+namespace rapt::bench {
+namespace {
+
+// Tokens that fill a cache at a time.
+constexpr std::int64_t kFillTokens = 2048;
+
+// Room for tensors, packed blocks and sources of weights.
+constexpr double kWorkingBytes = 256 << 20;
+
+/// A contiguous tensor of numbers in [-1, 1).
+class Tensor {
+ public:
+  explicit Tensor(const Dims& extents)
+      : data_(extents[0] * extents[1] * extents[2] * extents[3]), view_(data_.data(), extents) {
+    std::uint32_t state = 1;
+    for (float& x : data_) {
+      state = state * 1664525u + 1013904223u;
+      x = static_cast<float>(static_cast<std::int32_t>(state)) * 0x1p-31f;
+    }
+  }
+  Tensor(const Tensor&) = delete;
+  Tensor& operator=(const Tensor&) = delete;
+
+  const MutableTensor& view() const { return view_; }
+
+ private:
+  std::vector<float> data_;
+  MutableTensor view_;
+};
+
+std::int64_t copies(const Case& c) {
+  const double bytes = c.rotated_bytes();
+  return bytes == 0 ? 1 : static_cast<std::int64_t>(std::ceil(kReadBytes / bytes));
+}
+
+std::string gib(double bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f GiB", bytes / (1 << 30));
+  return text;
+}
+
+class AttentionCalls {
+ public:
+  AttentionCalls(const AttentionCase& c, std::int64_t copies, const Threads& threads)
+      : plan_(make_plan(c.problem, threads, c.source)),
+        q_({p().batch, p().q_tokens, p().q_heads, p().head_dim}),
+        o_({p().batch, p().q_tokens, p().q_heads, p().value_dim()}),
+        k_({p().batch, kv_tokens(), p().kv_heads, p().head_dim}),
+        v_({p().batch, kv_tokens(), p().kv_heads, p().value_dim()}) {
+    if (c.source == KvSource::kTensors) return;
+    for (std::int64_t n = 0; n < copies; ++n) {
+      DenseKvCache& cache = caches_.emplace_back(DenseKvCache::Shape{
+          p().batch, p().kv_heads, p().head_dim, p().v_head_dim, p().kv_tokens});
+      while (cache.length(0) < p().kv_tokens) cache.append(k_.view(), v_.view());
+    }
+  }
+
+  void call() {
+    const Inputs inputs = caches_.empty() ? Inputs{q_.view(), k_.view(), v_.view()}
+                                          : Inputs{q_.view(), {}, {}, &caches_[next_]};
+    run(plan_, inputs, scratch_, {o_.view(), {}, {}, {}});
+    if (++next_ >= caches_.size()) next_ = 0;
+  }
+
+ private:
+  const Problem& p() const { return plan_.problem(); }
+  std::int64_t kv_tokens() const {
+    return plan_.source() == KvSource::kTensors ? p().kv_tokens : kFillTokens;
+  }
+
+  Plan plan_;
+  Tensor q_, o_, k_, v_;
+  std::vector<DenseKvCache> caches_;
+  std::size_t next_ = 0;
+  Scratch scratch_;
+};
+
+class LinearCalls {
+ public:
+  LinearCalls(const LinearCase& c, std::int64_t copies, const Threads& threads)
+      : threads_(threads), x_({1, 1, c.rows, c.inputs}), y_({1, 1, c.rows, c.outputs}) {
+    const Tensor weight({1, 1, c.outputs, c.inputs});
+    for (std::int64_t n = 0; n < copies; ++n) maps_.emplace_back(weight.view());
+  }
+
+  void call() {
+    maps_[next_](threads_, x_.view(), y_.view(), scratch_);
+    if (++next_ == maps_.size()) next_ = 0;
+  }
+
+ private:
+  Threads threads_;
+  Tensor x_, y_;
+  std::vector<Linear> maps_;
+  std::size_t next_ = 0;
+  Scratch scratch_;
+};
+
+template <class Calls, class C>
+std::function<void()> make_calls(const C& c, std::int64_t copies, const Threads& threads) {
+  const auto calls = std::make_shared<Calls>(c, copies, threads);
+  return [calls] { calls->call(); };
+}
+
+}  // namespace
+
+double memory_bytes(const Case& c) {
+  return kReadBytes + static_cast<double>(copies(c)) * c.rotated_bytes() + kWorkingBytes;
+}
+
+std::function<void()> prepare(const Case& c, const Threads& threads) {
+  const double wanted = memory_bytes(c) - kReadBytes, available = available_bytes();
+  if (wanted > available)
+    throw Error(ErrorCode::kOutOfMemory,
+                c.name + ": expected " + gib(wanted) + " of free memory, got " + gib(available));
+  if (const auto* attention = std::get_if<AttentionCase>(&c.call))
+    return make_calls<AttentionCalls>(*attention, copies(c), threads);
+  return make_calls<LinearCalls>(std::get<LinearCase>(c.call), copies(c), threads);
+}
+
+}  // namespace rapt::bench

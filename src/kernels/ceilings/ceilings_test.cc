@@ -1,0 +1,37 @@
+#include "kernels/ceilings/ceilings.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+
+#include "base/memory.h"
+
+namespace rapt {
+namespace {
+
+TEST(Ceilings, EveryChainTakesEveryStep) {
+  for (const CeilingKernels& kernels : ceilings_table()) {
+    if (kernels.isa > supported_isas().front()) continue;
+    SCOPED_TRACE(name(kernels.isa));
+    const double chains = kernels.step_flops / 2;
+    EXPECT_EQ(kernels.multiply_add(10, 2.0f, 3.0f), 60 * chains);
+    EXPECT_EQ(kernels.multiply_add(0, 2.0f, 3.0f), 0);
+  }
+}
+
+TEST(Ceilings, ReadTakesEveryFloatOnce) {
+  const std::int64_t floats = 4 * kStreamFloats;
+  const std::unique_ptr<void, void (*)(void*)> memory(allocate_aligned(floats * sizeof(float)),
+                                                      free_aligned);
+  auto* data = static_cast<float*>(memory.get());
+  double sum = 0;
+  for (std::int64_t i = 0; i < floats; ++i) sum += data[i] = static_cast<float>(i % 7 == 0);
+  for (const CeilingKernels& kernels : ceilings_table()) {
+    if (kernels.isa > supported_isas().front()) continue;
+    SCOPED_TRACE(name(kernels.isa));
+    for (const int streams : {1, 2, 4}) EXPECT_EQ(kernels.read(data, floats, streams), sum);
+  }
+}
+
+}  // namespace
+}  // namespace rapt
