@@ -8,6 +8,11 @@ set(RAPT_ISA_FLAGS_avx2 -mavx2 -mfma)
 # GCC 12 warns of its own intrinsics (GCC bug 105593).
 set(RAPT_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
     $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized$<SEMICOLON>-Wno-maybe-uninitialized>)
+if(RAPT_EMULATE_AVX512)
+  # SIMDe gives the intrinsics of AVX-512 in those of AVX2.
+  set(RAPT_ISA_FLAGS_avx512 ${RAPT_ISA_FLAGS_avx2} -Wno-psabi
+      -include ${PROJECT_SOURCE_DIR}/src/simd/emulated_avx512.h)
+endif()
 
 function(rapt_add_isa_sources target isa)
   if(NOT isa STREQUAL "scalar" AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")

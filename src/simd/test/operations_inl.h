@@ -1,0 +1,117 @@
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+#include "simd/test/operations.h"
+
+namespace rapt::RAPT_ISA {
+namespace {
+
+template <F32x16 (*kF)(F32x16)>
+void unary(const float* a, const float*, const float*, float* out) noexcept {
+  store(out, kF(load(a)));
+}
+template <F32x16 (*kF)(F32x16, F32x16)>
+void binary(const float* a, const float* b, const float*, float* out) noexcept {
+  store(out, kF(load(a), load(b)));
+}
+template <Mask16 (*kF)(F32x16, F32x16)>
+void compare(const float* a, const float* b, const float* c, float* out) noexcept {
+  store(out, select(kF(load(a), load(b)), load(b), load(c)));
+}
+template <I32x16 (*kF)(I32x16)>
+void unary_int(const float* a, const float*, const float*, float* out) noexcept {
+  store(out, as_float(kF(as_int(load(a)))));
+}
+template <I32x16 (*kF)(I32x16, I32x16)>
+void binary_int(const float* a, const float* b, const float*, float* out) noexcept {
+  store(out, as_float(kF(as_int(load(a)), as_int(load(b)))));
+}
+template <float (*kF)(F32x16)>
+void reduce(const float* a, const float*, const float*, float* out) noexcept {
+  *out = kF(load(a));
+}
+
+inline void fma_of(const float* a, const float* b, const float* c, float* out) noexcept {
+  store(out, fma(load(a), load(b), load(c)));
+}
+inline void unaligned(const float* a, const float*, const float*, float* out) noexcept {
+  store(out + 3, load(a + 1));
+}
+inline void broadcasts(const float* a, const float*, const float*, float* out) noexcept {
+  store(out, broadcast(*a));
+  store(out + 16, as_float(broadcast_int(std::bit_cast<std::int32_t>(*a))));
+  store(out + 32, zero());
+}
+inline void zero_unless_equal(const float* a, const float* b, const float* c, float* out) noexcept {
+  store(out, zero_unless(equal(load(a), load(b)), load(c)));
+}
+inline void all_of(const float* a, const float* b, const float*, float* out) noexcept {
+  out[0] = all(equal(load(a), load(b)));
+  out[1] = all(lanes_between(0, 16));
+  for (int i = 0; i < 16; ++i) out[2 + i] = all(lanes_between(i == 0, 16 - (i == 15)));
+}
+inline void to_float_of(const float* a, const float*, const float*, float* out) noexcept {
+  store(out, to_float(as_int(load(a))));
+}
+/// Lanes between every two of -1 .. 17, and between far ends; a set bit for each lane.
+inline void lanes(const float*, const float*, const float*, float* out) noexcept {
+  constexpr int kEnds[] = {INT32_MIN, -1, 0, 1, 7, 8, 9, 15, 16, 17, INT32_MAX};
+  for (const int begin : kEnds)
+    for (const int end : kEnds) {
+      float lane[16], bits = 0;
+      store(lane, zero_unless(lanes_between(begin, end), broadcast(1.0f)));
+      for (int i = 0; i < 16; ++i) bits = 2 * bits + lane[i];
+      *out++ = bits;
+    }
+}
+inline void transpose(const float* a, const float*, const float*, float* out) noexcept {
+  transpose16x8(a, 8, out);
+}
+inline void registers(const float* a, const float* b, const float* c, float* out) noexcept {
+  F32x16 result = load(c);
+  for (int i = 0; i < 16 / kRegisterLanes; ++i) {
+    Register acc = register_of(result, i);
+    accumulate(acc, load_register(a + i * kRegisterLanes), broadcast_register(*b));
+    set_register(result, i, acc);
+  }
+  store(out, result);
+}
+
+constexpr SimdOperation kOperations[] = {
+    {"load, store", unaligned},
+    {"broadcast, zero", broadcasts},
+    {"fma", fma_of, true},
+    {"add", binary<add>, true},
+    {"sub", binary<sub>, true},
+    {"mul", binary<mul>, true},
+    {"div", binary<div>, true},
+    {"sqrt", unary<sqrt>, true},
+    {"max", binary<max>},
+    {"min", binary<min>},
+    {"round_nearest", unary<round_nearest>, true},
+    {"ceil", unary<ceil>, true},
+    {"less, select", compare<less>},
+    {"not_less, select", compare<not_less>},
+    {"equal, select", compare<equal>},
+    {"zero_unless", zero_unless_equal},
+    {"lanes_between", lanes},
+    {"all", all_of},
+    {"add of integers", binary_int<add>},
+    {"sub of integers", binary_int<sub>},
+    {"bit_and", binary_int<bit_and>},
+    {"bit_or", binary_int<bit_or>},
+    {"shift_left<1>", unary_int<shift_left<1>>},
+    {"shift_left<23>", unary_int<shift_left<23>>},
+    {"shift_right<1>", unary_int<shift_right<1>>},
+    {"shift_right<23>", unary_int<shift_right<23>>},
+    {"to_float", to_float_of},
+    {"reduce_max", reduce<reduce_max>},
+    {"reduce_add", reduce<reduce_add>, true},
+    {"transpose16x8", transpose},
+    {"registers", registers, true},
+};
+
+}  // namespace
+}  // namespace rapt::RAPT_ISA

@@ -1,0 +1,200 @@
+// Every operation of vec_contract.md gives the bits of the scalar definition on every instruction
+// set; and the definition is what the contract says.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "base/isa.h"
+#include "simd/test/operations.h"
+
+namespace rapt {
+namespace scalar {
+extern const SimdOperations kSimd;
+}
+#if defined(__x86_64__)
+namespace avx2 {
+extern const SimdOperations kSimd;
+}
+namespace avx512 {
+extern const SimdOperations kSimd;
+}
+#endif
+
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+constexpr float kMax = std::numeric_limits<float>::max();
+
+std::vector<SimdOperations> table() {
+  std::vector<SimdOperations> table = {scalar::kSimd};
+#if defined(__x86_64__)
+  for (const SimdOperations& entry : {avx2::kSimd, avx512::kSimd})
+    for (const Isa isa : supported_isas())
+      if (isa == entry.isa) table.push_back(entry);
+#endif
+  return table;
+}
+
+std::uint32_t bits(float x) { return std::bit_cast<std::uint32_t>(x); }
+
+struct Arguments {
+  float a[kOperationFloats], b[kOperationFloats], c[kOperationFloats];
+};
+
+struct Output {
+  float lane[kOperationFloats] = {};
+};
+
+Output run(const SimdOperation& operation, const Arguments& in) {
+  Output out;
+  operation.run(in.a, in.b, in.c, out.lane);
+  return out;
+}
+
+/// The first lane whose bits differ, or -1. NaN of arithmetic equals any NaN.
+int first_difference(const SimdOperation& operation, const Output& x, const Output& y) {
+  for (int i = 0; i < kOperationFloats; ++i)
+    if (bits(x.lane[i]) != bits(y.lane[i]) &&
+        !(operation.arithmetic && std::isnan(x.lane[i]) && std::isnan(y.lane[i])))
+      return i;
+  return -1;
+}
+
+void expect_same_bits(const Arguments& in) {
+  const std::vector<SimdOperations> all = table();
+  for (std::size_t at = 0; at < all[0].operations.size(); ++at) {
+    const Output want = run(all[0].operations[at], in);
+    for (const SimdOperations& entry : all) {
+      const SimdOperation& operation = entry.operations[at];
+      const Output got = run(operation, in);
+      const int lane = first_difference(operation, got, want);
+      ASSERT_EQ(lane, -1) << operation.name << " on " << name(entry.isa) << ": " << got.lane[lane]
+                          << ", scalar " << want.lane[lane] << " for (" << in.a[lane] << ", "
+                          << in.b[lane] << ", " << in.c[lane] << ")";
+    }
+  }
+}
+
+TEST(SimdTest, SpecialValuesHaveTheBitsOfScalar) {
+  const float magnitudes[] = {0.0f,
+                              0x1p-149f,
+                              0x1.fffffcp-127f,
+                              0x1p-126f,
+                              0x1p-125f,
+                              0.5f,
+                              1.0f,
+                              1.5f,
+                              2.5f,
+                              3.0f,
+                              0x1.8p23f,
+                              0x1.fffffep22f,
+                              1e30f,
+                              kMax,
+                              kInf,
+                              kNaN,
+                              std::bit_cast<float>(0x7FC12345u)};
+  std::vector<float> values;
+  for (const float x : magnitudes) values.insert(values.end(), {x, -x});
+  const std::size_t n = values.size();
+  // Rotating the second and the third against the first makes every triple.
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t j = 0; j < n; ++j) {
+      Arguments in;
+      for (std::size_t lane = 0; lane < kOperationFloats; ++lane) {
+        in.a[lane] = values[lane % n];
+        in.b[lane] = values[(lane + i) % n];
+        in.c[lane] = values[(lane + j) % n];
+      }
+      for (std::size_t shift = 0; shift < n; shift += 16) {
+        ASSERT_NO_FATAL_FAILURE(expect_same_bits(in));
+        for (float* x : {in.a, in.b, in.c}) std::memmove(x, x + 16, sizeof in.a - 64);
+      }
+    }
+}
+
+TEST(SimdTest, RandomBitsHaveTheBitsOfScalar) {
+  std::mt19937 random(1);
+  for (int trial = 0; trial < 20000; ++trial) {
+    Arguments in;
+    for (float* x : {in.a, in.b, in.c})
+      for (int i = 0; i < kOperationFloats; ++i)
+        x[i] = std::bit_cast<float>(static_cast<std::uint32_t>(random()));
+    ASSERT_NO_FATAL_FAILURE(expect_same_bits(in));
+  }
+}
+
+TEST(SimdTest, OrdinaryValuesHaveTheBitsOfScalar) {
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal(0.0f, 8.0f);
+  for (int trial = 0; trial < 20000; ++trial) {
+    Arguments in;
+    for (float* x : {in.a, in.b, in.c})
+      for (int i = 0; i < kOperationFloats; ++i) x[i] = normal(random);
+    ASSERT_NO_FATAL_FAILURE(expect_same_bits(in));
+  }
+}
+
+const SimdOperation& scalar_operation(const std::string& name) {
+  for (const SimdOperation& operation : scalar::kSimd.operations)
+    if (operation.name == name) return operation;
+  throw std::out_of_range(name);
+}
+
+/// Its lane 0 for arguments that are the same in all lanes.
+float scalar_result(const std::string& name, float a, float b = 0, float c = 0) {
+  Arguments in;
+  std::fill(std::begin(in.a), std::end(in.a), a);
+  std::fill(std::begin(in.b), std::end(in.b), b);
+  std::fill(std::begin(in.c), std::end(in.c), c);
+  return run(scalar_operation(name), in).lane[0];
+}
+
+TEST(SimdTest, TheDefinitionIsTheContract) {
+  EXPECT_EQ(scalar_result("fma", 1 + 0x1p-12f, 1 + 0x1p-12f, -1 - 0x1p-11f), 0x1p-24f);  // fused
+  EXPECT_EQ(scalar_result("add", 0x1p-149f, 0x1p-149f), 0x1p-148f);  // denormals live
+  EXPECT_EQ(scalar_result("max", kNaN, 1), 1);
+  EXPECT_TRUE(std::isnan(scalar_result("max", 1, kNaN)));
+  EXPECT_EQ(bits(scalar_result("max", 0.0f, -0.0f)), bits(-0.0f));
+  EXPECT_EQ(scalar_result("min", kNaN, 1), 1);
+  EXPECT_EQ(bits(scalar_result("min", -0.0f, 0.0f)), bits(0.0f));
+  EXPECT_EQ(scalar_result("round_nearest", 2.5f), 2);
+  EXPECT_EQ(scalar_result("round_nearest", 3.5f), 4);
+  EXPECT_EQ(bits(scalar_result("round_nearest", -0.25f)), bits(-0.0f));
+  EXPECT_EQ(scalar_result("ceil", 2.25f), 3);
+  EXPECT_EQ(scalar_result("ceil", -2.25f), -2);
+  EXPECT_EQ(scalar_result("less, select", 1, kNaN, 7), 7);
+  EXPECT_TRUE(std::isnan(scalar_result("not_less, select", 1, kNaN, 7)));
+  EXPECT_EQ(scalar_result("equal, select", -0.0f, 0.0f, 7), 0);
+  EXPECT_EQ(bits(scalar_result("shift_right<23>", std::bit_cast<float>(0x80000000u))), 0xFFFFFF00u);
+  EXPECT_EQ(scalar_result("to_float", std::bit_cast<float>(0x01000003)), 0x1.000004p24f);
+  EXPECT_EQ(scalar_result("reduce_add", 3), 48);
+}
+
+TEST(SimdTest, ReductionsMeetInTheContractsTree) {
+  // 1e9 and -1e9 cancel when their lanes meet; the ones that met either of them before are lost.
+  const auto sum = [](int partner) {
+    Arguments in = {};
+    std::fill_n(in.a, 16, 1.0f);
+    in.a[0] = 1e9f;
+    in.a[partner] = -1e9f;
+    return run(scalar_operation("reduce_add"), in).lane[0];
+  };
+  EXPECT_EQ(sum(8), 14);
+  EXPECT_EQ(sum(4), 12);
+  EXPECT_EQ(sum(2), 8);
+  EXPECT_EQ(sum(1), 0);
+}
+
+}  // namespace
+}  // namespace rapt
