@@ -9,29 +9,21 @@
 namespace rapt::test {
 namespace {
 
-/// Query tokens of `c` that the oracle has time for.
-std::vector<std::int64_t> rows_for(const AttentionCase& c) {
-  constexpr double kMultiplications = 1 << 23;
-  const double of_one_row = c.cost() / std::max<std::int64_t>(c.q_tokens, 1);
-  return sample_rows(c.q_tokens,
-                     std::clamp<std::int64_t>(kMultiplications / (of_one_row + 1), 3, 4096));
-}
+constexpr double kOracleCost = 1 << 22;  // multiplications of a case that the oracle has time for
 
-/// Other draws of the same case, until e is over some hundred rows.
-void learn_more(const AttentionCase& c, Oracle& oracle) {
-  constexpr std::size_t kRows = 300;
-  const std::size_t distinct =
-      oracle.rows.size() * (c.layout == Layout::kBroadcast ? 1 : c.batch * c.q_heads);
-  if (distinct == 0 || c.floats() > 1 << 18) return;
-  for (std::size_t seed = 2; seed * distinct <= kRows; ++seed)
-    oracle.learn(c.problem(), c.mask->reference, CaseInputs(c, seed).inputs());
+std::vector<std::int64_t> rows_for(const AttentionCase& c) {
+  const double of_one_row = c.cost() / std::max<std::int64_t>(c.q_tokens, 1);
+  return sample_rows(c.q_tokens, std::clamp<std::int64_t>(kOracleCost / (of_one_row + 1), 3, 4096));
 }
 
 void check(const AttentionCase& c) {
   SCOPED_TRACE(c.name());
   const CaseInputs in(c);
   Oracle oracle(c.problem(), c.mask->reference, in.inputs(), rows_for(c));
-  learn_more(c, oracle);
+  const double learned = c.cost() * static_cast<double>(oracle.rows.size()) /
+                         static_cast<double>(std::max<std::int64_t>(c.q_tokens, 1));
+  oracle.learn_scaled(c.problem(), c.mask->reference, in.inputs(),
+                      std::clamp<int>(static_cast<int>(4 * kOracleCost / (learned + 1)), 2, 12));
   for (const Isa isa : supported_isas()) {
     if (isa == Isa::kScalar && c.cost() > 1 << 23)
       continue;  // slow, and its bits are tested to be equal

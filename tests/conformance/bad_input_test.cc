@@ -63,11 +63,11 @@ TEST(BadInput, ProblemFields) {
        [](Problem& p) {
          p.q_ranges = {{0, 5}};
        }},
-      {"Problem.q_ranges",
+      {"Problem.q_ranges[1]",
        [](Problem& p) {
          p.q_ranges = {{0, 5}, {0, 6}};
        }},
-      {"Problem.q_ranges",
+      {"Problem.q_ranges[0]",
        [](Problem& p) {
          p.q_ranges = {{-1, 5}, {0, 5}};
        }},
@@ -75,11 +75,11 @@ TEST(BadInput, ProblemFields) {
        [](Problem& p) {
          p.kv_ranges = {{0, 9}, {0, 9}, {0, 9}};
        }},
-      {"Problem.kv_ranges",
+      {"Problem.kv_ranges[1]",
        [](Problem& p) {
          p.kv_ranges = {{0, 9}, {3, 10}};
        }},
-      {"Problem.kv_ranges",
+      {"Problem.kv_ranges[1]",
        [](Problem& p) {
          p.kv_ranges = {{0, 9}, {5, 3}};
        }},
@@ -108,8 +108,8 @@ TEST(BadInput, MasksAndThreads) {
   EXPECT_TRUE(rejects("Mask::sliding_window tokens", kArgument, [] { Mask::sliding_window(0); }));
   EXPECT_TRUE(rejects("Mask::window before", kArgument, [] { Mask::window(-1, 0); }));
   EXPECT_TRUE(rejects("Mask::window after", kArgument, [] { Mask::window(0, -1); }));
-  EXPECT_TRUE(rejects("Threads", kArgument, [] { Threads(-1); }));
-  EXPECT_TRUE(rejects("Threads", kArgument, [] { Threads(1025); }));
+  EXPECT_TRUE(rejects("Threads.count", kArgument, [] { Threads(-1); }));
+  EXPECT_TRUE(rejects("Threads.count", kArgument, [] { Threads(1025); }));
 }
 
 /// Tensors that fit `good()`.
@@ -187,9 +187,12 @@ TEST(BadInput, CachesOfRun) {
   EXPECT_NO_THROW(run_with({2, 2, 8, 6, 9}, 9));
   const DenseKvCache::Shape bad[] = {
       {1, 2, 8, 6, 9}, {2, 1, 8, 6, 9}, {2, 2, 7, 6, 9}, {2, 2, 8, 5, 9}};
-  for (const auto& shape : bad) EXPECT_TRUE(rejects("cache", kShape, [&] { run_with(shape, 9); }));
-  EXPECT_TRUE(rejects("cache", kShape, [&] { run_with({2, 2, 8, 6, 9}, 8); }));  // too few tokens
-  EXPECT_TRUE(rejects("cache", kShape, [&] { run(plan, g.inputs(), g.scratch, g.out.result()); }));
+  for (const auto& shape : bad)
+    EXPECT_TRUE(rejects("Inputs.cache [batch, kv_heads, head_dim, v_head_dim]", kShape,
+                        [&] { run_with(shape, 9); }));
+  EXPECT_TRUE(rejects("Inputs.cache sequence 0", kShape, [&] { run_with({2, 2, 8, 6, 9}, 8); }));
+  EXPECT_TRUE(rejects("Inputs.cache", kArgument,
+                      [&] { run(plan, g.inputs(), g.scratch, g.out.result()); }));
 }
 
 TEST(BadInput, CacheItself) {

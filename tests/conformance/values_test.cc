@@ -38,7 +38,7 @@ TEST_P(LogitsOf, AnyMagnitudeAndSign) {
   for (int i = 0; i < 4; ++i) q.view.at(0, i, 0, 0) = queries[i];
   Rng rng(4);
   for (std::int64_t j = 0; j < keys; ++j)
-    k.view.at(0, j, 0, 0) = magnitude * static_cast<float>(rng.below(17) - 8) / 8;
+    k.view.at(0, j, 0, 0) = magnitude * (static_cast<float>(rng.below(17) - 8) / 8);
   const Inputs in{q.view, k.view, v.view};
   const Oracle oracle(p, {}, in, {0, 1, 2, 3});
   for (const Isa isa : supported_isas()) {
