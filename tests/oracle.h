@@ -35,7 +35,8 @@ struct Oracle {
   /// Where keys nearly tie, one row decides both errors, and the loop's may be small by luck. So e is
   /// taken over `draws` more: the same rows with their queries scaled by factors near 1, which rounds
   /// anew and keeps the ties.
-  void learn_scaled(const Problem& problem, const ReferenceMask& mask, const Inputs& in, int draws) {
+  void learn_scaled(const Problem& problem, const ReferenceMask& mask, const Inputs& in,
+                    int draws) {
     Tensor q(in.q.extents);
     for (int draw = 1; draw <= draws; ++draw) {
       for_each_index(q.view.extents, [&](auto b, auto i, auto h, auto e) {

@@ -59,6 +59,7 @@ class DenseKvCache {
   void store(std::int64_t sequence, std::int64_t source, const ConstTensor& k,
              const ConstTensor& v);
   void check(const ConstTensor& k, const ConstTensor& v, std::int64_t batch) const;
+  void check_room(std::int64_t sequence, std::int64_t tokens) const;
 
   struct Free {
     void operator()(float* memory) const noexcept;

@@ -30,7 +30,7 @@ struct State {
     std::int64_t index = 0;
     std::vector<float> m;    ///< [rows]
     std::vector<float> l;    ///< [rows]
-    std::vector<float> acc;  ///< [rows, Dv]
+    std::vector<float> acc;  ///< [rows, Dv rounded up to 16]
   };
 
   Dims o_extents{};         ///< [B, Tq, Hq, Dv]; a row is (b, i, h) in that order

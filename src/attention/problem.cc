@@ -17,7 +17,7 @@ void check_extent(std::int64_t value, std::int64_t low, const char* where) {
 void check_ranges(const std::vector<Range>& ranges, std::int64_t batch, std::int64_t tokens,
                   const std::string& where) {
   if (ranges.empty()) return;
-  require(static_cast<std::int64_t>(ranges.size()) == batch, ErrorCode::kBadArgument, where.c_str(),
+  require(static_cast<std::int64_t>(ranges.size()) == batch, ErrorCode::kBadArgument, where,
           "one range a sequence (" + std::to_string(batch) + ") or none", ranges.size());
   for (std::size_t b = 0; b < ranges.size(); ++b) {
     const Range& range = ranges[b];

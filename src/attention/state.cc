@@ -120,8 +120,7 @@ State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, Chun
 }
 
 State merge(const State& a, const State& b) {
-  require(a.o_extents == b.o_extents, ErrorCode::kBadShape, "merge b",
-          "rows " + to_string(a.o_extents), to_string(b.o_extents));
+  require(a.o_extents == b.o_extents, ErrorCode::kBadShape, "merge b", a.o_extents, b.o_extents);
   require(a.chunks.end == b.chunks.begin, ErrorCode::kBadArgument, "merge b.chunks.begin",
           std::to_string(a.chunks.end) + ", where a ends", b.chunks.begin);
   check_state(a, "merge a");

@@ -9,11 +9,10 @@
 namespace rapt {
 
 template <class T>
-void require_view(const TensorView<T>& view, const Dims& expected, const std::string& where) {
-  require(view.extents == expected, ErrorCode::kBadShape, where.c_str(), to_string(expected),
-          to_string(view.extents));
+void require_view(const TensorView<T>& view, const Dims& expected, const char* where) {
+  require(view.extents == expected, ErrorCode::kBadShape, where, expected, view.extents);
   const bool empty = expected[0] == 0 || expected[1] == 0 || expected[2] == 0 || expected[3] == 0;
-  require(empty || view.data != nullptr, ErrorCode::kBadArgument, where.c_str(), "a view with data",
+  require(empty || view.data != nullptr, ErrorCode::kBadArgument, where, "a view with data",
           "a null pointer");
 }
 
@@ -36,13 +35,13 @@ inline void check_inputs(const PlanDetail& plan, const Inputs& inputs) {
   const Dims expected = {problem.batch, problem.kv_heads, problem.head_dim, problem.value_dim()};
   const Dims got = {shape.batch, shape.kv_heads, shape.head_dim, shape.v_head_dim};
   require(got == expected, ErrorCode::kBadShape,
-          "Inputs.cache [batch, kv_heads, head_dim, v_head_dim]", to_string(expected),
-          to_string(got));
-  for (std::int64_t b = 0; b < problem.batch; ++b)
-    require(problem.kv_range(b).end <= inputs.cache->length(b), ErrorCode::kBadShape,
-            ("Inputs.cache sequence " + std::to_string(b)).c_str(),
-            "at least " + std::to_string(problem.kv_range(b).end) + " tokens",
-            inputs.cache->length(b));
+          "Inputs.cache [batch, kv_heads, head_dim, v_head_dim]", expected, got);
+  for (std::int64_t b = 0; b < problem.batch; ++b) {
+    const std::int64_t needed = problem.kv_range(b).end, length = inputs.cache->length(b);
+    if (length >= needed) continue;  // the message would be memory
+    require(false, ErrorCode::kBadShape, "Inputs.cache sequence " + std::to_string(b),
+            "at least " + std::to_string(needed) + " tokens", length);
+  }
 }
 
 /// @throws as check_inputs, for `o` and those of lse, m and l that are set.

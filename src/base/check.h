@@ -1,15 +1,23 @@
 #pragma once
 
+#include <ostream>
 #include <sstream>
 #include <string>
 
 #include "rapt/error.h"
+#include "rapt/tensor.h"
 
 namespace rapt {
 
-/// Throws Error{code, "where: expected <expected>, got <got>"} unless `ok`.
-template <class Got>
-void require(bool ok, ErrorCode code, const char* where, const std::string& expected,
+/// "[1, 2, 3, 4]"
+inline std::ostream& operator<<(std::ostream& out, const Dims& dims) {
+  return out << "[" << dims[0] << ", " << dims[1] << ", " << dims[2] << ", " << dims[3] << "]";
+}
+
+/// Throws Error{code, "where: expected <expected>, got <got>"} unless `ok`. Only then is anything
+/// written: a check that holds allocates nothing of its own.
+template <class Where, class Expected, class Got>
+void require(bool ok, ErrorCode code, const Where& where, const Expected& expected,
              const Got& got) {
   if (ok) return;
   std::ostringstream message;

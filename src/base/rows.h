@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <string>
 
 #include "rapt/tensor.h"
 #include "rapt/threads.h"
@@ -19,14 +18,6 @@ template <class T>
 T* row_of(const TensorView<T>& view, std::int64_t row) {
   const std::int64_t c = row % view.extents[2], ab = row / view.extents[2];
   return &view.at(ab / view.extents[1], ab % view.extents[1], c, 0);
-}
-
-/// "[1, 2, 3, 4]"
-inline std::string to_string(const Dims& dims) {
-  std::string text = "[";
-  for (std::size_t axis = 0; axis < dims.size(); ++axis)
-    text += (axis == 0 ? "" : ", ") + std::to_string(dims[axis]);
-  return text + "]";
 }
 
 /// Calls body(first, end) for runs of up to `run` rows of [0, rows), taken by tickets.

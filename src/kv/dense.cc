@@ -49,21 +49,25 @@ DenseKvCache::DenseKvCache(const Shape& shape)
 void DenseKvCache::check(const ConstTensor& k, const ConstTensor& v, std::int64_t batch) const {
   const Dims k_expected = {batch, k.extents[1], shape_.kv_heads, shape_.head_dim};
   const Dims v_expected = {batch, k.extents[1], shape_.kv_heads, shape_.v_head_dim};
-  require(k.extents == k_expected, ErrorCode::kBadShape, "DenseKvCache.append k",
-          to_string(k_expected), to_string(k.extents));
-  require(v.extents == v_expected, ErrorCode::kBadShape, "DenseKvCache.append v",
-          to_string(v_expected), to_string(v.extents));
+  require(k.extents == k_expected, ErrorCode::kBadShape, "DenseKvCache.append k", k_expected,
+          k.extents);
+  require(v.extents == v_expected, ErrorCode::kBadShape, "DenseKvCache.append v", v_expected,
+          v.extents);
   const bool empty = batch == 0 || k.extents[1] == 0;
   require(empty || (k.data != nullptr && v.data != nullptr), ErrorCode::kBadArgument,
           "DenseKvCache.append", "k and v with data", "a null pointer");
 }
 
+void DenseKvCache::check_room(std::int64_t sequence, std::int64_t tokens) const {
+  const std::int64_t room = shape_.capacity - length(sequence);
+  if (tokens <= room) return;  // the message would be memory
+  require(false, ErrorCode::kBadArgument, "DenseKvCache.append",
+          "at most " + std::to_string(room) + " more tokens", tokens);
+}
+
 void DenseKvCache::append(const ConstTensor& k, const ConstTensor& v) {
   check(k, v, shape_.batch);
-  for (std::int64_t b = 0; b < shape_.batch; ++b)
-    require(
-        length(b) + k.extents[1] <= shape_.capacity, ErrorCode::kBadArgument, "DenseKvCache.append",
-        "at most " + std::to_string(shape_.capacity - length(b)) + " more tokens", k.extents[1]);
+  for (std::int64_t b = 0; b < shape_.batch; ++b) check_room(b, k.extents[1]);
   for (std::int64_t b = 0; b < shape_.batch; ++b) store(b, b, k, v);
 }
 
@@ -71,10 +75,7 @@ void DenseKvCache::append(std::int64_t sequence, const ConstTensor& k, const Con
   require(sequence >= 0 && sequence < shape_.batch, ErrorCode::kBadArgument,
           "DenseKvCache.append sequence", "0 to " + std::to_string(shape_.batch - 1), sequence);
   check(k, v, 1);
-  require(length(sequence) + k.extents[1] <= shape_.capacity, ErrorCode::kBadArgument,
-          "DenseKvCache.append",
-          "at most " + std::to_string(shape_.capacity - length(sequence)) + " more tokens",
-          k.extents[1]);
+  check_room(sequence, k.extents[1]);
   store(sequence, 0, k, v);
 }
 

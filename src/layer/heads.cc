@@ -8,8 +8,7 @@ namespace {
 template <class T>
 TensorView<T> split(const TensorView<T>& x, std::int64_t heads) {
   require(heads > 0 && x.extents[0] == 1 && x.extents[3] % heads == 0, ErrorCode::kBadShape,
-          "split_heads.x", "[1, B, T, a multiple of " + std::to_string(heads) + "]",
-          to_string(x.extents));
+          "split_heads.x", "[1, B, T, a multiple of " + std::to_string(heads) + "]", x.extents);
   const std::int64_t dim = x.extents[3] / heads;
   return {x.data,
           {x.extents[1], x.extents[2], heads, dim},

@@ -129,8 +129,7 @@ struct Product {
 
 void check_outputs(const ConstTensor& x, const MutableTensor& y, std::int64_t outputs) {
   const Dims expected = {x.extents[0], x.extents[1], x.extents[2], outputs};
-  require(y.extents == expected, ErrorCode::kBadShape, "Linear.y", to_string(expected),
-          to_string(y.extents));
+  require(y.extents == expected, ErrorCode::kBadShape, "Linear.y", expected, y.extents);
 }
 
 }  // namespace
@@ -141,8 +140,7 @@ Linear::Linear(const ConstTensor& weight, const ConstTensor& bias)
     : inputs_(weight.extents[3]), outputs_(weight.extents[2]) {
   require(weight.data != nullptr && weight.extents[0] == 1 && weight.extents[1] == 1 &&
               outputs_ > 0 && inputs_ > 0,
-          ErrorCode::kBadShape, "Linear.weight", "[1, 1, outputs, inputs], none 0",
-          to_string(weight.extents));
+          ErrorCode::kBadShape, "Linear.weight", "[1, 1, outputs, inputs], none 0", weight.extents);
   const std::int64_t groups = ceil_div(outputs_, kGroup);
   tiles_.reset(static_cast<float*>(allocate_aligned(groups * inputs_ * kGroup * sizeof(float))));
   for (std::int64_t g = 0; g < groups; ++g)
@@ -151,8 +149,7 @@ Linear::Linear(const ConstTensor& weight, const ConstTensor& bias)
                tiles_.get() + g * inputs_ * kGroup);
   if (bias.data == nullptr) return;
   const Dims expected = {1, 1, 1, outputs_};
-  require(bias.extents == expected, ErrorCode::kBadShape, "Linear.bias", to_string(expected),
-          to_string(bias.extents));
+  require(bias.extents == expected, ErrorCode::kBadShape, "Linear.bias", expected, bias.extents);
   bias_.reset(static_cast<float*>(allocate_aligned(groups * kGroup * sizeof(float))));
   copy_strided(bias.data, bias.strides[3], outputs_, bias_.get());
 }
@@ -160,7 +157,7 @@ Linear::Linear(const ConstTensor& weight, const ConstTensor& bias)
 void Linear::operator()(const Threads& threads, const ConstTensor& x, const MutableTensor& y,
                         Scratch& scratch) const {
   require(x.extents[3] == inputs_, ErrorCode::kBadShape, "Linear.x",
-          "a last extent of " + std::to_string(inputs_), to_string(x.extents));
+          Dims{x.extents[0], x.extents[1], x.extents[2], inputs_}, x.extents);
   multiply(threads, 0, bias_.get(), x, y, scratch);
 }
 

@@ -179,7 +179,7 @@ TEST(Linear, NamesWhatIsWrong) {
   EXPECT_EQ(error_of([&] { Linear(w.view, bias.view); }),
             "Linear.bias: expected [1, 1, 1, 4], got [1, 1, 1, 5]");
   EXPECT_EQ(error_of([&] { linear(Threads(1), x.view, y.view, scratch); }),
-            "Linear.x: expected a last extent of 8, got [1, 1, 3, 7]");
+            "Linear.x: expected [1, 1, 3, 8], got [1, 1, 3, 7]");
   EXPECT_EQ(error_of([&] {
               linear(Threads(1), ConstTensor(w.view.data, {1, 1, 2, 8}), y.view, scratch);
             }),

@@ -34,8 +34,7 @@ Config with_defaults(Config c) {
 }
 
 void check_extents(const ConstTensor& view, const Dims& expected, const std::string& where) {
-  require(view.extents == expected, ErrorCode::kBadShape, where.c_str(), to_string(expected),
-          to_string(view.extents));
+  require(view.extents == expected, ErrorCode::kBadShape, where, expected, view.extents);
 }
 
 Linear projection(const char* name, const ConstTensor& weight, const ConstTensor& bias,
@@ -141,7 +140,7 @@ Problem MultiHeadAttention::problem(const Inputs& inputs) const {
   p.q_ranges = inputs.x_ranges;
   if (inputs.cache != nullptr) {
     require(inputs.memory.data == nullptr, ErrorCode::kBadArgument, "MultiHeadAttention.memory",
-            "none beside a cache", to_string(inputs.memory.extents));
+            "none beside a cache", inputs.memory.extents);
     require(inputs.cache->shape().batch == p.batch, ErrorCode::kBadShape,
             "MultiHeadAttention.cache", std::to_string(p.batch) + " sequences",
             inputs.cache->shape().batch);

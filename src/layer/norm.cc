@@ -14,8 +14,7 @@ namespace {
 constexpr std::int64_t kRun = 1 << 14;
 
 void check_same(const ConstTensor& x, const Dims& extents, const char* where) {
-  require(x.extents == extents, ErrorCode::kBadShape, where, to_string(extents),
-          to_string(x.extents));
+  require(x.extents == extents, ErrorCode::kBadShape, where, extents, x.extents);
 }
 
 template <class T>

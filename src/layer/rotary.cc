@@ -52,12 +52,11 @@ void apply_rotary(const Threads& threads, const RotaryTable& table, const ConstT
                   const MutableTensor& y) {
   const std::int64_t tokens = x.extents[0] * x.extents[1];
   require(x.extents[3] >= 2 * table.pairs, ErrorCode::kBadShape, "apply_rotary.x",
-          "a last extent of at least " + std::to_string(2 * table.pairs), to_string(x.extents));
+          "a last extent of at least " + std::to_string(2 * table.pairs), x.extents);
   require(table.tokens == tokens || table.tokens == x.extents[1], ErrorCode::kBadShape,
           "apply_rotary.table",
           std::to_string(tokens) + " or " + std::to_string(x.extents[1]) + " tokens", table.tokens);
-  require(y.extents == x.extents, ErrorCode::kBadShape, "apply_rotary.y", to_string(x.extents),
-          to_string(y.extents));
+  require(y.extents == x.extents, ErrorCode::kBadShape, "apply_rotary.y", x.extents, y.extents);
   const RotaryKernels& kernels = rotary_kernels(active_isa());
   const bool half = table.style == RotaryStyle::kHalf;
   for_rows(threads, tokens, kTokensAtATime, [&](std::int64_t first, std::int64_t end) {

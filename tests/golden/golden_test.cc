@@ -28,10 +28,10 @@ std::vector<AttentionCase> golden_cases() {
   };
   AttentionCase prefill;
   prefill.batch = 3;
-  prefill.q_tokens = prefill.kv_tokens = 600;
-  prefill.q_heads = 4;
-  prefill.kv_heads = 2;
-  prefill.head_dim = 64;
+  prefill.q_tokens = 70;
+  prefill.kv_tokens = 600;
+  prefill.q_heads = 2;
+  prefill.head_dim = 24;
   AttentionCase decode = prefill;
   decode.q_tokens = 1;
   decode.kv_tokens = 3000;

@@ -64,18 +64,29 @@ TEST(Invariance, CanonicalOrderOfEveryMask) {
 // --- Threads, instruction sets, memory layouts, float environment
 // ------------------------------------
 
+/// Runs `c` with 1, 2, 3 and 8 threads. A decode is split over chunks, a prefill over rows.
+void expect_same_for_threads(AttentionCase c, bool splits) {
+  const CaseInputs in(c);
+  const Outputs one = run_case(c, in);
+  EXPECT_EQ(explained(c, "workers"), "1");
+  EXPECT_EQ(explained(c, "split"), "none");
+  for (const int threads : {2, 3, 8}) {
+    c.threads = threads;
+    SCOPED_TRACE(c.name());
+    EXPECT_EQ(explained(c, "workers"), std::to_string(threads));
+    EXPECT_EQ(explained(c, "split") != "none", splits);
+    for (int repeat = 0; repeat < 3; ++repeat) EXPECT_TRUE(same_bits(run_case(c, in), one));
+  }
+}
+
 TEST(Invariance, Threads) {
   for (const char* mask : {"none", "causal", "window600"})
-    for (const auto& [queries, keys] : {std::pair{300, 1500}, {1, 40000}, {5, 6000}}) {
-      AttentionCase c = case_of(mask, queries, keys);
-      const CaseInputs in(c);
-      const Outputs one = run_case(c, in);
-      for (const int threads : {2, 3, 8}) {
-        c.threads = threads;
-        SCOPED_TRACE(c.name());
-        EXPECT_EQ(explained(c, "workers"), std::to_string(threads));
-        for (int repeat = 0; repeat < 3; ++repeat) EXPECT_TRUE(same_bits(run_case(c, in), one));
-      }
+    expect_same_for_threads(case_of(mask, 600, 1500), false);
+  for (const auto source : {KvSource::kTensors, KvSource::kCache})
+    for (const auto& [queries, keys] : {std::pair{1, 70000}, {5, 20000}}) {
+      AttentionCase c = case_of("causal", queries, keys);
+      c.source = source;
+      expect_same_for_threads(c, true);
     }
 }
 
