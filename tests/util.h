@@ -14,6 +14,7 @@
 
 #include "base/isa.h"
 #include "rapt/attention.h"
+#include "rapt/error.h"
 
 namespace rapt::test {
 
@@ -180,6 +181,17 @@ inline std::uint64_t hash_bits(const ConstTensor& t) {
     hash = (hash ^ bits(t.at(a, b, c, d))) * 0x100000001B3;
   });
   return hash;
+}
+
+/// The message of the Error that `f` throws.
+template <class F>
+std::string error_of(F&& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
 }
 
 /// Sets RAPT_FORCE_ISA for as long as it lives.

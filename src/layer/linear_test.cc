@@ -9,12 +9,12 @@
 #include <cmath>
 #include <limits>
 
-#include "rapt/error.h"
 #include "util.h"
 
 namespace rapt {
 namespace {
 
+using test::error_of;
 using test::Layout;
 using test::normal;
 using test::same_bits;
@@ -153,17 +153,6 @@ TEST(Linear, AcceptsNoRows) {
   Tensor x({1, 2, 0, 8}), y({1, 2, 0, 4});
   Scratch scratch;
   Linear(w.view)(Threads(2), x.view, y.view, scratch);
-}
-
-// The message of the Error that `f` throws.
-template <class F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(Linear, NamesWhatIsWrong) {
