@@ -185,6 +185,10 @@ TEST(BadInput, CachesOfRun) {
     run(plan, {.q = g.q.view, .k = {}, .v = {}, .cache = &cache}, g.scratch, g.out.result());
   };
   EXPECT_NO_THROW(run_with({2, 2, 8, 6, 9}, 9));
+  Problem padded = good();
+  padded.kv_ranges = {{0, 9}, {2, 9}};
+  EXPECT_TRUE(rejects("Problem.kv_ranges", kArgument,
+                      [&] { make_plan(padded, Threads(1), KvSource::kCache); }));
   const DenseKvCache::Shape bad[] = {
       {1, 2, 8, 6, 9}, {2, 1, 8, 6, 9}, {2, 2, 7, 6, 9}, {2, 2, 8, 5, 9}};
   for (const auto& shape : bad)

@@ -36,6 +36,12 @@ void check(const AttentionCase& c) {
   Tensor a({p.batch, p.q_heads, count, p.kv_tokens});
   fill(a.view, -1.0f);
   attention_rows(plan, in.inputs(), scratch, rows, a.view);
+  for (const Isa isa : supported_isas()) {
+    const ForcedIsa forced(isa);
+    Tensor same(a.view.extents);
+    attention_rows(make_plan(p, Threads(1)), in.inputs(), scratch, rows, same.view);
+    EXPECT_TRUE(same_bits(same.view, a.view)) << name(isa);
+  }
 
   const double sum_bound = (sum_roundings(p.kv_tokens) + 1) * kU + p.kv_tokens * 0x1p-125;
   std::size_t n = 0;
@@ -102,6 +108,24 @@ TEST(AttentionRows, KeepTheirOrderAndMayRepeat) {
   for (int r = 0; r < 3; ++r)
     for (int j = 0; j < 40; ++j)
       EXPECT_EQ(bits(some.view.at(0, 0, r, j)), bits(all.view.at(0, 0, expected[r], j)));
+}
+
+TEST(AttentionRows, OfACacheAreThoseOfTensors) {
+  AttentionCase c;
+  c.q_tokens = 3;
+  c.kv_tokens = 1100;
+  c.q_heads = 2;
+  c.head_dim = 8;
+  c.mask = &mask_named("causal");
+  const CaseInputs in(c);
+  DenseKvCache cache({1, 1, 8, 8, 1200});
+  cache.append(in.k.view, in.v.view);
+  Scratch scratch;
+  Tensor a({1, 2, 3, 1100}), b({1, 2, 3, 1100});
+  attention_rows(make_plan(c.problem(), Threads(1)), in.inputs(), scratch, {0, 1, 2}, a.view);
+  attention_rows(make_plan(c.problem(), Threads(1), KvSource::kCache),
+                 {.q = in.q.view, .k = {}, .v = {}, .cache = &cache}, scratch, {0, 1, 2}, b.view);
+  EXPECT_TRUE(same_bits(a.view, b.view));
 }
 
 }  // namespace

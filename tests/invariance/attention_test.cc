@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <cfenv>
+#include <cmath>
+#include <limits>
 
 #include "cases.h"
 #include "invariance/canonical_order.h"
+#include "oracle.h"
 
 namespace rapt::test {
 namespace {
@@ -61,6 +64,59 @@ TEST(Invariance, CanonicalOrderOfEveryMask) {
   }
 }
 
+TEST(Invariance, CanonicalOrderOfAnyScale) {
+  for (const float scale : {1.0f, 0.3f, -2.0f, 1e-30f, 0.0f}) {
+    const AttentionCase c = case_of("causal", 20, 700);
+    const CaseInputs in(c);
+    Problem p = c.problem();
+    p.scale = scale;
+    const Outputs out = run_attention(p, in.q.view, in.k.view, in.v.view);
+    EXPECT_TRUE(canonical_bits(p, c.mask->reference, in.inputs(), out, sample_rows(20, 20)))
+        << scale;
+  }
+}
+
+/// Attention in one pass with a running maximum, as most libraries have it: exact enough, and another
+/// order.
+Outputs running_maximum(const AttentionCase& c, const CaseInputs& in) {
+  const Problem p = c.problem();
+  const float factor = 1 / std::sqrt(static_cast<float>(p.head_dim));
+  Outputs out(p);
+  for_each_index({p.batch, p.q_tokens, p.q_heads, 1}, [&](auto b, auto i, auto h, auto) {
+    float m = -std::numeric_limits<float>::infinity(), l = 0;
+    std::vector<float> acc(p.value_dim(), 0.0f);
+    for (std::int64_t j = 0; j < p.kv_tokens; ++j) {
+      if (!reference_visible(p, c.mask->reference, b, i, j)) continue;
+      float s = 0;
+      for (std::int64_t e = 0; e < p.head_dim; ++e)
+        s += in.q.view.at(b, i, h, e) * in.k.view.at(b, j, h / p.group(), e);
+      const float larger = std::max(m, s * factor);
+      const float w = std::exp(m - larger), weight = std::exp(s * factor - larger);
+      m = larger;
+      l = l * w + weight;
+      for (std::int64_t e = 0; e < p.value_dim(); ++e)
+        acc[e] = acc[e] * w + weight * in.v.view.at(b, j, h / p.group(), e);
+    }
+    out.lse.view.at(0, b, h, i) = m + std::log(l);
+    for (std::int64_t e = 0; e < p.value_dim(); ++e) out.o.view.at(b, i, h, e) = acc[e] / l;
+  });
+  return out;
+}
+
+// What these tests are worth: they tell an order from another.
+TEST(Invariance, RunningMaximumIsAnotherOrder) {
+  const AttentionCase c = case_of("causal", 8, 700);
+  const CaseInputs in(c);
+  const Outputs canonical = run_case(c, in), other = running_maximum(c, in);
+  const Oracle oracle(c.problem(), c.mask->reference, in.inputs(), sample_rows(8, 8));
+  EXPECT_TRUE(within_bound(oracle, other.o.view, other.lse.view));
+  EXPECT_FALSE(same_bits(other.o.view, canonical.o.view));
+  Outputs mixed = run_case(c, in);
+  copy(other.o.view, mixed.o.view);
+  EXPECT_TRUE(canonical_bits(c.problem(), c.mask->reference, in.inputs(), canonical, {7}));
+  EXPECT_FALSE(canonical_bits(c.problem(), c.mask->reference, in.inputs(), mixed, {7}));
+}
+
 // --- Threads, instruction sets, memory layouts, float environment
 // ------------------------------------
 
@@ -88,6 +144,20 @@ TEST(Invariance, Threads) {
       c.source = source;
       expect_same_for_threads(c, true);
     }
+}
+
+// Heads whose packed keys do not fit together are packed one wave after the other.
+TEST(Invariance, Waves) {
+  AttentionCase c = case_of("window600", 600, 40000);
+  c.q_heads = c.kv_heads = 3;
+  const CaseInputs in(c);
+  const Outputs alone = run_case(c, in);
+  EXPECT_EQ(explained(c, "waves"), "3");
+  c.threads = 8;
+  EXPECT_NE(explained(c, "waves"), "3");
+  EXPECT_TRUE(same_bits(run_case(c, in), alone));
+  c.source = KvSource::kCache;
+  EXPECT_TRUE(same_bits(run_case(c, in), alone));
 }
 
 TEST(Invariance, InstructionSetsExhaustive) {

@@ -148,5 +148,16 @@ TEST(Merge, ThreadsGiveTheSameStates) {
   }
 }
 
+TEST(Merge, StatesOfACacheAndOfTensorsJoin) {
+  const AttentionCase c = seven_chunks("causal", 30);
+  Split split(c);
+  DenseKvCache cache({1, c.kv_heads, c.head_dim, c.v_head_dim, c.kv_tokens});
+  cache.append(split.in.k.view, split.in.v.view);
+  const Plan plan = make_plan(c.problem(), Threads(2), KvSource::kCache);
+  const Inputs in{.q = split.in.q.view, .k = {}, .v = {}, .cache = &cache};
+  EXPECT_TRUE(
+      split.finishes_as_run(merge(split.part(0, 3), run_partial(plan, in, split.scratch, {3, 7}))));
+}
+
 }  // namespace
 }  // namespace rapt::test
