@@ -2,8 +2,8 @@
 #include <exception>
 #include <iostream>
 
-#include "commands.h"
-#include "output.h"
+#include "cli/commands.h"
+#include "cli/output.h"
 
 namespace {
 
@@ -37,5 +37,6 @@ int main(int argc, char** argv) {
   program.set_version_flag("--version", "rapt " RAPT_VERSION);
   program.require_subcommand(1);
   program.footer(kFooter);
+  rapt::cli::add_bench(program);
   return run(program, argc, argv);
 }
