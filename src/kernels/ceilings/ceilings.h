@@ -15,8 +15,8 @@ struct CeilingKernels {
   Isa isa;
   double step_flops;  ///< flops of one step of `multiply_add`
 
-  /// Runs independent chains acc = fma(x, y, acc) from +0, as many as hide the latency, and returns
-  /// the sum of all accumulators.
+  /// Runs independent chains acc_n = fma(x, y, acc_n) from n, as many as hide the latency, in every
+  /// lane, and returns the sum of all.
   float (*multiply_add)(std::int64_t steps, float x, float y) noexcept;
 
   /// Reads every float once, as `streams` (1, 2 or 4) streams kStreamFloats apart, and returns

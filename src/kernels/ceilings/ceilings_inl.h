@@ -15,9 +15,10 @@ constexpr double kStepFlops = 2.0 * kAccumulators * kRegisterLanes;
 
 float multiply_add(std::int64_t steps, float x, float y) noexcept {
   RegisterTile<1, kAccumulators> acc;
-  const Register a = broadcast_register(x), b = broadcast_register(y),
-                 zeros = broadcast_register(0);
-  unroll<kAccumulators>(RAPT_UNROLLED(n) { acc.at[0][n] = zeros; });
+  const Register a = broadcast_register(x), b = broadcast_register(y);
+  // Equal chains would be computed once.
+  unroll<kAccumulators>(
+      RAPT_UNROLLED(n) { acc.at[0][n] = broadcast_register(static_cast<float>(n)); });
   for (; steps > 0; --steps)
     unroll<kAccumulators>(RAPT_UNROLLED(n) { accumulate(acc.at[0][n], a, b); });
   constexpr int kPerVector = 16 / kRegisterLanes;
