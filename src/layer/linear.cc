@@ -25,10 +25,10 @@ std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * 
 
 // How rows and groups of outputs are cut into work items. Shows in no bit.
 struct Blocking {
-  std::int64_t rows, groups;              // of a block
-  std::int64_t row_blocks, group_blocks;  // how many of them
-  std::int64_t x_stride;                  // of a block's copy of x
-  std::int64_t x_floats, worker_floats;   // working memory
+  std::int64_t rows, groups;                         // of a block
+  std::int64_t row_blocks, group_blocks;             // how many of them
+  std::int64_t x_stride;                             // of a block's copy of x
+  std::int64_t x_floats, acc_floats, worker_floats;  // working memory
 };
 
 Blocking make_blocking(const LinearKernels& kernels, std::int64_t rows, std::int64_t groups,
@@ -43,16 +43,21 @@ Blocking make_blocking(const LinearKernels& kernels, std::int64_t rows, std::int
   b.x_stride =
       round_up(depth, kGroup) + kGroup;  // off the powers of two, whose rows share cache sets
   b.x_floats = b.rows * b.x_stride;
-  b.worker_floats = b.x_floats + b.rows * b.groups * kGroup;
+  b.acc_floats = b.rows * b.groups * kGroup;
+  b.worker_floats = b.x_floats + 2 * b.acc_floats;
   return b;
 }
 
-void copy_strided(const float* from, std::int64_t stride, std::int64_t count, float* to) {
+void gather(const float* from, std::int64_t stride, std::int64_t count, float* to) {
   if (stride == 1) {
     std::memcpy(to, from, count * sizeof(float));
   } else {
     for (std::int64_t i = 0; i < count; ++i) to[i] = from[i * stride];
   }
+}
+
+void scatter(const float* from, std::int64_t count, float* to, std::int64_t stride) {
+  for (std::int64_t i = 0; i < count; ++i) to[i * stride] = from[i];
 }
 
 // Interleaves `count` rows of weights; the lanes beyond them stay 0.
@@ -61,20 +66,6 @@ void pack_group(const float* weight, const Dims& strides, std::int64_t count, st
   for (std::int64_t k = 0; k < inputs; ++k)
     for (std::int64_t n = 0; n < count; ++n)
       tile[k * kGroup + n] = weight[n * strides[2] + k * strides[3]];
-}
-
-// Adds the bias and writes `count` <= 16 outputs of one row.
-void finish(const float* acc, const float* bias, std::int64_t count, float* y,
-            std::int64_t stride) {
-  float sum[kGroup];
-  std::memcpy(sum, acc, sizeof sum);
-  if (bias != nullptr)
-    for (std::int64_t i = 0; i < kGroup; ++i) sum[i] += bias[i];
-  if (stride == 1 && count == kGroup) {
-    std::memcpy(y, sum, sizeof sum);
-  } else {
-    for (std::int64_t i = 0; i < count; ++i) y[i * stride] = sum[i];
-  }
 }
 
 // One product of all rows of x with all groups of outputs.
@@ -89,40 +80,50 @@ struct Product {
 
   void pack(std::int64_t first, std::int64_t rows, float* to) const {
     for (std::int64_t r = 0; r < rows; ++r)
-      copy_strided(row_of(x, first + r), x.strides[3], x.extents[3], to + r * blocking.x_stride);
+      gather(row_of(x, first + r), x.strides[3], x.extents[3], to + r * blocking.x_stride);
   }
 
-  void write(const LinearBlock& block, std::int64_t first_row, std::int64_t first_group) const {
-    const std::int64_t outputs = y.extents[3];
-    for (std::int64_t r = 0; r < block.rows; ++r) {
-      float* row = row_of(y, first_row + r);
-      for (std::int64_t g = 0; g < block.groups; ++g) {
-        const std::int64_t n = (first_group + g) * kGroup;
-        finish(block.acc + (g * block.rows + r) * kGroup, bias == nullptr ? nullptr : bias + n,
-               std::min(kGroup, outputs - n), row + n * y.strides[3], y.strides[3]);
-      }
-    }
+  // Outputs that are not whole groups of neighbours in y are written to `memory` first.
+  bool writes_in_place(const LinearBlock& block, std::int64_t group) const {
+    return y.strides[3] == 1 && (group + block.groups) * kGroup <= y.extents[3];
+  }
+
+  void multiply(LinearBlock block, std::int64_t first_row, std::int64_t first_group,
+                float* memory) const {
+    const bool in_place = writes_in_place(block, first_group);
+    const std::int64_t first = first_group * kGroup, width = block.groups * kGroup,
+                       count = std::min(width, y.extents[3] - first);
+    float* rows[kBlockRows];
+    for (std::int64_t r = 0; r < block.rows; ++r)
+      rows[r] = in_place ? row_of(y, first_row + r) + first : memory + r * width;
+    block.y = rows;
+    kernels.multiply(block);
+    if (in_place) return;
+    for (std::int64_t r = 0; r < block.rows; ++r)
+      scatter(rows[r], count, row_of(y, first_row + r) + first * y.strides[3], y.strides[3]);
   }
 
   // Takes items, row block by row block, so that a worker copies most rows of x once.
   void work(std::atomic<std::int64_t>& next, float* memory) const {
     const std::int64_t rows = row_count(x.extents), groups = ceil_div(y.extents[3], kGroup);
+    float* acc = memory + blocking.x_floats;
     std::int64_t packed = -1;
     for (std::int64_t item; (item = next++) < blocking.row_blocks * blocking.group_blocks;) {
       const std::int64_t row = item / blocking.group_blocks * blocking.rows;
       const std::int64_t group = item % blocking.group_blocks * blocking.groups;
-      const LinearBlock block = {memory,
-                                 blocking.x_stride,
-                                 std::min(blocking.rows, rows - row),
-                                 tiles + group * tile_stride,
-                                 tile_stride,
-                                 std::min(blocking.groups, groups - group),
-                                 x.extents[3],
-                                 memory + blocking.x_floats};
+      const LinearBlock block = {.x = memory,
+                                 .x_stride = blocking.x_stride,
+                                 .rows = std::min(blocking.rows, rows - row),
+                                 .tiles = tiles + group * tile_stride,
+                                 .tile_stride = tile_stride,
+                                 .groups = std::min(blocking.groups, groups - group),
+                                 .depth = x.extents[3],
+                                 .bias = bias == nullptr ? nullptr : bias + group * kGroup,
+                                 .y = nullptr,
+                                 .acc = acc};
       if (packed != row) pack(row, block.rows, memory);
       packed = row;
-      kernels.multiply(block);
-      write(block, row, group);
+      multiply(block, row, group, acc + blocking.acc_floats);
     }
   }
 };
@@ -151,7 +152,7 @@ Linear::Linear(const ConstTensor& weight, const ConstTensor& bias)
   const Dims expected = {1, 1, 1, outputs_};
   require(bias.extents == expected, ErrorCode::kBadShape, "Linear.bias", expected, bias.extents);
   bias_.reset(static_cast<float*>(allocate_aligned(groups * kGroup * sizeof(float))));
-  copy_strided(bias.data, bias.strides[3], outputs_, bias_.get());
+  gather(bias.data, bias.strides[3], outputs_, bias_.get());
 }
 
 void Linear::operator()(const Threads& threads, const ConstTensor& x, const MutableTensor& y,

@@ -18,14 +18,17 @@ struct LinearBlock {
   std::int64_t tile_stride;
   std::int64_t groups;
   std::int64_t depth;
-  float* acc;  ///< out: [groups][rows][16]
+  const float* bias;  ///< [groups][16], added after the chain; null: nothing is added
+  float* const* y;    ///< out: rows, group g at 16 g
+  float* acc;         ///< working memory [groups][rows][16]
 };
 
 struct LinearKernels {
   Isa isa;
   int tile_rows, tile_groups;  ///< blocks of a multiple of these waste nothing
 
-  /// acc[g][r][lane] = chain over e of fma(x[r][e], tiles[g][e][lane], .), ascending from +0.
+  /// y[r][16 g + lane] = bias + chain over e of fma(x[r][e], tiles[g][e][lane], .), ascending from
+  /// +0.
   void (*multiply)(const LinearBlock& block) noexcept;
 };
 

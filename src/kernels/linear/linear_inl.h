@@ -63,6 +63,17 @@ void tail_tile(const Panel& panel, std::int64_t row) {
   }
 }
 
+// Adds the bias to finished accumulators of some groups and writes them to y: while they are in L1,
+// but apart from the tiles, whose registers GCC would otherwise spill.
+[[gnu::noinline]] void write(const LinearBlock& block, std::int64_t group, std::int64_t groups) {
+  for (std::int64_t g = group; g < group + groups; ++g)
+    for (std::int64_t r = 0; r < block.rows; ++r) {
+      F32x16 sum = load(block.acc + (g * block.rows + r) * 16);
+      if (block.bias != nullptr) sum = add(sum, load(block.bias + g * 16));
+      store(block.y[r] + g * 16, sum);
+    }
+}
+
 // Every strip of rows reads the panel from L1, and fetches its share of the next one.
 template <int kVectors>
 void multiply_panel(const Panel& panel) {
@@ -70,6 +81,7 @@ void multiply_panel(const Panel& panel) {
   for (; row + kTileRows <= panel.block.rows; row += kTileRows)
     tile<kTileRows, kVectors>(panel, row);
   tail_tile<kTileRows - 1, kVectors>(panel, row);
+  if (panel.end == panel.block.depth) write(panel.block, panel.group, kVectors);
 }
 
 void multiply_blocked(const LinearBlock& block) {
@@ -104,6 +116,7 @@ void multiply_streamed(const LinearBlock& block) {
     }
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) store(block.acc + (group * kRows + r) * 16, acc[r][0]);
+    write(block, group, 1);
   }
 }
 
