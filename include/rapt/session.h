@@ -54,8 +54,4 @@ class Session {
   std::unique_ptr<State> state_;
 };
 
-/// The most likely token of one row of logits; the lowest id among equals.
-/// @throws Error{kBadArgument} if no logit is above -inf.
-std::int32_t greedy(const ConstTensor& logits);
-
 }  // namespace rapt

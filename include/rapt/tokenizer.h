@@ -61,6 +61,7 @@ class TextStream {
   std::string finish();
 
  private:
+  std::string drop_held();
   std::string strip(std::string text);
 
   std::shared_ptr<const TokenizerRules> rules_;

@@ -52,7 +52,7 @@ JsonField JsonField::operator[](const char* key) const {
   return {*found, where};
 }
 
-JsonField JsonField::operator[](std::size_t index) const {
+JsonField JsonField::at(std::size_t index) const {
   const std::string where = where_ + "[" + std::to_string(index) + "]";
   require(index < array_size(), ErrorCode::kBadFile, where.c_str(), "a value", "none");
   return {(*value_)[index], where};

@@ -31,7 +31,7 @@ class JsonField {
   bool has(const char* key) const;
 
   JsonField operator[](const char* key) const;
-  JsonField operator[](std::size_t index) const;
+  JsonField at(std::size_t index) const;
 
   /// Number of elements.
   /// @throws Error{kBadFile} unless this is an array.

@@ -45,10 +45,10 @@ std::int64_t size_bytes(const JsonField& shape, std::int64_t element_bytes) {
   std::int64_t size = element_bytes;
   bool empty = false;  // found first, as the extents beside a 0 may have any product
   for (std::size_t axis = 0; axis < shape.array_size(); ++axis)
-    empty |= shape[axis].integer(0, kLargest) == 0;
+    empty |= shape.at(axis).integer(0, kLargest) == 0;
   if (empty) return 0;
   for (std::size_t axis = 0; axis < shape.array_size(); ++axis)
-    if (__builtin_mul_overflow(size, shape[axis].integer(0, kLargest), &size))
+    if (__builtin_mul_overflow(size, shape.at(axis).integer(0, kLargest), &size))
       shape.fail("less than 2^63 bytes");
   return size;
 }
@@ -61,14 +61,14 @@ FileTensor read_tensor(const JsonField& field, std::span<const std::byte> data) 
   const DtypeInfo& dtype = read_dtype(field["dtype"]);
   const JsonField shape = field["shape"], offsets = field["data_offsets"];
   if (offsets.array_size() != 2) offsets.fail("two offsets");
-  const auto end = offsets[1].integer(0, static_cast<std::int64_t>(data.size()));
-  const auto begin = offsets[0].integer(0, end);
+  const auto end = offsets.at(1).integer(0, static_cast<std::int64_t>(data.size()));
+  const auto begin = offsets.at(0).integer(0, end);
   const std::int64_t expected = size_bytes(shape, dtype.bytes);
   if (end - begin != expected)
     offsets.fail("a range of " + std::to_string(expected) + " bytes, as dtype and shape say");
   FileTensor tensor{dtype.dtype, {}, data.subspan(begin, expected)};
   for (std::size_t axis = 0; axis < shape.array_size(); ++axis)
-    tensor.shape.push_back(shape[axis].integer(0, kLargest));
+    tensor.shape.push_back(shape.at(axis).integer(0, kLargest));
   return tensor;
 }
 
@@ -100,10 +100,10 @@ const char* name(FileDtype dtype) noexcept {
   return "unknown";
 }
 
-std::string describe(const FileTensor& tensor) {
-  std::string text = std::string(name(tensor.dtype)) + " [";
-  for (std::size_t axis = 0; axis < tensor.shape.size(); ++axis)
-    text += (axis == 0 ? "" : ", ") + std::to_string(tensor.shape[axis]);
+std::string describe(const std::vector<std::int64_t>& shape) {
+  std::string text = "[";
+  for (std::size_t axis = 0; axis < shape.size(); ++axis)
+    text += (axis == 0 ? "" : ", ") + std::to_string(shape[axis]);
   return text + "]";
 }
 

@@ -40,8 +40,8 @@ struct FileTensor {
   std::span<const std::byte> bytes;  // of the product of `shape` elements exactly
 };
 
-/// "F32 [32, 64]"
-std::string describe(const FileTensor& tensor);
+/// "[32, 64]"
+std::string describe(const std::vector<std::int64_t>& shape);
 
 /// The tensors of a safetensors file whose content is `file`: 8 bytes of header length, a JSON
 /// header, the data. The tensors must tile the data without overlap or hole.

@@ -1,0 +1,199 @@
+#include <algorithm>
+#include <cstring>
+
+#include "base/carver.h"
+#include "base/rows.h"
+#include "model/families.h"
+#include "rapt/norm.h"
+
+namespace rapt {
+namespace {
+
+/// One block of the network: attention, then the gated MLP, each on a normed copy of the residual
+/// stream, to which it adds.
+struct Layer {
+  WeightTensor attention_norm, mlp_norm;
+  MultiHeadAttention attention;
+  Linear gate, up, down;
+};
+
+/// Working memory of one step, all [1, 1, T, width].
+struct Activations {
+  MutableTensor x;         // the residual stream
+  MutableTensor normed;    // what a sublayer reads
+  MutableTensor change;    // what it adds
+  MutableTensor gate, up;  // inside the MLP
+};
+
+/// Llama. With x the residual stream, n(.) an RMS norm with its own weight:
+///
+///     x = E[tokens]
+///     x = x + attention(n(x))                                        of every layer
+///     x = x + W_down (silu(W_gate n(x)) * (W_up n(x)))               of every layer
+///     logits = W_head n(x)
+///
+/// @source arXiv:2302.13971 (the network), 2002.05202 (the MLP), 2104.09864 (rotary positions)
+class Llama final : public Decoder {
+ public:
+  Llama(const ModelConfig& config, const Weights& weights);
+
+  std::vector<DenseKvCache> make_caches(std::int64_t capacity) const override;
+  void run(const DecoderStep& step, const MutableTensor& logits) const override;
+
+ private:
+  Activations carve(Scratch& scratch, std::int64_t tokens) const;
+  void embed(std::span<const std::int32_t> tokens, const MutableTensor& x) const;
+  void norm(const Threads& threads, const MutableTensor& x, const WeightTensor& weight,
+            const MutableTensor& y) const;
+
+  WeightTensor embedding_;
+  std::vector<Layer> layers_;
+  WeightTensor final_norm_;
+  Linear head_;
+};
+
+/// W and b of name.weight and, where the config says so, name.bias.
+struct Affine {
+  WeightTensor weight, bias;
+
+  Affine(const Weights& weights, const std::string& name, std::int64_t outputs, std::int64_t inputs,
+         bool has_bias)
+      : weight(weights.matrix(name + ".weight", outputs, inputs)) {
+    if (has_bias) bias = weights.vector(name + ".bias", outputs);
+  }
+
+  Linear pack() const { return Linear(weight.view, bias.view); }
+};
+
+MultiHeadAttention make_attention(const ModelConfig& c, const Weights& weights,
+                                  const std::string& name) {
+  const std::int64_t q_dim = c.num_attention_heads * c.head_dim;
+  const std::int64_t kv_dim = c.num_key_value_heads * c.head_dim;
+  const Affine q(weights, name + ".q_proj", q_dim, c.hidden_size, c.attention_bias);
+  const Affine k(weights, name + ".k_proj", kv_dim, c.hidden_size, c.attention_bias);
+  const Affine v(weights, name + ".v_proj", kv_dim, c.hidden_size, c.attention_bias);
+  const Affine o(weights, name + ".o_proj", c.hidden_size, q_dim, c.attention_bias);
+
+  MultiHeadAttention::Config config;
+  config.model_dim = c.hidden_size;
+  config.q_heads = c.num_attention_heads;
+  config.kv_heads = c.num_key_value_heads;
+  config.head_dim = c.head_dim;
+  config.mask = Mask::causal();
+  config.rotary = Rotary(c.head_dim, c.rope_theta);
+  return {config,
+          {q.weight.view, q.bias.view, k.weight.view, k.bias.view, v.weight.view, v.bias.view,
+           o.weight.view, o.bias.view}};
+}
+
+Layer make_layer(const ModelConfig& c, const Weights& weights, const std::string& name) {
+  const auto mlp = [&](const char* part, std::int64_t outputs, std::int64_t inputs) {
+    return Affine(weights, name + ".mlp." + part, outputs, inputs, c.mlp_bias).pack();
+  };
+  return {weights.vector(name + ".input_layernorm.weight", c.hidden_size),
+          weights.vector(name + ".post_attention_layernorm.weight", c.hidden_size),
+          make_attention(c, weights, name + ".self_attn"),
+          mlp("gate_proj", c.intermediate_size, c.hidden_size),
+          mlp("up_proj", c.intermediate_size, c.hidden_size),
+          mlp("down_proj", c.hidden_size, c.intermediate_size)};
+}
+
+// A tied head is the embedding, read as a matrix of a linear map.
+Linear make_head(const ModelConfig& c, const Weights& weights, const WeightTensor& embedding) {
+  if (c.tie_word_embeddings) return Linear(embedding.view);
+  return Linear(weights.matrix("lm_head.weight", c.vocab_size, c.hidden_size).view);
+}
+
+void add(const Threads& threads, const MutableTensor& x, const MutableTensor& change) {
+  const std::int64_t width = x.extents[3];
+  for_rows(threads, x.extents[2], 16, [&](std::int64_t first, std::int64_t end) {
+    for (std::int64_t n = first * width; n < end * width; ++n) x.data[n] += change.data[n];
+  });
+}
+
+/// The last `tokens` of a contiguous [1, 1, T, width].
+MutableTensor last(const MutableTensor& x, std::int64_t tokens) {
+  const std::int64_t width = x.extents[3];
+  return {x.data + (x.extents[2] - tokens) * width, {1, 1, tokens, width}};
+}
+
+Llama::Llama(const ModelConfig& config, const Weights& weights)
+    : Decoder(config),
+      embedding_(weights.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size)),
+      final_norm_(weights.vector("model.norm.weight", config.hidden_size)),
+      head_(make_head(config, weights, embedding_)) {
+  for (std::int64_t n = 0; n < config.num_hidden_layers; ++n)
+    layers_.push_back(make_layer(config, weights, "model.layers." + std::to_string(n)));
+}
+
+std::vector<DenseKvCache> Llama::make_caches(std::int64_t capacity) const {
+  std::vector<DenseKvCache> caches;
+  for (const Layer& layer : layers_) caches.push_back(layer.attention.make_cache(1, capacity));
+  return caches;
+}
+
+void Llama::run(const DecoderStep& step, const MutableTensor& logits) const {
+  const Threads& threads = step.threads;
+  const Activations a = carve(step.activations, std::ssize(step.tokens));
+  std::optional<Plan> plan;  // made by the first layer: all solve the same problem
+
+  embed(step.tokens, a.x);
+  for (std::size_t n = 0; n < layers_.size(); ++n) {
+    const Layer& layer = layers_[n];
+    DenseKvCache& cache = step.caches[n];
+    norm(threads, a.x, layer.attention_norm, a.normed);
+    layer.attention.append(threads, a.normed, cache, step.workspace);
+    MultiHeadAttention::Inputs inputs;
+    inputs.x = a.normed;
+    inputs.cache = &cache;
+    if (!plan) plan = make_plan(layer.attention.problem(inputs), threads, KvSource::kCache);
+    MultiHeadAttention::Outputs outputs;
+    outputs.y = a.change;
+    layer.attention(threads, *plan, inputs, step.workspace, outputs);
+    add(threads, a.x, a.change);
+
+    norm(threads, a.x, layer.mlp_norm, a.normed);
+    layer.gate(threads, a.normed, a.gate, step.workspace.kernels);
+    layer.up(threads, a.normed, a.up, step.workspace.kernels);
+    silu_mul(threads, a.gate, a.up, a.gate);
+    layer.down(threads, a.gate, a.change, step.workspace.kernels);
+    add(threads, a.x, a.change);
+  }
+  if (logits.extents[2] == 0) return;
+  const MutableTensor x = last(a.x, logits.extents[2]), normed = last(a.normed, logits.extents[2]);
+  norm(threads, x, final_norm_, normed);
+  head_(threads, normed, logits, step.workspace.kernels);
+}
+
+Activations Llama::carve(Scratch& scratch, std::int64_t tokens) const {
+  const auto take_all = [&](Carver& carver) {
+    const auto take = [&](std::int64_t width) {
+      return MutableTensor(carver.take<float>(tokens * width), {1, 1, tokens, width});
+    };
+    const std::int64_t width = config().hidden_size, mlp_width = config().intermediate_size;
+    return Activations{take(width), take(width), take(width), take(mlp_width), take(mlp_width)};
+  };
+  Carver measure;
+  take_all(measure);
+  Carver carver(scratch.reserve(measure.bytes()));
+  return take_all(carver);
+}
+
+void Llama::embed(std::span<const std::int32_t> tokens, const MutableTensor& x) const {
+  const std::int64_t width = config().hidden_size;
+  for (std::size_t t = 0; t < tokens.size(); ++t)
+    std::memcpy(x.data + t * width, &embedding_.view.at(0, 0, tokens[t], 0), width * sizeof(float));
+}
+
+void Llama::norm(const Threads& threads, const MutableTensor& x, const WeightTensor& weight,
+                 const MutableTensor& y) const {
+  rms_norm(threads, x, weight.view, static_cast<float>(config().rms_norm_eps), y);
+}
+
+}  // namespace
+
+std::unique_ptr<const Decoder> make_llama(const ModelConfig& config, const Weights& weights) {
+  return std::make_unique<Llama>(config, weights);
+}
+
+}  // namespace rapt

@@ -1,0 +1,105 @@
+#include "rapt/session.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "model/decoder.h"
+
+namespace rapt {
+namespace {
+
+// Tokens that run through the layers together: enough to read the weights seldom, few enough that a
+// long prompt needs little working memory. Shows in no bit.
+constexpr std::int64_t kBlockTokens = 512;
+
+}  // namespace
+
+struct Session::State {
+  Model model;
+  Threads threads;
+  std::int64_t capacity;
+  std::vector<DenseKvCache> caches;  // of a layer each
+  std::int64_t length = 0;
+  MultiHeadAttention::Workspace workspace;
+  Scratch activations;
+  std::vector<float> logits;
+
+  State(const Model& m, const Threads& t, std::int64_t tokens)
+      : model(m), threads(t), capacity(tokens), caches(m.decoder().make_caches(tokens)) {}
+
+  void check(std::span<const std::int32_t> tokens) const;
+  void take(std::span<const std::int32_t> tokens, Logits which, std::int64_t logit_rows);
+  void truncate(std::int64_t tokens);
+};
+
+void Session::State::check(std::span<const std::int32_t> tokens) const {
+  const std::int64_t vocab = model.config().vocab_size, room = capacity - length;
+  require(!tokens.empty(), ErrorCode::kBadArgument, "Session.tokens", "at least one token", "none");
+  require(std::ssize(tokens) <= room, ErrorCode::kBadArgument, "Session.tokens",
+          "at most " + std::to_string(room) + ", the room that is left", tokens.size());
+  for (std::size_t n = 0; n < tokens.size(); ++n)
+    require(tokens[n] >= 0 && tokens[n] < vocab, ErrorCode::kBadArgument,
+            "Session.tokens[" + std::to_string(n) + "]", "0 to " + std::to_string(vocab - 1),
+            tokens[n]);
+}
+
+void Session::State::take(std::span<const std::int32_t> tokens, Logits which,
+                          std::int64_t logit_rows) {
+  const std::int64_t vocab = model.config().vocab_size, count = std::ssize(tokens);
+  logits.resize(logit_rows * vocab);
+  float* to = logits.data();
+  for (std::int64_t first = 0; first < count; first += kBlockTokens) {
+    const std::int64_t block = std::min(kBlockTokens, count - first);
+    const bool at_end = first + block == count;
+    const std::int64_t rows = which == Logits::kAll ? block : at_end ? 1 : 0;
+    model.decoder().run({threads, tokens.subspan(first, block), caches, workspace, activations},
+                        {to, {1, 1, rows, vocab}});
+    to += rows * vocab;
+  }
+  length += count;
+}
+
+void Session::State::truncate(std::int64_t tokens) {
+  for (DenseKvCache& cache : caches) cache.truncate(0, std::min(tokens, cache.length(0)));
+  length = tokens;
+}
+
+Session::Session(const Model& model, const Threads& threads, std::int64_t capacity) {
+  const std::int64_t longest = model.config().max_position_embeddings;
+  require(capacity >= 0 && capacity <= longest, ErrorCode::kBadArgument, "Session.capacity",
+          "0 to " + std::to_string(longest), capacity);
+  state_ = std::make_unique<State>(model, threads, capacity == 0 ? longest : capacity);
+}
+
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+std::int64_t Session::length() const { return state_->length; }
+std::int64_t Session::capacity() const { return state_->capacity; }
+
+std::size_t Session::cache_bytes() const {
+  std::size_t bytes = 0;
+  for (const DenseKvCache& cache : state_->caches) bytes += cache.size_bytes();
+  return bytes;
+}
+
+ConstTensor Session::prefill(std::span<const std::int32_t> tokens, Logits which) {
+  state_->check(tokens);
+  const std::int64_t rows = which == Logits::kAll ? std::ssize(tokens) : 1;
+  try {
+    state_->take(tokens, which, rows);
+  } catch (...) {  // out of memory half way
+    state_->truncate(state_->length);
+    throw;
+  }
+  return {state_->logits.data(), {1, 1, rows, state_->model.config().vocab_size}};
+}
+
+void Session::truncate(std::int64_t length) {
+  require(length >= 0 && length <= state_->length, ErrorCode::kBadArgument, "Session.truncate",
+          "0 to " + std::to_string(state_->length), length);
+  state_->truncate(length);
+}
+
+}  // namespace rapt

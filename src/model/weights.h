@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/safetensors.h"
+#include "rapt/tensor.h"
+
+namespace rapt {
+
+/// An f32 tensor and whatever keeps its memory: a file's mapping, or a vector.
+struct WeightTensor {
+  ConstTensor view;
+  std::shared_ptr<const void> owner;
+};
+
+/// A model's tensors by name.
+class Weights {
+ public:
+  virtual ~Weights() = default;
+
+  /// A matrix [1, 1, outputs, inputs].
+  /// @throws Error{kBadFile} naming the tensor, if it is missing or has another shape.
+  virtual WeightTensor matrix(const std::string& name, std::int64_t outputs,
+                              std::int64_t inputs) const = 0;
+
+  /// A vector [1, 1, 1, size].
+  virtual WeightTensor vector(const std::string& name, std::int64_t size) const = 0;
+};
+
+/// Tensors of a safetensors file. F32 is read where it is mapped; BF16 and F16 are converted, exactly.
+class FileWeights final : public Weights {
+ public:
+  explicit FileWeights(std::shared_ptr<const SafetensorsFile> file) : file_(std::move(file)) {}
+
+  WeightTensor matrix(const std::string& name, std::int64_t outputs,
+                      std::int64_t inputs) const override;
+  WeightTensor vector(const std::string& name, std::int64_t size) const override;
+
+ private:
+  WeightTensor read(const std::string& name, const std::vector<std::int64_t>& shape,
+                    const Dims& extents) const;
+
+  std::shared_ptr<const SafetensorsFile> file_;
+};
+
+/// Tensors that no file holds: element n is a hash of (seed, name, n). Matrices are uniform with
+/// variance 1 / inputs, which keeps the size of activations; vectors are near 1.
+class RandomWeights final : public Weights {
+ public:
+  explicit RandomWeights(std::uint64_t seed) : seed_(seed) {}
+
+  WeightTensor matrix(const std::string& name, std::int64_t outputs,
+                      std::int64_t inputs) const override;
+  WeightTensor vector(const std::string& name, std::int64_t size) const override;
+
+ private:
+  WeightTensor draw(const std::string& name, const Dims& extents, float middle, float reach) const;
+
+  std::uint64_t seed_;
+};
+
+}  // namespace rapt
