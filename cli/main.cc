@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   program.set_version_flag("--version", "rapt " RAPT_VERSION);
   program.require_subcommand(1);
   program.footer(kFooter);
+  rapt::cli::add_generate(program);
   rapt::cli::add_bench(program);
   return run(program, argc, argv);
 }

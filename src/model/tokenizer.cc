@@ -20,7 +20,7 @@ const AddedToken* added_at(const TokenizerRules& rules, std::string_view text) {
 void encode_stretch(const TokenizerRules& rules, std::string_view stretch,
                     std::vector<std::int32_t>& tokens) {
   std::string text(stretch);
-  for (const Replacement& step : rules.normalizer) text = apply(step, text);
+  for (const Replacement& step : rules.normalizer) text = replace_all(text, step);
   rules.bpe.encode(text, tokens);
 }
 

@@ -61,7 +61,8 @@ std::vector<Replacement> read_normalizer(const JsonField& field) {
 
 void set_text(TokenizerRules& rules, const JsonField& field, std::int32_t token, TokenText text) {
   if (std::ssize(rules.texts) <= token) rules.texts.resize(token + 1);
-  if (rules.texts[token].kind != TokenText::kNothing) field.fail("an id that no other token has");
+  if (rules.texts[token].kind != TokenText::kNothing)
+    field.fail("an id that no other token has");
   rules.texts[token] = std::move(text);
 }
 
@@ -182,7 +183,7 @@ void read_decoder(const JsonField& field, TokenizerRules& rules) {
   for (; next_is("Replace"); ++n) {
     const Replacement replacement = read_replace(steps[n]);
     for (TokenText& token : rules.texts)
-      if (token.kind == TokenText::kText) token.text = apply(replacement, token.text);
+      if (token.kind == TokenText::kText) token.text = replace_all(token.text, replacement);
   }
   for (const char* type : {"ByteFallback", "Fuse"}) {
     field.serve_only(next_is(type), served);
@@ -207,7 +208,7 @@ TokenizerRules TokenizerRules::parse(std::string_view json, const std::string& w
   return rules;
 }
 
-std::string apply(const Replacement& replacement, const std::string& text) {
+std::string replace_all(const std::string& text, const Replacement& replacement) {
   const auto& [from, to] = replacement;
   if (from.empty()) return text.empty() ? text : to + text;
   std::string result;

@@ -50,6 +50,6 @@ struct TokenizerRules {
   static TokenizerRules parse(std::string_view json, const std::string& where);
 };
 
-std::string apply(const Replacement& replacement, const std::string& text);
+std::string replace_all(const std::string& text, const Replacement& replacement);
 
 }  // namespace rapt

@@ -1,0 +1,105 @@
+#include <gtest/gtest.h>
+
+#include "model/model_test_files.h"
+#include "rapt/error.h"
+#include "rapt/model.h"
+
+namespace rapt::test {
+namespace {
+
+TEST(Config, DefaultsAreFilledIn) {
+  const ModelConfig config = ModelConfig::parse(small_config().dump());
+  EXPECT_EQ(config.head_dim, 4);
+  EXPECT_EQ(config.num_key_value_heads, 1);
+  EXPECT_EQ(config.bos_token_ids, std::vector<std::int32_t>{1});
+  EXPECT_TRUE(config.ends_text(3));
+  EXPECT_TRUE(config.ends_text(1));
+  EXPECT_FALSE(config.ends_text(4));
+}
+
+TEST(Config, RotaryParametersOfNewerFilesAreRead) {
+  nlohmann::json file = small_config();
+  file.erase("rope_theta");
+  file["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 5e5}};
+  EXPECT_EQ(ModelConfig::parse(file.dump()).rope_theta, 5e5);
+}
+
+struct BadField {
+  const char* key;
+  nlohmann::json value;
+  ErrorCode code;
+  const char* message;
+};
+
+void PrintTo(const BadField& field, std::ostream* out) { *out << field.key << " " << field.value; }
+
+class BadConfig : public testing::TestWithParam<BadField> {};
+
+TEST_P(BadConfig, IsAnErrorThatNamesTheField) {
+  nlohmann::json file = small_config();
+  file[GetParam().key] = GetParam().value;
+  try {
+    ModelConfig::parse(file.dump(), "dir/config.json");
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), GetParam().code);
+    EXPECT_EQ(std::string(error.what()), GetParam().message);
+  }
+}
+
+constexpr ErrorCode kBad = ErrorCode::kBadFile, kNot = ErrorCode::kUnsupported;
+
+INSTANTIATE_TEST_SUITE_P(
+    Fields, BadConfig,
+    testing::Values(
+        BadField{"hidden_size", "64", kBad,
+                 "dir/config.json hidden_size: expected an integer from 1 to 2147483648, got \"64\""},
+        BadField{"hidden_size", 64.0, kBad,
+                 "dir/config.json hidden_size: expected an integer from 1 to 2147483648, got 64.0"},
+        BadField{"vocab_size", nullptr, kBad,
+                 "dir/config.json: ModelConfig.vocab_size: expected 1 to 2^31, got 0"},
+        BadField{"hidden_size", 9, kBad,
+                 "dir/config.json: ModelConfig.hidden_size: expected a multiple of "
+                 "num_attention_heads (2) where head_dim is not given, got 9"},
+        BadField{"num_key_value_heads", 3, kBad,
+                 "dir/config.json: ModelConfig.num_key_value_heads: expected a divisor of "
+                 "num_attention_heads (2), got 3"},
+        BadField{"head_dim", 7, kBad,
+                 "dir/config.json: ModelConfig.head_dim: expected a positive even number, got 7"},
+        BadField{"tie_word_embeddings", 1, kBad,
+                 "dir/config.json tie_word_embeddings: expected true or false, got 1"},
+        BadField{"eos_token_id", {2, -1}, kBad,
+                 "dir/config.json eos_token_id[1]: expected an integer from 0 to 2147483647, got -1"},
+        BadField{"architectures", {"GPT2LMHeadModel"}, kNot,
+                 "dir/config.json architectures[0]: expected one of LlamaForCausalLM, got "
+                 "\"GPT2LMHeadModel\""},
+        BadField{"hidden_act", "gelu", kNot,
+                 "dir/config.json hidden_act: expected \"silu\", got \"gelu\""},
+        BadField{"rope_scaling", {{"rope_type", "yarn"}}, kNot,
+                 "dir/config.json rope_scaling rope_type: expected rotary positions of type "
+                 "\"default\", got \"yarn\""},
+        BadField{"quantization_config", {{"bits", 4}}, kNot,
+                 "dir/config.json quantization_config: expected no field that this version does "
+                 "not know: it may change the model, got {\"bits\":4}"}));
+
+TEST(Config, MalformedTextIsAnError) {
+  const std::string whole = small_config().dump();
+  for (std::size_t size = 0; size < whole.size(); ++size)
+    EXPECT_THROW(ModelConfig::parse(whole.substr(0, size)), Error) << size;
+  for (const std::string text : {"[]", "1", "{\"vocab_size\":1,\"vocab_size\":2}", "\xFF"})
+    EXPECT_THROW(ModelConfig::parse(text), Error) << text;
+}
+
+TEST(Config, MissingFieldIsNamed) {
+  nlohmann::json file = small_config();
+  file.erase("hidden_size");
+  try {
+    ModelConfig::parse(file.dump());
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()), "config.json hidden_size: expected a value, got none");
+  }
+}
+
+}  // namespace
+}  // namespace rapt::test

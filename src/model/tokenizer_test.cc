@@ -1,0 +1,180 @@
+#include "rapt/tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include "model/model_test_files.h"
+#include "model/utf8.h"
+#include "rapt/error.h"
+
+namespace rapt::test {
+namespace {
+
+using Tokens = std::vector<std::int32_t>;
+
+Tokenizer small() { return Tokenizer::parse(small_tokenizer().dump()); }
+
+constexpr std::int32_t kByte = 3, kSpace = 259, kA = 260, kC = 262, kSpaceAb = 264, kAbc = 265;
+
+TEST(Tokenizer, MergesByRankFromTheLeft) {
+  EXPECT_EQ(small().encode("ab"), (Tokens{1, kSpaceAb}));
+  EXPECT_EQ(small().encode("abc"), (Tokens{1, kSpaceAb, kC}));  // "▁ ab" comes before "ab c"
+  EXPECT_EQ(small().encode("cabc a"), (Tokens{1, kSpace, kC, kAbc, kSpace, kA}));
+}
+
+TEST(Tokenizer, UnknownCharactersBecomeTheirBytes) {
+  EXPECT_EQ(small().encode("é"), (Tokens{1, kSpace, kByte + 0xC3, kByte + 0xA9}));
+  EXPECT_EQ(small().encode("\n"), (Tokens{1, kSpace, kByte + 0x0A}));
+}
+
+TEST(Tokenizer, EmptyTextIsTheFirstTokenAlone) { EXPECT_EQ(small().encode(""), Tokens{1}); }
+
+TEST(Tokenizer, SpecialTokensAreFoundInTheText) {
+  EXPECT_EQ(small().encode("a</s>a"), (Tokens{1, kSpace, kA, 2, kSpace, kA}));
+  EXPECT_EQ(small().encode("</s"), (Tokens{1, kSpace, kByte + '<', kByte + '/', kByte + 's'}));
+}
+
+TEST(Tokenizer, DecodeInvertsEncode) {
+  for (const std::string text : {"", "ab", " ab", "  a  b ", "abc é", "日本語 🙂\n", "<s"})
+    EXPECT_EQ(small().decode(small().encode(text)), text);
+}
+
+TEST(Tokenizer, TextThatIsNotUtf8IsRefused) {
+  for (const std::string text : {"a\xFF", "\xC3", "\xED\xA0\x80", "\xC0\x80", "\xF4\x90\x80\x80"})
+    EXPECT_THROW(small().encode(text), Error);
+}
+
+TEST(Tokenizer, TokensOutsideTheVocabularyAreRefused) {
+  EXPECT_EQ(small().vocab_size(), 266);
+  EXPECT_THROW(small().decode(Tokens{266}), Error);
+  EXPECT_THROW(small().decode(Tokens{-1}), Error);
+}
+
+TEST(TextStream, HoldsBackUnfinishedCharacters) {
+  const Tokenizer tokenizer = small();
+  TextStream stream(tokenizer);
+  EXPECT_EQ(stream.push(kByte + 0xF0), "");
+  EXPECT_EQ(stream.push(kByte + 0x9F), "");
+  EXPECT_EQ(stream.push(kByte + 0x99), "");
+  EXPECT_EQ(stream.push(kByte + 0x82), "🙂");
+  EXPECT_EQ(stream.push(kByte + 0xE2), "");
+  EXPECT_EQ(stream.push(1), "");  // a special token gives no text and parts no character
+  EXPECT_EQ(stream.push(kA), "\uFFFDa");
+  EXPECT_EQ(stream.push(kByte + 0x80), "\uFFFD");
+  EXPECT_EQ(stream.push(kByte + 0xC3), "");
+  EXPECT_EQ(stream.finish(), "\uFFFD");
+}
+
+TEST(TextStream, StripsTheFirstSpaceOnly) {
+  const Tokenizer tokenizer = small();
+  TextStream stream(tokenizer);
+  EXPECT_EQ(stream.push(1), "");
+  EXPECT_EQ(stream.push(kSpace), "");
+  EXPECT_EQ(stream.push(kSpace), " ");
+  EXPECT_EQ(stream.push(kSpaceAb), " ab");
+}
+
+TEST(TextStream, AnyTokensGiveTheTextOfDecodeInValidPieces) {
+  const Tokenizer tokenizer = small();
+  std::uint64_t state = 1;
+  for (int round = 0; round < 2000; ++round) {
+    TextStream stream(tokenizer);
+    Tokens tokens;
+    std::string text;
+    for (int n = 0; n < 12; ++n) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      // Bytes that begin or continue characters are drawn often.
+      const auto draw = static_cast<std::int32_t>(state >> 33);
+      tokens.push_back(draw % 3 == 0 ? draw / 3 % 266 : kByte + 0x80 + draw / 3 % 0x80);
+      const std::string piece = stream.push(tokens.back());
+      EXPECT_EQ(utf8_valid_bytes(piece), piece.size());
+      text += piece;
+    }
+    text += stream.finish();
+    EXPECT_EQ(utf8_valid_bytes(text), text.size());
+    EXPECT_EQ(text, tokenizer.decode(tokens));
+  }
+}
+
+struct Damage {
+  const char* pointer;  // JSON pointer to what is replaced
+  nlohmann::json value;
+  ErrorCode code;
+  const char* where;  // how the message begins
+};
+
+void PrintTo(const Damage& damage, std::ostream* out) {
+  *out << damage.pointer << " = " << damage.value;
+}
+
+class BadTokenizer : public testing::TestWithParam<Damage> {};
+
+TEST_P(BadTokenizer, IsAnErrorThatNamesTheField) {
+  nlohmann::json file = small_tokenizer();
+  file[nlohmann::json::json_pointer(GetParam().pointer)] = GetParam().value;
+  try {
+    Tokenizer::parse(file.dump(), "t.json");
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), GetParam().code) << error.what();
+    EXPECT_EQ(std::string(error.what()).find(std::string("t.json ") + GetParam().where + ":"), 0u)
+        << error.what();
+  }
+}
+
+constexpr ErrorCode kBad = ErrorCode::kBadFile, kNot = ErrorCode::kUnsupported;
+
+INSTANTIATE_TEST_SUITE_P(
+    Fields, BadTokenizer,
+    testing::Values(
+        Damage{"/model/type", "Unigram", kNot, "model type"},
+        Damage{"/model/byte_fallback", false, kNot, "model"},
+        Damage{"/model/byte_fallback", 1, kBad, "model byte_fallback"},
+        Damage{"/model/dropout", 0.1, kNot, "model dropout"},
+        Damage{"/model/ignore_merges", true, kNot, "model ignore_merges"},
+        Damage{"/model/vocab", nlohmann::json::array(), kBad, "model vocab"},
+        Damage{"/model/vocab/a", 261, kBad, "model vocab b"},
+        Damage{"/model/vocab/a", -1, kBad, "model vocab a"},
+        Damage{"/model/vocab/a", 1 << 20, kBad, "model vocab a"},
+        Damage{"/model/vocab/a", "260", kBad, "model vocab a"},
+        Damage{"/model/merges/0", "a x", kBad, "model merges[0]"},
+        Damage{"/model/merges/0", "a c", kBad, "model merges[0]"},
+        Damage{"/model/merges/0", "ab", kBad, "model merges[0]"},
+        Damage{"/model/merges/0", "a  b", kBad, "model merges[0]"},
+        Damage{"/model/merges/0", {"a"}, kBad, "model merges[0]"},
+        Damage{"/model/merges/1", "a b", kBad, "model merges[1]"},
+        Damage{"/model/merges", nullptr, kBad, "model merges"},
+        Damage{"/added_tokens/1/id", 5, kBad, "added_tokens[1] id"},
+        Damage{"/added_tokens/1/content", "new", kBad, "added_tokens[1] id"},
+        Damage{"/added_tokens/1/content", "", kBad, "added_tokens[1]"},
+        Damage{"/added_tokens/1/lstrip", true, kNot, "added_tokens[1] lstrip"},
+        Damage{"/normalizer/normalizers/0/type", "NFKC", kNot, "normalizer normalizers[0]"},
+        Damage{"/normalizer/normalizers/1/pattern", {{"Regex", " "}}, kNot,
+               "normalizer normalizers[1] pattern"},
+        Damage{"/pre_tokenizer", {{"type", "ByteLevel"}}, kNot, "pre_tokenizer"},
+        Damage{"/truncation", {{"max_length", 5}}, kNot, "truncation"},
+        Damage{"/post_processor/type", "ByteLevel", kNot, "post_processor type"},
+        Damage{"/post_processor/special_tokens/<s>/ids/0", 266, kBad,
+               "post_processor special_tokens <s> ids[0]"},
+        Damage{"/post_processor/single/1", {{"SpecialToken", {{"id", "<s>"}}}}, kBad,
+               "post_processor single"},
+        Damage{"/decoder/decoders/2/type", "Metaspace", kNot, "decoder"},
+        Damage{"/decoder/decoders/3/stop", 1, kNot, "decoder decoders[3] stop"},
+        Damage{"/decoder/decoders/3/content", "ab", kBad, "decoder decoders[3] content"},
+        Damage{"/decoder", nullptr, kNot, "decoder"}));
+
+TEST(Tokenizer, PairsMayBeArrays) {
+  nlohmann::json file = small_tokenizer();
+  file["model"]["merges"] = {{"a", "b"}, {"▁", "ab"}, {"ab", "c"}};
+  EXPECT_EQ(Tokenizer::parse(file.dump()).encode("abc"), small().encode("abc"));
+}
+
+TEST(Tokenizer, AddedTokensThatAreNotSpecialHaveText) {
+  nlohmann::json file = small_tokenizer();
+  file["added_tokens"].push_back({{"id", 266}, {"content", "<tool>"}, {"special", false}});
+  const Tokenizer tokenizer = Tokenizer::parse(file.dump());
+  EXPECT_EQ(tokenizer.encode("<tool>"), (Tokens{1, 266}));
+  EXPECT_EQ(tokenizer.decode(Tokens{1, 266}), "<tool>");
+}
+
+}  // namespace
+}  // namespace rapt::test

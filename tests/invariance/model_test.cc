@@ -1,0 +1,103 @@
+// Logits of a whole model: the same bits, however it is run.
+#include <gtest/gtest.h>
+
+#include "rapt/session.h"
+#include "util.h"
+
+namespace rapt::test {
+namespace {
+
+ModelConfig small_llama(std::int64_t context) {
+  ModelConfig config;
+  config.vocab_size = 97;
+  config.hidden_size = 48;
+  config.intermediate_size = 104;
+  config.num_hidden_layers = 2;
+  config.num_attention_heads = 6;
+  config.num_key_value_heads = 2;
+  config.head_dim = 10;
+  config.max_position_embeddings = context;
+  return config;
+}
+
+std::vector<std::int32_t> random_tokens(const ModelConfig& config, std::int64_t count) {
+  Rng rng(7);
+  std::vector<std::int32_t> tokens;
+  for (std::int64_t n = 0; n < count; ++n)
+    tokens.push_back(static_cast<std::int32_t>(rng.below(config.vocab_size)));
+  return tokens;
+}
+
+/// Logits of all tokens, taken in pieces: chunks(t) is the size of the piece that begins at t.
+template <class Chunks>
+Tensor logits_of(const Model& model, const std::vector<std::int32_t>& tokens, int threads,
+                 Chunks&& chunk_at) {
+  Session session(model, Threads(threads));
+  const std::int64_t count = std::ssize(tokens), vocab = model.config().vocab_size;
+  Tensor all({1, 1, count, vocab});
+  for (std::int64_t t = 0; t < count;) {
+    const std::int64_t chunk = std::min<std::int64_t>(chunk_at(t), count - t);
+    copy(session.prefill(std::span(tokens).subspan(t, chunk), Logits::kAll),
+         {&all.view.at(0, 0, t, 0), {1, 1, chunk, vocab}});
+    t += chunk;
+  }
+  return all;
+}
+
+void expect_same_bits_however_run(const ModelConfig& config, std::int64_t count) {
+  const Model model = Model::random(config, 1);
+  const std::vector<std::int32_t> tokens = random_tokens(config, count);
+  const auto whole = [&](std::int64_t) { return count; };
+  const auto one = [](std::int64_t) { return 1; };
+  const auto uneven = [](std::int64_t t) { return t % 5 == 0 ? 17 : t % 3 == 0 ? 301 : 64; };
+  const Tensor expected = logits_of(model, tokens, 1, whole);
+
+  for (const int threads : {2, 3, 8})
+    EXPECT_TRUE(same_bits(expected.view, logits_of(model, tokens, threads, whole).view))
+        << threads << " threads";
+  EXPECT_TRUE(same_bits(expected.view, logits_of(model, tokens, 2, uneven).view)) << "in chunks";
+  EXPECT_TRUE(same_bits(expected.view, logits_of(model, tokens, 2, one).view)) << "token by token";
+  for (const Isa isa : supported_isas()) {
+    const ForcedIsa forced(isa);
+    EXPECT_TRUE(same_bits(expected.view, logits_of(model, tokens, 2, whole).view)) << name(isa);
+    EXPECT_TRUE(same_bits(expected.view, logits_of(model, tokens, 1, uneven).view)) << name(isa);
+  }
+}
+
+TEST(ModelInvariance, SameBitsHoweverRun) {
+  expect_same_bits_however_run(small_llama(70), 70);
+}
+
+TEST(ModelInvariance, SameBitsHoweverRunAtContext2048Exhaustive) {
+  ModelConfig config = small_llama(2048);
+  config.hidden_size = 128;
+  config.intermediate_size = 352;
+  config.num_hidden_layers = 3;
+  config.head_dim = 32;
+  config.attention_bias = config.mlp_bias = config.tie_word_embeddings = true;
+  expect_same_bits_however_run(config, 2048);
+}
+
+TEST(ModelInvariance, LastLogitsAreTheLastOfAll) {
+  const Model model = Model::random(small_llama(600), 1);
+  const auto tokens = random_tokens(model.config(), 600);
+  Session session(model);
+  const ConstTensor last = session.prefill(tokens);
+  const Tensor all = logits_of(model, tokens, 1, [](std::int64_t) { return 600; });
+  EXPECT_TRUE(same_bits(last, ConstTensor(&all.view.at(0, 0, 599, 0), {1, 1, 1, 97})));
+}
+
+TEST(ModelInvariance, TruncatedSessionContinuesAsIfNothingHadCome) {
+  const Model model = Model::random(small_llama(64), 1);
+  const auto tokens = random_tokens(model.config(), 40);
+  const Tensor expected = logits_of(model, tokens, 1, [](std::int64_t) { return 40; });
+  Session session(model, Threads(1));
+  session.prefill(std::span(tokens).subspan(0, 30));
+  session.prefill(std::span(tokens).subspan(0, 20));  // other tokens, to be forgotten
+  session.truncate(30);
+  const ConstTensor rest = session.prefill(std::span(tokens).subspan(30), Logits::kAll);
+  EXPECT_TRUE(same_bits(rest, ConstTensor(&expected.view.at(0, 0, 30, 0), {1, 1, 10, 97})));
+}
+
+}  // namespace
+}  // namespace rapt::test
