@@ -76,15 +76,14 @@ class Generator {
     const std::int64_t prompt = std::ssize(out_.prompt_tokens);
     const std::int64_t context = config_.max_position_embeddings;
     if (prompt > context)
-      throw Error(ErrorCode::kBadArgument,
-                  "--prompt: expected at most " + std::to_string(context) +
-                      " tokens, the model's context, got " + std::to_string(prompt));
+      throw Error(ErrorCode::kBadArgument, "--prompt: expected at most " + std::to_string(context) +
+                                               " tokens, the model's context, got " +
+                                               std::to_string(prompt));
     Session session(model_, Threads(options_.threads),
                     std::min(context, prompt + options_.new_tokens));
     for (const std::int32_t token : out_.prompt_tokens) show(text_.push(token));
     ConstTensor logits;
-    out_.prefill_seconds =
-        bench::seconds_of([&] { logits = session.prefill(out_.prompt_tokens); });
+    out_.prefill_seconds = bench::seconds_of([&] { logits = session.prefill(out_.prompt_tokens); });
     out_.decode_seconds = bench::seconds_of([&] {
       while (take(logits) && has_room(session)) logits = session.decode(out_.tokens.back());
     });
@@ -172,8 +171,9 @@ void add_generate(CLI::App& program) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = program.add_subcommand(
       "generate", "Continue a text with a model: greedy decoding, streamed as it is computed");
-  command->add_option("model", options->model,
-                      "Hugging Face directory: config.json, model.safetensors, tokenizer.json")
+  command
+      ->add_option("model", options->model,
+                   "Hugging Face directory: config.json, model.safetensors, tokenizer.json")
       ->required()
       ->type_name("DIR");
   command->add_option("-p,--prompt", options->prompt, "The text to continue; printed first");
@@ -185,12 +185,14 @@ void add_generate(CLI::App& program) {
       ->check(CLI::Range(0, 1024))
       ->type_name("T")
       ->capture_default_str();
-  command->add_flag("--json", options->json,
-                    "Print one JSON object at the end instead: text, prompt_tokens, tokens, logprobs\n"
-                    "(ln p of each new token), finish_reason (stop, length, context, interrupted),\n"
-                    "and the tokens and seconds of load, prefill and decode");
+  command->add_flag(
+      "--json", options->json,
+      "Print one JSON object at the end instead: text, prompt_tokens, tokens, logprobs\n"
+      "(ln p of each new token), finish_reason (stop, length, context, interrupted),\n"
+      "and the tokens and seconds of load, prefill and decode");
   command->footer(
-      "The text ends at -n tokens, at a token that ends a text, or where the model's context is full.\n"
+      "The text ends at -n tokens, at a token that ends a text, or where the model's context is "
+      "full.\n"
       "The same model, prompt and -n give the same text on every machine, for any --threads.\n"
       "Example: rapt generate models/llama -p \"Once upon a time\" -n 100");
   command->callback([options] { run_generate(*options); });

@@ -11,7 +11,8 @@ enum ExitStatus { kSuccess = 0, kFailure = 1, kUsage = 2 };
 
 constexpr const char* kFooter =
     "Exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted.\n"
-    "Environment: RAPT_FORCE_ISA=scalar|avx2|avx512 chooses the instruction set; it changes no bit.";
+    "Environment: RAPT_FORCE_ISA=scalar|avx2|avx512 chooses the instruction set; it changes no "
+    "bit.";
 
 int run(CLI::App& program, int argc, char** argv) {
   try {

@@ -19,8 +19,8 @@ struct Symbol {
 /// A pair that may be merged, unless one of its tokens has changed since.
 struct Candidate {
   std::int32_t rank;
-  std::int64_t left;       // index of the left symbol
-  std::uint64_t pair;      // the two tokens then
+  std::int64_t left;   // index of the left symbol
+  std::uint64_t pair;  // the two tokens then
   std::int32_t merged;
 
   bool operator<(const Candidate& other) const {  // the queue's top is the greatest

@@ -47,29 +47,50 @@ void read_rotary(const JsonField& field, ModelConfig& config) {
   });
 }
 
-void read_extent(const JsonField& field, std::int64_t& extent) { extent = field.integer(1, kLargest); }
+void read_extent(const JsonField& field, std::int64_t& extent) {
+  extent = field.integer(1, kLargest);
+}
 
 // Returns whether `key` is served. Its value is not null.
 bool read_field(const std::string& key, const JsonField& field, ModelConfig& config) {
-  if (key == "architectures") config.architecture = read_architecture(field);
-  else if (key == "vocab_size") read_extent(field, config.vocab_size);
-  else if (key == "hidden_size") read_extent(field, config.hidden_size);
-  else if (key == "intermediate_size") read_extent(field, config.intermediate_size);
-  else if (key == "num_hidden_layers") read_extent(field, config.num_hidden_layers);
-  else if (key == "num_attention_heads") read_extent(field, config.num_attention_heads);
-  else if (key == "num_key_value_heads") read_extent(field, config.num_key_value_heads);
-  else if (key == "head_dim") read_extent(field, config.head_dim);
-  else if (key == "max_position_embeddings") read_extent(field, config.max_position_embeddings);
-  else if (key == "rms_norm_eps") config.rms_norm_eps = field.number();
-  else if (key == "rope_theta") config.rope_theta = field.number();
-  else if (key == "rope_scaling" || key == "rope_parameters") read_rotary(field, config);
-  else if (key == "attention_bias") config.attention_bias = field.boolean();
-  else if (key == "mlp_bias") config.mlp_bias = field.boolean();
-  else if (key == "tie_word_embeddings") config.tie_word_embeddings = field.boolean();
-  else if (key == "bos_token_id") config.bos_token_ids = read_token_ids(field);
-  else if (key == "eos_token_id") config.eos_token_ids = read_token_ids(field);
-  else if (key == "hidden_act") field.serve_only(field.string() == "silu", "\"silu\"");
-  else return false;
+  if (key == "architectures")
+    config.architecture = read_architecture(field);
+  else if (key == "vocab_size")
+    read_extent(field, config.vocab_size);
+  else if (key == "hidden_size")
+    read_extent(field, config.hidden_size);
+  else if (key == "intermediate_size")
+    read_extent(field, config.intermediate_size);
+  else if (key == "num_hidden_layers")
+    read_extent(field, config.num_hidden_layers);
+  else if (key == "num_attention_heads")
+    read_extent(field, config.num_attention_heads);
+  else if (key == "num_key_value_heads")
+    read_extent(field, config.num_key_value_heads);
+  else if (key == "head_dim")
+    read_extent(field, config.head_dim);
+  else if (key == "max_position_embeddings")
+    read_extent(field, config.max_position_embeddings);
+  else if (key == "rms_norm_eps")
+    config.rms_norm_eps = field.number();
+  else if (key == "rope_theta")
+    config.rope_theta = field.number();
+  else if (key == "rope_scaling" || key == "rope_parameters")
+    read_rotary(field, config);
+  else if (key == "attention_bias")
+    config.attention_bias = field.boolean();
+  else if (key == "mlp_bias")
+    config.mlp_bias = field.boolean();
+  else if (key == "tie_word_embeddings")
+    config.tie_word_embeddings = field.boolean();
+  else if (key == "bos_token_id")
+    config.bos_token_ids = read_token_ids(field);
+  else if (key == "eos_token_id")
+    config.eos_token_ids = read_token_ids(field);
+  else if (key == "hidden_act")
+    field.serve_only(field.string() == "silu", "\"silu\"");
+  else
+    return false;
   return true;
 }
 

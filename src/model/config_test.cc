@@ -52,8 +52,9 @@ constexpr ErrorCode kBad = ErrorCode::kBadFile, kNot = ErrorCode::kUnsupported;
 INSTANTIATE_TEST_SUITE_P(
     Fields, BadConfig,
     testing::Values(
-        BadField{"hidden_size", "64", kBad,
-                 "dir/config.json hidden_size: expected an integer from 1 to 2147483648, got \"64\""},
+        BadField{
+            "hidden_size", "64", kBad,
+            "dir/config.json hidden_size: expected an integer from 1 to 2147483648, got \"64\""},
         BadField{"hidden_size", 64.0, kBad,
                  "dir/config.json hidden_size: expected an integer from 1 to 2147483648, got 64.0"},
         BadField{"vocab_size", nullptr, kBad,
@@ -68,17 +69,26 @@ INSTANTIATE_TEST_SUITE_P(
                  "dir/config.json: ModelConfig.head_dim: expected a positive even number, got 7"},
         BadField{"tie_word_embeddings", 1, kBad,
                  "dir/config.json tie_word_embeddings: expected true or false, got 1"},
-        BadField{"eos_token_id", {2, -1}, kBad,
-                 "dir/config.json eos_token_id[1]: expected an integer from 0 to 2147483647, got -1"},
-        BadField{"architectures", {"GPT2LMHeadModel"}, kNot,
+        BadField{
+            "eos_token_id",
+            {2, -1},
+            kBad,
+            "dir/config.json eos_token_id[1]: expected an integer from 0 to 2147483647, got -1"},
+        BadField{"architectures",
+                 {"GPT2LMHeadModel"},
+                 kNot,
                  "dir/config.json architectures[0]: expected one of LlamaForCausalLM, got "
                  "\"GPT2LMHeadModel\""},
         BadField{"hidden_act", "gelu", kNot,
                  "dir/config.json hidden_act: expected \"silu\", got \"gelu\""},
-        BadField{"rope_scaling", {{"rope_type", "yarn"}}, kNot,
+        BadField{"rope_scaling",
+                 {{"rope_type", "yarn"}},
+                 kNot,
                  "dir/config.json rope_scaling rope_type: expected rotary positions of type "
                  "\"default\", got \"yarn\""},
-        BadField{"quantization_config", {{"bits", 4}}, kNot,
+        BadField{"quantization_config",
+                 {{"bits", 4}},
+                 kNot,
                  "dir/config.json quantization_config: expected no field that this version does "
                  "not know: it may change the model, got {\"bits\":4}"}));
 

@@ -13,10 +13,10 @@ namespace rapt {
 /// What one run of a decoder works on.
 struct DecoderStep {
   const Threads& threads;
-  std::span<const std::int32_t> tokens;       ///< the next ones of the sequence
-  std::vector<DenseKvCache>& caches;          ///< one a layer, of the tokens before
-  MultiHeadAttention::Workspace& workspace;   ///< of the layers
-  Scratch& activations;                       ///< of the residual stream
+  std::span<const std::int32_t> tokens;      ///< the next ones of the sequence
+  std::vector<DenseKvCache>& caches;         ///< one a layer, of the tokens before
+  MultiHeadAttention::Workspace& workspace;  ///< of the layers
+  Scratch& activations;                      ///< of the residual stream
 };
 
 /// A decoder-only transformer: weights and the network that runs on them. Immutable.

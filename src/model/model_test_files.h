@@ -44,31 +44,29 @@ inline nlohmann::json small_tokenizer() {
     return nlohmann::json{{"id", id}, {"content", content}, {"special", true}};
   };
   const auto replace = [](const char* from, const char* to) {
-    return nlohmann::json{
-        {"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
+    return nlohmann::json{{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
   };
-  return {
-      {"added_tokens", {added(0, "<unk>"), added(1, "<s>"), added(2, "</s>")}},
-      {"normalizer",
-       {{"type", "Sequence"},
-        {"normalizers", {{{"type", "Prepend"}, {"prepend", "▁"}}, replace(" ", "▁")}}}},
-      {"pre_tokenizer", nullptr},
-      {"post_processor",
-       {{"type", "TemplateProcessing"},
-        {"single", {{{"SpecialToken", {{"id", "<s>"}}}}, {{"Sequence", {{"id", "A"}}}}}},
-        {"special_tokens", {{"<s>", {{"ids", {1}}}}}}}},
-      {"decoder",
-       {{"type", "Sequence"},
-        {"decoders",
-         {replace("▁", " "),
-          {{"type", "ByteFallback"}},
-          {{"type", "Fuse"}},
-          {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}}}}},
-      {"model",
-       {{"type", "BPE"},
-        {"byte_fallback", true},
-        {"vocab", vocab},
-        {"merges", {"a b", "▁ ab", "ab c"}}}}};
+  return {{"added_tokens", {added(0, "<unk>"), added(1, "<s>"), added(2, "</s>")}},
+          {"normalizer",
+           {{"type", "Sequence"},
+            {"normalizers", {{{"type", "Prepend"}, {"prepend", "▁"}}, replace(" ", "▁")}}}},
+          {"pre_tokenizer", nullptr},
+          {"post_processor",
+           {{"type", "TemplateProcessing"},
+            {"single", {{{"SpecialToken", {{"id", "<s>"}}}}, {{"Sequence", {{"id", "A"}}}}}},
+            {"special_tokens", {{"<s>", {{"ids", {1}}}}}}}},
+          {"decoder",
+           {{"type", "Sequence"},
+            {"decoders",
+             {replace("▁", " "),
+              {{"type", "ByteFallback"}},
+              {{"type", "Fuse"}},
+              {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}}}}},
+          {"model",
+           {{"type", "BPE"},
+            {"byte_fallback", true},
+            {"vocab", vocab},
+            {"merges", {"a b", "▁ ab", "ab c"}}}}};
 }
 
 /// Length, header and data of a safetensors file.

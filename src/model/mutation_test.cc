@@ -19,10 +19,18 @@ std::string mutate(std::string text, std::mt19937_64& random) {
   for (std::size_t times = 1 + below(3); times > 0 && !text.empty(); --times) {
     const std::size_t at = below(text.size()), count = 1 + below(8), from = below(text.size());
     switch (below(4)) {
-      case 0: text[at] = static_cast<char>(random()); break;
-      case 1: text.erase(at, count); break;
-      case 2: text.insert(at, text.substr(from, count)); break;
-      default: text[at] = "0123456789{}[]\",:-.e"[below(20)]; break;
+      case 0:
+        text[at] = static_cast<char>(random());
+        break;
+      case 1:
+        text.erase(at, count);
+        break;
+      case 2:
+        text.insert(at, text.substr(from, count));
+        break;
+      default:
+        text[at] = "0123456789{}[]\",:-.e"[below(20)];
+        break;
     }
   }
   return text;

@@ -61,7 +61,9 @@ TEST(Sampler, GreedyTakesTheFirstOfTheLargest) {
   const float inf = std::numeric_limits<float>::infinity();
   const float logits[] = {-inf, 2.0f, NAN, 3.0f, 3.0f}, none[] = {-inf, NAN};
   EXPECT_EQ(greedy({logits, {1, 1, 1, 5}}), 3);
-  EXPECT_EQ(message_of([&] { greedy({none, {1, 1, 1, 2}}); }),
+  EXPECT_EQ(message_of([&] {
+              greedy({none, {1, 1, 1, 2}});
+            }),
             "greedy.logits: expected a logit above -inf, got none");
 }
 
@@ -71,8 +73,9 @@ TEST(Sampler, ProbabilitiesSumToOne) {
   for (int token = 0; token < 4; ++token)
     sum += std::exp(log_probability({logits, {1, 1, 1, 4}}, token));
   EXPECT_NEAR(sum, 1, 1e-14);
-  EXPECT_NEAR(log_probability({logits, {1, 1, 1, 4}}, 0) -
-                  log_probability({logits, {1, 1, 1, 4}}, 1), 1, 1e-12);
+  EXPECT_NEAR(
+      log_probability({logits, {1, 1, 1, 4}}, 0) - log_probability({logits, {1, 1, 1, 4}}, 1), 1,
+      1e-12);
   EXPECT_THROW(log_probability({logits, {1, 1, 1, 4}}, 4), Error);
 }
 
@@ -95,30 +98,32 @@ class Directory {
 
 TEST(Model, WeightsAreCheckedAgainstTheConfig) {
   const Directory directory;
-  EXPECT_NE(message_of([&] { Model::load(directory.path()); }).find("config.json: expected a readable"),
-            std::string::npos);
+  EXPECT_NE(
+      message_of([&] { Model::load(directory.path()); }).find("config.json: expected a readable"),
+      std::string::npos);
   directory.write("config.json", small_config().dump());
   EXPECT_NE(message_of([&] { Model::load(directory.path()); }).find("model.safetensors: expected"),
             std::string::npos);
   directory.write("model.safetensors", safetensors("{}", ""));
-  EXPECT_NE(message_of([&] { Model::load(directory.path()); })
-                .find("model.safetensors: expected a tensor model.embed_tokens.weight, got none"),
+  EXPECT_NE(message_of([&] {
+              Model::load(directory.path());
+            }).find("model.safetensors: expected a tensor model.embed_tokens.weight, got none"),
             std::string::npos);
   directory.write("model.safetensors",
                   safetensors(R"({"model.embed_tokens.weight":{"dtype":"F32","shape":[2],)"
                               R"("data_offsets":[0,8]}})",
                               "01234567"));
-  EXPECT_NE(message_of([&] { Model::load(directory.path()); })
-                .find("model.embed_tokens.weight: expected shape [300, 8] by config.json, got [2]"),
+  EXPECT_NE(message_of([&] {
+              Model::load(directory.path());
+            }).find("model.embed_tokens.weight: expected shape [300, 8] by config.json, got [2]"),
             std::string::npos);
 }
 
 TEST(Weights, SixteenBitsConvertExactly) {
   const Directory directory;
   // f16: 1, -2, the least denormal, the largest, -inf; bf16: 1, -0, 3.
-  const std::string header =
-      R"({"half":{"dtype":"F16","shape":[5],"data_offsets":[0,10]},)"
-      R"("brain":{"dtype":"BF16","shape":[3],"data_offsets":[10,16]}})";
+  const std::string header = R"({"half":{"dtype":"F16","shape":[5],"data_offsets":[0,10]},)"
+                             R"("brain":{"dtype":"BF16","shape":[3],"data_offsets":[10,16]}})";
   directory.write("model.safetensors",
                   safetensors(header, std::string("\x00\x3C\x00\xC0\x01\x00\xFF\x7B\x00\xFC"
                                                   "\x80\x3F\x00\x80\x40\x40",

@@ -84,9 +84,13 @@ std::string TextStream::push(std::int32_t token) {
           "0 to " + std::to_string(std::ssize(rules_->texts) - 1), token);
   const TokenText& piece = rules_->texts[token];
   switch (piece.kind) {
-    case TokenText::kNothing: return "";
-    case TokenText::kByte: held_ += piece.text; return strip(take_characters(held_));
-    case TokenText::kText: return strip(drop_held() + piece.text);
+    case TokenText::kNothing:
+      return "";
+    case TokenText::kByte:
+      held_ += piece.text;
+      return strip(take_characters(held_));
+    case TokenText::kText:
+      return strip(drop_held() + piece.text);
   }
   return "";
 }

@@ -61,8 +61,7 @@ std::vector<Replacement> read_normalizer(const JsonField& field) {
 
 void set_text(TokenizerRules& rules, const JsonField& field, std::int32_t token, TokenText text) {
   if (std::ssize(rules.texts) <= token) rules.texts.resize(token + 1);
-  if (rules.texts[token].kind != TokenText::kNothing)
-    field.fail("an id that no other token has");
+  if (rules.texts[token].kind != TokenText::kNothing) field.fail("an id that no other token has");
   rules.texts[token] = std::move(text);
 }
 
@@ -117,8 +116,8 @@ void read_model(const JsonField& field, TokenizerRules& rules) {
   field["type"].serve_only(type_of(field) == "BPE", "\"BPE\"");
   field.serve_only(field.has("byte_fallback") && field["byte_fallback"].boolean(),
                    "BPE with byte_fallback true");
-  serve_only_off(field, {"dropout", "continuing_subword_prefix", "end_of_word_suffix",
-                         "ignore_merges"});
+  serve_only_off(field,
+                 {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"});
   read_vocabulary(field["vocab"], rules);
   find_byte_tokens(field["vocab"], rules);
   read_merges(field["merges"], rules.bpe);
@@ -179,7 +178,9 @@ void read_decoder(const JsonField& field, TokenizerRules& rules) {
   const std::string served = "a Sequence of Replace, ByteFallback, Fuse and Strip, in this order";
   const std::vector<JsonField> steps = elements(field, "decoders");
   std::size_t n = 0;
-  const auto next_is = [&](const char* type) { return n < steps.size() && type_of(steps[n]) == type; };
+  const auto next_is = [&](const char* type) {
+    return n < steps.size() && type_of(steps[n]) == type;
+  };
   for (; next_is("Replace"); ++n) {
     const Replacement replacement = read_replace(steps[n]);
     for (TokenText& token : rules.texts)

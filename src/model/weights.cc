@@ -80,8 +80,10 @@ WeightTensor FileWeights::read(const std::string& name, const std::vector<std::i
     case FileDtype::kF32:
       if (!is_aligned(tensor.bytes.data())) return owned(copy(tensor), extents);
       return {{reinterpret_cast<const float*>(tensor.bytes.data()), extents}, file_};
-    case FileDtype::kBF16: return owned(convert(tensor, from_bf16), extents);
-    case FileDtype::kF16: return owned(convert(tensor, from_f16), extents);
+    case FileDtype::kBF16:
+      return owned(convert(tensor, from_bf16), extents);
+    case FileDtype::kF16:
+      return owned(convert(tensor, from_f16), extents);
     default:
       throw Error(ErrorCode::kUnsupported,
                   where + ": expected F32, BF16 or F16, got " + rapt::name(tensor.dtype));

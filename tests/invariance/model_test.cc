@@ -64,9 +64,7 @@ void expect_same_bits_however_run(const ModelConfig& config, std::int64_t count)
   }
 }
 
-TEST(ModelInvariance, SameBitsHoweverRun) {
-  expect_same_bits_however_run(small_llama(70), 70);
-}
+TEST(ModelInvariance, SameBitsHoweverRun) { expect_same_bits_however_run(small_llama(70), 70); }
 
 TEST(ModelInvariance, SameBitsHoweverRunAtContext2048Exhaustive) {
   ModelConfig config = small_llama(2048);

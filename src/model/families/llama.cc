@@ -119,7 +119,8 @@ MutableTensor last(const MutableTensor& x, std::int64_t tokens) {
 
 Llama::Llama(const ModelConfig& config, const Weights& weights)
     : Decoder(config),
-      embedding_(weights.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size)),
+      embedding_(
+          weights.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size)),
       final_norm_(weights.vector("model.norm.weight", config.hidden_size)),
       head_(make_head(config, weights, embedding_)) {
   for (std::int64_t n = 0; n < config.num_hidden_layers; ++n)
