@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -152,7 +153,7 @@ void run_generate(const Options& options) {
   std::optional<Model> model;
   result.load_seconds = bench::seconds_of([&] {
     const LoadingLine line(options.model);
-    tokenizer = Tokenizer::load(options.model);
+    tokenizer = Tokenizer::load(std::filesystem::path(options.model) / "tokenizer.json");
     model = Model::load(options.model);
     check_vocabulary(*model, *tokenizer);
   });
@@ -172,17 +173,17 @@ void add_generate(CLI::App& program) {
   CLI::App* command = program.add_subcommand(
       "generate", "Continue a text with a model: greedy decoding, streamed as it is computed");
   command
-      ->add_option("model", options->model,
+      ->add_option("MODEL", options->model,
                    "Hugging Face directory: config.json, model.safetensors, tokenizer.json")
       ->required()
       ->type_name("DIR");
   command->add_option("-p,--prompt", options->prompt, "The text to continue; printed first");
   command->add_option("-n,--tokens", options->new_tokens, "New tokens at most")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31))
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31).description(""))
       ->type_name("N")
       ->capture_default_str();
   command->add_option("--threads", options->threads, "Worker threads, 0: one for each core")
-      ->check(CLI::Range(0, 1024))
+      ->check(CLI::Range(0, 1024).description(""))
       ->type_name("T")
       ->capture_default_str();
   command->add_flag(

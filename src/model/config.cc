@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <iterator>
+#include <map>
 #include <set>
 
 #include "base/check.h"
@@ -11,6 +11,33 @@ namespace rapt {
 namespace {
 
 constexpr std::int64_t kLargest = std::int64_t{1} << 31;  // of any extent: token ids are 32 bits
+
+template <class T>
+using Fields = std::map<std::string, T ModelConfig::*>;
+
+const Fields<std::int64_t> kExtents = {
+    {"vocab_size", &ModelConfig::vocab_size},
+    {"hidden_size", &ModelConfig::hidden_size},
+    {"intermediate_size", &ModelConfig::intermediate_size},
+    {"num_hidden_layers", &ModelConfig::num_hidden_layers},
+    {"num_attention_heads", &ModelConfig::num_attention_heads},
+    {"num_key_value_heads", &ModelConfig::num_key_value_heads},
+    {"head_dim", &ModelConfig::head_dim},
+    {"max_position_embeddings", &ModelConfig::max_position_embeddings},
+};
+const Fields<double> kNumbers = {
+    {"rms_norm_eps", &ModelConfig::rms_norm_eps},
+    {"rope_theta", &ModelConfig::rope_theta},
+};
+const Fields<bool> kFlags = {
+    {"attention_bias", &ModelConfig::attention_bias},
+    {"mlp_bias", &ModelConfig::mlp_bias},
+    {"tie_word_embeddings", &ModelConfig::tie_word_embeddings},
+};
+const Fields<std::vector<std::int32_t>> kTokenIds = {
+    {"bos_token_id", &ModelConfig::bos_token_ids},
+    {"eos_token_id", &ModelConfig::eos_token_ids},
+};
 
 // Fields that change no result: what training used, and what tools note down.
 const std::set<std::string> kIgnored = {
@@ -47,55 +74,30 @@ void read_rotary(const JsonField& field, ModelConfig& config) {
   });
 }
 
-void read_extent(const JsonField& field, std::int64_t& extent) {
-  extent = field.integer(1, kLargest);
-}
-
 // Returns whether `key` is served. Its value is not null.
 bool read_field(const std::string& key, const JsonField& field, ModelConfig& config) {
-  if (key == "architectures")
+  if (const auto extent = kExtents.find(key); extent != kExtents.end())
+    config.*extent->second = field.integer(1, kLargest);
+  else if (const auto number = kNumbers.find(key); number != kNumbers.end())
+    config.*number->second = field.number();
+  else if (const auto flag = kFlags.find(key); flag != kFlags.end())
+    config.*flag->second = field.boolean();
+  else if (const auto ids = kTokenIds.find(key); ids != kTokenIds.end())
+    config.*ids->second = read_token_ids(field);
+  else if (key == "architectures")
     config.architecture = read_architecture(field);
-  else if (key == "vocab_size")
-    read_extent(field, config.vocab_size);
-  else if (key == "hidden_size")
-    read_extent(field, config.hidden_size);
-  else if (key == "intermediate_size")
-    read_extent(field, config.intermediate_size);
-  else if (key == "num_hidden_layers")
-    read_extent(field, config.num_hidden_layers);
-  else if (key == "num_attention_heads")
-    read_extent(field, config.num_attention_heads);
-  else if (key == "num_key_value_heads")
-    read_extent(field, config.num_key_value_heads);
-  else if (key == "head_dim")
-    read_extent(field, config.head_dim);
-  else if (key == "max_position_embeddings")
-    read_extent(field, config.max_position_embeddings);
-  else if (key == "rms_norm_eps")
-    config.rms_norm_eps = field.number();
-  else if (key == "rope_theta")
-    config.rope_theta = field.number();
-  else if (key == "rope_scaling" || key == "rope_parameters")
-    read_rotary(field, config);
-  else if (key == "attention_bias")
-    config.attention_bias = field.boolean();
-  else if (key == "mlp_bias")
-    config.mlp_bias = field.boolean();
-  else if (key == "tie_word_embeddings")
-    config.tie_word_embeddings = field.boolean();
-  else if (key == "bos_token_id")
-    config.bos_token_ids = read_token_ids(field);
-  else if (key == "eos_token_id")
-    config.eos_token_ids = read_token_ids(field);
   else if (key == "hidden_act")
     field.serve_only(field.string() == "silu", "\"silu\"");
+  else if (key == "rope_scaling" || key == "rope_parameters")
+    read_rotary(field, config);
   else
     return false;
   return true;
 }
 
-void check_extent(const char* where, std::int64_t value) {
-  require(value >= 1 && value <= kLargest, ErrorCode::kBadArgument, where, "1 to 2^31", value);
+template <class Got>
+void check(bool ok, const std::string& field, const std::string& expected, const Got& got) {
+  require(ok, ErrorCode::kBadArgument, "ModelConfig." + field, expected, got);
 }
 
 bool contains(const std::vector<std::int32_t>& ids, std::int32_t token) {
@@ -125,33 +127,24 @@ ModelConfig ModelConfig::parse(const std::string& json, const std::string& where
 
 ModelConfig ModelConfig::validated() const {
   ModelConfig c = *this;
-  require(find_family(c.architecture) != nullptr, ErrorCode::kBadArgument,
-          "ModelConfig.architecture", "one of " + family_names(), c.architecture);
-  check_extent("ModelConfig.vocab_size", c.vocab_size);
-  check_extent("ModelConfig.hidden_size", c.hidden_size);
-  check_extent("ModelConfig.intermediate_size", c.intermediate_size);
-  check_extent("ModelConfig.num_hidden_layers", c.num_hidden_layers);
-  check_extent("ModelConfig.num_attention_heads", c.num_attention_heads);
-  check_extent("ModelConfig.max_position_embeddings", c.max_position_embeddings);
+  check(find_family(c.architecture) != nullptr, "architecture", "one of " + family_names(),
+        c.architecture);
   if (c.num_key_value_heads == 0) c.num_key_value_heads = c.num_attention_heads;
-  require(c.num_key_value_heads > 0 && c.num_attention_heads % c.num_key_value_heads == 0,
-          ErrorCode::kBadArgument, "ModelConfig.num_key_value_heads",
-          "a divisor of num_attention_heads (" + std::to_string(c.num_attention_heads) + ")",
-          c.num_key_value_heads);
-  if (c.head_dim == 0) {
-    require(c.hidden_size % c.num_attention_heads == 0, ErrorCode::kBadArgument,
-            "ModelConfig.hidden_size",
-            "a multiple of num_attention_heads (" + std::to_string(c.num_attention_heads) +
-                ") where head_dim is not given",
-            c.hidden_size);
+  if (c.head_dim == 0 && c.num_attention_heads > 0) {
+    check(c.hidden_size % c.num_attention_heads == 0, "hidden_size",
+          "a multiple of num_attention_heads (" + std::to_string(c.num_attention_heads) +
+              ") where head_dim is not given",
+          c.hidden_size);
     c.head_dim = c.hidden_size / c.num_attention_heads;
   }
-  require(c.head_dim > 0 && c.head_dim <= kLargest && c.head_dim % 2 == 0, ErrorCode::kBadArgument,
-          "ModelConfig.head_dim", "a positive even number", c.head_dim);
-  require(c.rms_norm_eps >= 0 && c.rms_norm_eps < 1, ErrorCode::kBadArgument,
-          "ModelConfig.rms_norm_eps", "0 <= eps < 1", c.rms_norm_eps);
-  require(c.rope_theta >= 1 && c.rope_theta <= 1e12, ErrorCode::kBadArgument,
-          "ModelConfig.rope_theta", "1 to 1e12", c.rope_theta);
+  for (const auto& [name, extent] : kExtents)
+    check(c.*extent >= 1 && c.*extent <= kLargest, name, "1 to 2^31", c.*extent);
+  check(c.num_attention_heads % c.num_key_value_heads == 0, "num_key_value_heads",
+        "a divisor of num_attention_heads (" + std::to_string(c.num_attention_heads) + ")",
+        c.num_key_value_heads);
+  check(c.head_dim % 2 == 0, "head_dim", "an even number", c.head_dim);
+  check(c.rms_norm_eps >= 0 && c.rms_norm_eps < 1, "rms_norm_eps", "0 <= eps < 1", c.rms_norm_eps);
+  check(c.rope_theta >= 1 && c.rope_theta <= 1e12, "rope_theta", "1 to 1e12", c.rope_theta);
   return c;
 }
 

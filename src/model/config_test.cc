@@ -66,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(
                  "dir/config.json: ModelConfig.num_key_value_heads: expected a divisor of "
                  "num_attention_heads (2), got 3"},
         BadField{"head_dim", 7, kBad,
-                 "dir/config.json: ModelConfig.head_dim: expected a positive even number, got 7"},
+                 "dir/config.json: ModelConfig.head_dim: expected an even number, got 7"},
         BadField{"tie_word_embeddings", 1, kBad,
                  "dir/config.json tie_word_embeddings: expected true or false, got 1"},
         BadField{
@@ -77,8 +77,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadField{"architectures",
                  {"GPT2LMHeadModel"},
                  kNot,
-                 "dir/config.json architectures[0]: expected one of LlamaForCausalLM, got "
-                 "\"GPT2LMHeadModel\""},
+                 "dir/config.json architectures: expected one of LlamaForCausalLM, got "
+                 "[\"GPT2LMHeadModel\"]"},
         BadField{"hidden_act", "gelu", kNot,
                  "dir/config.json hidden_act: expected \"silu\", got \"gelu\""},
         BadField{"rope_scaling",

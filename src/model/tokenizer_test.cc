@@ -168,7 +168,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Tokenizer, PairsMayBeArrays) {
   nlohmann::json file = small_tokenizer();
-  file["model"]["merges"] = {{"a", "b"}, {"▁", "ab"}, {"ab", "c"}};
+  const auto pair = [](const char* a, const char* b) { return nlohmann::json::array({a, b}); };
+  file["model"]["merges"] = {pair("a", "b"), pair("▁", "ab"), pair("ab", "c")};
   EXPECT_EQ(Tokenizer::parse(file.dump()).encode("abc"), small().encode("abc"));
 }
 
