@@ -112,6 +112,24 @@ TEST(Logits, OneKeyGivesItsValue) {
   EXPECT_EQ(bits(out.o.view.at(0, 0, 0, 2)), bits(0.1f));
 }
 
+// A sum that underflows from below is +0 after its chunk, and again after a merge: a -0 would depend
+// on the hidden keys that follow.
+TEST(Logits, UnderflowIsPlusZero) {
+  for (const std::int64_t keys : {2, 513})  // one chunk, two chunks
+    for (const Isa isa : supported_isas()) {
+      const ForcedIsa forced(isa);
+      const Problem p = scalar_problem(1, keys);
+      Tensor q({1, 1, 1, 1}), k({1, keys, 1, 1}), v({1, keys, 1, 3});
+      fill(q.view, 1.0f);
+      const std::int64_t small = keys == 2 ? 1 : 0, large = keys == 2 ? 0 : 512;
+      k.view.at(0, small, 0, 0) = keys == 2 ? -3.0f : 0.0f;
+      k.view.at(0, large, 0, 0) = 9.0f;
+      for (int e = 0; e < 3; ++e) v.view.at(0, small, 0, e) = -0x1p-149f;
+      const Outputs out = run_attention(p, q.view, k.view, v.view);
+      for (int e = 0; e < 3; ++e) EXPECT_EQ(bits(out.o.view.at(0, 0, 0, e)), 0u) << name(isa);
+    }
+}
+
 // Denormal queries and keys: their scores are 0 or denormal, the softmax is uniform.
 TEST(Logits, DenormalInputs) {
   AttentionCase c;
