@@ -64,8 +64,9 @@ TEST(Invariance, CanonicalOrderOfEveryMask) {
   }
 }
 
+// At 0.9, c rounded once differs from the product of two rounded factors.
 TEST(Invariance, CanonicalOrderOfAnyScale) {
-  for (const float scale : {1.0f, 0.3f, -2.0f, 1e-30f, 0.0f}) {
+  for (const float scale : {1.0f, 0.9f, -2.0f, 1e-30f, 0.0f}) {
     const AttentionCase c = case_of("causal", 20, 700);
     const CaseInputs in(c);
     Problem p = c.problem();
