@@ -33,6 +33,7 @@ Share share_of(const Work& work, double seconds, const Ceilings& ceilings) {
 Measurements measure(const std::vector<Case>& cases, const Threads& threads, int repeats,
                      const std::function<void(const std::string&)>& progress) {
   Measurements all{threads.count(), {}, {}};
+  for (const Case& c : cases) require_memory(c);
   const CeilingMeter meter(threads);
   for (const Case& c : cases) {
     progress(c.name);

@@ -120,11 +120,14 @@ double memory_bytes(const Case& c) {
   return kReadBytes + static_cast<double>(copies(c)) * c.rotated_bytes() + kWorkingBytes;
 }
 
-std::function<void()> prepare(const Case& c, const Threads& threads) {
-  const double wanted = memory_bytes(c) - kReadBytes, available = available_bytes();
+void require_memory(const Case& c) {
+  const double wanted = memory_bytes(c), available = available_bytes();
   if (wanted > available)
     throw Error(ErrorCode::kOutOfMemory,
                 c.name + ": expected " + gib(wanted) + " of free memory, got " + gib(available));
+}
+
+std::function<void()> prepare(const Case& c, const Threads& threads) {
   if (const auto* attention = std::get_if<AttentionCase>(&c.call))
     return make_calls<AttentionCalls>(*attention, copies(c), threads);
   return make_calls<LinearCalls>(std::get<LinearCase>(c.call), copies(c), threads);

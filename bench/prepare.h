@@ -10,9 +10,12 @@ namespace rapt::bench {
 /// Bytes of memory that measuring `c` takes, the read ceiling's included.
 double memory_bytes(const Case& c);
 
+/// @throws Error{kOutOfMemory} if the machine has not that much free: asking first is better than
+///         being killed.
+void require_memory(const Case& c);
+
 /// Makes a case ready: the returned function does one call. Operands that are rotated are the next
 /// copy's in every call, so that no cache level serves them.
-/// @throws Error{kOutOfMemory} before taking memory that the machine does not have free.
 std::function<void()> prepare(const Case& c, const Threads& threads);
 
 }  // namespace rapt::bench
