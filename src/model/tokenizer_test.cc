@@ -168,8 +168,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Tokenizer, PairsMayBeArrays) {
   nlohmann::json file = small_tokenizer();
-  const auto pair = [](const char* a, const char* b) { return nlohmann::json::array({a, b}); };
-  file["model"]["merges"] = {pair("a", "b"), pair("▁", "ab"), pair("ab", "c")};
+  file["model"]["merges"] = nlohmann::json::parse(R"([["a", "b"], ["▁", "ab"], ["ab", "c"]])");
   EXPECT_EQ(Tokenizer::parse(file.dump()).encode("abc"), small().encode("abc"));
 }
 
