@@ -201,6 +201,27 @@ TEST(Hermetic, UnusedCapacityOfACache) {
     }
 }
 
+// Keys and values of a cache that some rows see and others do not, in one group of 16.
+TEST(Hermetic, PoisonInACache) {
+  AttentionCase c = long_case("causal");
+  c.q_tokens = c.kv_tokens = 90;
+  c.source = KvSource::kCache;
+  CaseInputs in(c);
+  const Outputs clean = run_case(c, in);
+  for (const float poison : {kNan, kInfinity})
+    for (const std::int64_t j : {5, 31, 70})
+      for (const bool keys : {true, false}) {
+        float& target = (keys ? in.k : in.v).view.at(0, j, 0, 2);
+        const float before = target;
+        target = poison;
+        const Outputs out = run_case(c, in);
+        expect_others_clean(c, clean, out, {j});
+        EXPECT_TRUE(canonical_bits(c.problem(), c.mask->reference, in.inputs(), out,
+                                   sample_rows(c.q_tokens, 90)));
+        target = before;
+      }
+}
+
 // A poisoned query is its own row's affair.
 TEST(Hermetic, PoisonedQuery) {
   AttentionCase c = long_case("causal");
