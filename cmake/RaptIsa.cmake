@@ -4,7 +4,8 @@
 # where it is meant (docs/numerics.md).
 set(RAPT_KERNEL_OPTIMIZATION -O3 CACHE STRING "Kernels' optimisation; lower compiles sooner")
 mark_as_advanced(RAPT_KERNEL_OPTIMIZATION)
-set(RAPT_KERNEL_FLAGS ${RAPT_KERNEL_OPTIMIZATION} -ffp-contract=off -fno-math-errno -fno-trapping-math)
+set(RAPT_KERNEL_FLAGS ${RAPT_KERNEL_OPTIMIZATION} -ffp-contract=off -fno-math-errno
+    -fno-trapping-math)
 set(RAPT_ISA_FLAGS_scalar "")
 set(RAPT_ISA_FLAGS_avx2 -mavx2 -mfma)
 # GCC 12 warns of its own intrinsics (GCC bug 105593).
