@@ -101,8 +101,9 @@ class BlockRunner {
         TileState& state = tile_states_[row / kTileQueries];
         if (chunk < state.chunks.begin || chunk >= state.chunks.end) continue;
         const int count = std::min(kTileQueries, rows - row);
-        compute(row, count, chunk, kv);
-        if (fold(row, count, chunk, state)) emit(item.row_begin + row, count, current_);
+        const StateRows node = place(row, chunk, state);
+        compute(row, count, chunk, kv, node);
+        if (fold(row, count, chunk, state)) emit(item.row_begin + row, count, node);
       }
     }
   }
@@ -120,7 +121,7 @@ class BlockRunner {
     const ChunkRange chunks = tile_states_[0].chunks;
     for (std::int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
       const AttentionTile tile =
-          tile_of(0, 1, chunk, reader.read(item.sequence, item.kv_head, chunk, chunk_));
+          tile_of(0, 1, chunk, reader.read(item.sequence, item.kv_head, chunk, chunk_), current_);
       plan_.kernels->scores(tile);
       plan_.kernels->weights(scores_, begin_[0], end_[0], m, l, line);
       for (int j = begin_[0]; j < end_[0]; ++j) emit(chunk * kChunkKeys + j, line[j]);
@@ -135,8 +136,9 @@ class BlockRunner {
                    NodeOf&& node, Emit&& emit) {
     TileState state{{first, first + parts}, 0};
     for (std::int64_t part = 0; part < parts; ++part) {
-      copy(rows, node(part), current_);
-      if (fold(0, rows, first + part, state)) emit(row, rows, current_);
+      const StateRows into = place(0, first + part, state);
+      copy(rows, node(part), into);
+      if (fold(0, rows, first + part, state)) emit(row, rows, into);
     }
   }
 
@@ -180,7 +182,8 @@ class BlockRunner {
   }
 
   /// One tile and one chunk, for the kernels.
-  AttentionTile tile_of(int row, int count, std::int64_t chunk, const KvTile& kv) {
+  AttentionTile tile_of(int row, int count, std::int64_t chunk, const KvTile& kv,
+                        const StateRows& node) {
     for (int r = 0; r < count; ++r) {
       const Range& seen = slots_[row + r];
       const auto within = [&](std::int64_t slot) {
@@ -190,36 +193,46 @@ class BlockRunner {
       end_[r] = within(seen.end);
     }
     const std::int64_t d = plan_.problem.head_dim;
-    return {count,  d,    plan_.v_stride, q_ + row * d, kv.k,       kv.v,       kv.nonfinite_groups,
-            begin_, end_, scores_,        lane_max_,    current_.m, current_.l, current_.acc};
+    return {count,  d,    plan_.v_stride, q_ + row * d, kv.k,   kv.v,   kv.nonfinite_groups,
+            begin_, end_, scores_,        lane_max_,    node.m, node.l, node.acc};
   }
 
-  /// The node of one tile and one chunk, into current_.
-  void compute(int row, int count, std::int64_t chunk, const KvTile& kv) {
-    const AttentionTile tile = tile_of(row, count, chunk, kv);
-    plan_.kernels->scores(tile);
-    plan_.kernels->softmax(tile);
-    if (plan_.stream)
-      plan_.kernels->stream_values(tile);
-    else
-      plan_.kernels->values(tile);
+  /// Computes the node of one tile and one chunk.
+  void compute(int row, int count, std::int64_t chunk, const KvTile& kv, const StateRows& node) {
+    const AttentionTile tile = tile_of(row, count, chunk, kv, node);
+    const AttentionKernels& kernels = *plan_.kernels;
+    (plan_.stream ? kernels.stream_scores : kernels.scores)(tile);
+    kernels.softmax(tile);
+    (plan_.stream ? kernels.stream_values : kernels.values)(tile);
   }
 
-  /// Folds current_, the node of `chunk`, into the tree as a binary counter does. True if that was
-  /// the tile's last chunk: then current_ is the node of all of them.
+  // The merge tree is walked as a binary counter: the level that holds a node after `chunk` is that of
+  // the bit which counting it sets.
+  static int carry(std::int64_t chunk) {
+    return std::countr_one(static_cast<std::uint64_t>(chunk));
+  }
+  static bool is_last(std::int64_t chunk, const TileState& state) {
+    return chunk + 1 == state.chunks.end;
+  }
+
+  /// Where the node of `chunk` is to be computed: where its merge with those before it stays.
+  StateRows place(int row, std::int64_t chunk, const TileState& state) const {
+    return is_last(chunk, state) ? current_ : at(levels_[carry(chunk)], row);
+  }
+
+  /// Merges the nodes that `chunk` completes into its own. True if that was the tile's last chunk:
+  /// then it is the node of all of them.
   bool fold(int row, int count, std::int64_t chunk, TileState& state) {
-    const bool last = chunk + 1 == state.chunks.end;
-    const int carry = std::countr_one(static_cast<std::uint64_t>(chunk));
+    const bool last = is_last(chunk, state);
     StateRows sides[kMaxLevels];
     int joined = 0;
-    for (int level = 0; level < plan_.levels && (last || level < carry); ++level)
+    for (int level = 0; level < (last ? plan_.levels : carry(chunk)); ++level)
       if ((state.held >> level & 1) != 0) sides[joined++] = at(levels_[level], row);
-    if (joined > 0) plan_.kernels->merge(count, plan_.v_stride, sides, joined, current_);
-    if (last) return true;
-    state.held &= ~((std::uint64_t{1} << carry) - 1);
-    state.held |= std::uint64_t{1} << carry;
-    copy(count, current_, at(levels_[carry], row));
-    return false;
+    if (joined > 0)
+      plan_.kernels->merge(count, plan_.v_stride, sides, joined, place(row, chunk, state));
+    const std::uint64_t bit = std::uint64_t{1} << carry(chunk);
+    state.held = (state.held & ~(bit - 1)) | bit;
+    return last;
   }
 
   StateRows at(const StateRows& rows, std::int64_t row) const {

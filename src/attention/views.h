@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <string>
 
 #include "attention/plan_detail.h"
@@ -58,7 +59,10 @@ inline void write_row(const Result& result, std::int64_t b, std::int64_t i, std:
                       const float* o, float lse, float m, float l) {
   float* out = &result.o.at(b, i, h, 0);
   const std::int64_t dim = result.o.extents[3], stride = result.o.strides[3];
-  for (std::int64_t e = 0; e < dim; ++e) out[e * stride] = o[e];
+  if (stride == 1)
+    std::copy_n(o, dim, out);
+  else
+    for (std::int64_t e = 0; e < dim; ++e) out[e * stride] = o[e];
   if (result.lse.data != nullptr) result.lse.at(0, b, h, i) = lse;
   if (result.m.data != nullptr) result.m.at(0, b, h, i) = m;
   if (result.l.data != nullptr) result.l.at(0, b, h, i) = l;

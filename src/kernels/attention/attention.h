@@ -67,15 +67,16 @@ struct AttentionKernels {
                                int keys, std::int64_t dim, std::int64_t v_stride,
                                float* out) noexcept;
 
-  /// Step 2 and visibility: s = q k^T in units of log2, -inf where hidden; lane_max.
+  /// Step 2 and visibility: s = q k^T in units of log2, -inf where hidden; lane_max. `scores` is for
+  /// k in a cache, `stream_scores` for k in memory; the bits are the same.
   void (*scores)(const AttentionTile& tile) noexcept;
+  void (*stream_scores)(const AttentionTile& tile) noexcept;
 
   /// Step 4, first half: m = ceil(max), s := p = 2^(s - m), l = sum p.
   void (*softmax)(const AttentionTile& tile) noexcept;
 
-  /// Step 4, second half: acc = p v. `values` takes panels of features through all keys (v in a
-  /// cache); `stream_values` takes 16 keys at a time through all features (v in memory). The bits
-  /// are the same.
+  /// Step 4, second half: acc = p v. `values` takes panels of features through all keys, for v in a
+  /// cache; `stream_values` takes 16 keys at a time through all features, for v in memory.
   void (*values)(const AttentionTile& tile) noexcept;
   void (*stream_values)(const AttentionTile& tile) noexcept;
 

@@ -40,28 +40,23 @@ inline BlockSpan block_span(const AttentionTile& tile, int row, int rows) {
 inline int first_group(int key) { return key / kGroupKeys; }
 inline int last_group(int key) { return (key + kGroupKeys - 1) / kGroupKeys; }
 
-/// Calls f(rows, vectors) with constants for a register tile that may be cut at the edges.
-template <int kRows = kTileRows, int kVectors = kTileVectors, class F>
-RAPT_INLINE void with_tile_shape(int rows, int vectors, F&& f) {
-  if constexpr (kRows == 1 && kVectors == 1) {
-    f(std::integral_constant<int, 1>{}, std::integral_constant<int, 1>{});
-  } else if constexpr (kRows == 1) {
-    if (vectors == kVectors)
-      return f(std::integral_constant<int, 1>{}, std::integral_constant<int, kVectors>{});
-    with_tile_shape<1, kVectors - 1>(rows, vectors, f);
-  } else {
-    if (rows != kRows) return with_tile_shape<kRows - 1, kVectors>(rows, vectors, f);
-    if (vectors == kVectors)
-      return f(std::integral_constant<int, kRows>{}, std::integral_constant<int, kVectors>{});
-    if constexpr (kVectors > 1) with_tile_shape<kRows, kVectors - 1>(rows, vectors, f);
-  }
+/// Calls f with the constant `count`, 1 .. kMost: the extents of a register tile, cut at the edges.
+template <int kMost, class F>
+RAPT_INLINE void with_count(int count, F&& f) {
+  if (kMost == 1 || count == kMost) return f(std::integral_constant<int, kMost>{});
+  if constexpr (kMost > 1) with_count<kMost - 1>(count, f);
 }
+
+inline int at_most(int most, int count) { return count < most ? count : most; }
 
 // ---- Packing ------------------------------------------------------------------------------------
 
 inline void pack_query(const float* x, std::int64_t stride, std::int64_t dim, float scale,
                        float* out) noexcept {
-  for (std::int64_t e = 0; e < dim; ++e) out[e] = scale * x[e * stride];
+  if (stride == 1)  // by vectors
+    for (std::int64_t e = 0; e < dim; ++e) out[e] = scale * x[e];
+  else
+    for (std::int64_t e = 0; e < dim; ++e) out[e] = scale * x[e * stride];
 }
 
 inline void pack_keys(const float* k, std::int64_t key_stride, std::int64_t feature_stride,
@@ -110,13 +105,14 @@ inline std::uint32_t pack_values(const float* v, std::int64_t key_stride,
 // ---- Scores -------------------------------------------------------------------------------------
 
 /// s[r][16 g + lane] for kRows rows and kVectors groups of keys, hidden keys -inf.
-template <int kRows, int kVectors>
+template <bool kStreamed, int kRows, int kVectors>
 inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int row, int group,
                                                   bool ragged) noexcept {
   F32x16 acc[kRows][kVectors];
   clear(acc);
   const std::int64_t d = tile.head_dim;
-  product(tile.q + row * d, d, tile.k + group * kGroupKeys * d, kGroupKeys, kGroupKeys * d, d, acc);
+  product<kStreamed>(tile.q + row * d, d, tile.k + group * kGroupKeys * d, kGroupKeys,
+                     kGroupKeys * d, d, acc);
   if (ragged) {
     const F32x16 hidden = broadcast(-kInfinity);
     unroll<kRows>(RAPT_UNROLLED(r) {
@@ -139,28 +135,35 @@ inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int
   });
 }
 
+/// kStreamed: keys come from memory, one group at a time, a linear stream.
+template <bool kStreamed>
 inline void scores(const AttentionTile& tile) noexcept {
+  constexpr int kVectors = kStreamed ? 1 : kTileVectors;
   BlockSpan spans[kTileQueries];
   int begin = kChunkKeys, end = 0;
   for (int row = 0; row < tile.rows; row += kTileRows) {
-    const int rows = tile.rows - row < kTileRows ? tile.rows - row : kTileRows;
+    const int rows = at_most(kTileRows, tile.rows - row);
     const BlockSpan span = spans[row / kTileRows] = block_span(tile, row, rows);
     if (span.begin < span.end && span.begin < begin) begin = span.begin;
     if (span.end > end) end = span.end;
     for (int r = row; r < row + rows; ++r) store(tile.lane_max + r * 16, broadcast(-kInfinity));
   }
-  for (int group = first_group(begin); group < last_group(end); group += kTileVectors) {
+  for (int group = first_group(begin); group < last_group(end); group += kVectors) {
     for (int row = 0; row < tile.rows; row += kTileRows) {
       const BlockSpan& span = spans[row / kTileRows];
       const int left = last_group(span.end) - group;
-      if (left <= 0 || (group + kTileVectors) * kGroupKeys <= span.begin) continue;
-      const int vectors = left < kTileVectors ? left : kTileVectors;
-      const int rows = tile.rows - row < kTileRows ? tile.rows - row : kTileRows;
+      if (left <= 0 || (group + kVectors) * kGroupKeys <= span.begin) continue;
+      const int vectors = at_most(kVectors, left);
+      const int rows = at_most(kTileRows, tile.rows - row);
       const bool ragged = group * kGroupKeys < span.common_begin ||
                           (group + vectors) * kGroupKeys > span.common_end;
-      with_tile_shape(
-          rows, vectors, [&](auto r, auto n) __attribute__((always_inline)) {
-            score_block<decltype(r)::value, decltype(n)::value>(tile, row, group, ragged);
+      with_count<kTileRows>(
+          rows, [&](auto r) __attribute__((always_inline)) {
+            with_count<kVectors>(
+                vectors, [&](auto n) __attribute__((always_inline)) {
+                  score_block<kStreamed, decltype(r)::value, decltype(n)::value>(tile, row, group,
+                                                                                 ragged);
+                });
           });
     }
   }
@@ -229,7 +232,7 @@ inline void softmax_rows(const AttentionTile& tile, int row, int first, int last
 
 inline void softmax(const AttentionTile& tile) noexcept {
   for (int row = 0; row < tile.rows; row += kTileRows) {
-    const int rows = tile.rows - row < kTileRows ? tile.rows - row : kTileRows;
+    const int rows = at_most(kTileRows, tile.rows - row);
     const BlockSpan span = block_span(tile, row, rows);
     const int first = first_group(span.begin), last = last_group(span.end);
     bool large = false;
@@ -250,27 +253,55 @@ inline void softmax(const AttentionTile& tile) noexcept {
 
 // ---- Values -------------------------------------------------------------------------------------
 
-/// acc[r][16 n + lane] over keys [begin, end), continued from acc unless `first`, normalised if
-/// `last`.
-template <int kRows, int kVectors>
+/// Keys [begin, end) of a chunk, and whether the chain starts or ends there.
+struct KeyRun {
+  int begin, end;
+  bool first, last;
+};
+
+/// acc[r][16 n + lane] over a run of keys, continued from acc unless it is the first.
+template <bool kStreamed, int kRows, int kVectors>
 inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int row, int vector,
-                                                  int begin, int end, bool first,
-                                                  bool last) noexcept {
+                                                  const KeyRun& keys) noexcept {
   F32x16 acc[kRows][kVectors];
   clear(acc);
   float* out = tile.acc + row * tile.v_stride + vector * 16;
-  if (!first)
+  if (!keys.first)
     unroll<kRows>(RAPT_UNROLLED(r) {
       unroll<kVectors>(RAPT_UNROLLED(n) { acc[r][n] = load(out + r * tile.v_stride + n * 16); });
     });
-  product(tile.s + row * kScoreStride + begin, kScoreStride,
-          tile.v + begin * tile.v_stride + vector * 16, tile.v_stride, 16, end - begin, acc);
+  product<kStreamed>(tile.s + row * kScoreStride + keys.begin, kScoreStride,
+                     tile.v + keys.begin * tile.v_stride + vector * 16, tile.v_stride, 16,
+                     keys.end - keys.begin, acc);
   unroll<kRows>(RAPT_UNROLLED(r) {
     unroll<kVectors>(RAPT_UNROLLED(n) {
-      if (last) acc[r][n] = add(acc[r][n], zero());  // a hidden key and a skipped one agree on -0
+      // A hidden key, of weight +0, and a skipped one agree on -0.
+      if (keys.last) acc[r][n] = add(acc[r][n], zero());
       store(out + r * tile.v_stride + n * 16, acc[r][n]);
     });
   });
+}
+
+/// Vectors of features in a register tile. In a stream, few rows leave registers for more features.
+template <bool kStreamed>
+constexpr int panel_vectors(int rows) {
+  const int vectors = kStreamed ? kTileRows * kTileVectors / rows : kTileVectors;
+  return vectors < 4 ? vectors : 4;
+}
+
+/// A run of keys, all features of rows [row, row + rows).
+template <bool kStreamed>
+inline void value_rows(const AttentionTile& tile, int row, int rows, const KeyRun& keys) {
+  const int all = static_cast<int>(tile.v_stride / 16);
+  with_count<kTileRows>(
+      rows, [&](auto r) __attribute__((always_inline)) {
+        constexpr int kRows = decltype(r)::value, kVectors = panel_vectors<kStreamed>(kRows);
+        for (int vector = 0; vector < all; vector += kVectors)
+          with_count<kVectors>(
+              at_most(kVectors, all - vector), [&](auto n) __attribute__((always_inline)) {
+                value_block<kStreamed, kRows, decltype(n)::value>(tile, row, vector, keys);
+              });
+      });
 }
 
 inline bool hides_nonfinite(const AttentionTile& tile, const BlockSpan& span) {
@@ -280,34 +311,19 @@ inline bool hides_nonfinite(const AttentionTile& tile, const BlockSpan& span) {
   return (tile.nonfinite_groups & groups) != 0;
 }
 
-/// Keys [begin, end) of rows [row, row + rows), all features.
-inline void value_rows(const AttentionTile& tile, int row, int rows, int begin, int end, bool first,
-                       bool last) {
-  const int all_vectors = static_cast<int>(tile.v_stride / 16);
-  for (int vector = 0; vector < all_vectors; vector += kTileVectors) {
-    const int left = all_vectors - vector;
-    with_tile_shape(
-        rows, left < kTileVectors ? left : kTileVectors,
-        [&](auto r, auto n) __attribute__((always_inline)) {
-          value_block<decltype(r)::value, decltype(n)::value>(tile, row, vector, begin, end, first,
-                                                              last);
-        });
-  }
-}
-
-/// A block in which a row hides a non-finite value: 0 times it would be NaN, so every row runs over
-/// its own visible keys only.
+/// Rows of which one hides a non-finite value: 0 times it would be NaN, so every row runs over its
+/// own visible keys only.
 inline void value_rows_apart(const AttentionTile& tile, int row, int rows) {
   for (int r = row; r < row + rows; ++r) {
     const int end = tile.end[r] > tile.begin[r] ? tile.end[r] : tile.begin[r];
-    value_rows(tile, r, 1, tile.begin[r], end, true, true);
+    value_rows<false>(tile, r, 1, {tile.begin[r], end, true, true});
   }
 }
 
 inline void values(const AttentionTile& tile) noexcept {
   BlockSpan spans[kTileQueries];
   for (int row = 0; row < tile.rows; row += kTileRows) {
-    const int rows = tile.rows - row < kTileRows ? tile.rows - row : kTileRows;
+    const int rows = at_most(kTileRows, tile.rows - row);
     BlockSpan& span = spans[row / kTileRows] = block_span(tile, row, rows);
     if (hides_nonfinite(tile, span)) {
       value_rows_apart(tile, row, rows);
@@ -315,48 +331,47 @@ inline void values(const AttentionTile& tile) noexcept {
     }
   }
   // A panel of features stays in the cache while all rows pass over it.
-  const int all_vectors = static_cast<int>(tile.v_stride / 16);
-  for (int vector = 0; vector < all_vectors; vector += kTileVectors) {
-    const int left = all_vectors - vector;
+  const int all = static_cast<int>(tile.v_stride / 16);
+  for (int vector = 0; vector < all; vector += kTileVectors)
     for (int row = 0; row < tile.rows; row += kTileRows) {
-      const int rows = tile.rows - row < kTileRows ? tile.rows - row : kTileRows;
       const BlockSpan& span = spans[row / kTileRows];
       if (span.end < 0) continue;
-      with_tile_shape(
-          rows, left < kTileVectors ? left : kTileVectors,
-          [&](auto r, auto n) __attribute__((always_inline)) {
-            value_block<decltype(r)::value, decltype(n)::value>(tile, row, vector, span.begin,
-                                                                span.end, true, true);
+      with_count<kTileRows>(
+          at_most(kTileRows, tile.rows - row), [&](auto r) __attribute__((always_inline)) {
+            with_count<kTileVectors>(
+                at_most(kTileVectors, all - vector), [&](auto n) __attribute__((always_inline)) {
+                  value_block<false, decltype(r)::value, decltype(n)::value>(
+                      tile, row, vector, {span.begin, span.end, true, true});
+                });
           });
     }
-  }
 }
 
 inline void stream_values(const AttentionTile& tile) noexcept {
   BlockSpan spans[kTileQueries];
   int begin = kChunkKeys, end = 0;
   for (int row = 0; row < tile.rows; row += kTileRows) {
-    const int rows = tile.rows - row < kTileRows ? tile.rows - row : kTileRows;
+    const int rows = at_most(kTileRows, tile.rows - row);
     BlockSpan& span = spans[row / kTileRows] = block_span(tile, row, rows);
     if (hides_nonfinite(tile, span)) {
       value_rows_apart(tile, row, rows);
       span = {0, -1, 0, 0};  // done
     } else if (span.begin == span.end) {
-      value_rows(tile, row, rows, 0, 0, true, true);
+      value_rows<false>(tile, row, rows, {0, 0, true, true});
     } else {
       if (span.begin < begin) begin = span.begin;
       if (span.end > end) end = span.end;
     }
   }
-  for (int group = first_group(begin); group < last_group(end); ++group) {
+  for (int group = first_group(begin); group < last_group(end); ++group)
     for (int row = 0; row < tile.rows; row += kTileRows) {
-      const int rows = tile.rows - row < kTileRows ? tile.rows - row : kTileRows;
       const BlockSpan& span = spans[row / kTileRows];
       const int low = group * kGroupKeys, high = low + kGroupKeys;
-      const int from = span.begin > low ? span.begin : low, to = span.end < high ? span.end : high;
-      if (from < to) value_rows(tile, row, rows, from, to, from == span.begin, to == span.end);
+      const int from = span.begin > low ? span.begin : low, to = at_most(span.end, high);
+      if (from < to)
+        value_rows<true>(tile, row, at_most(kTileRows, tile.rows - row),
+                         {from, to, from == span.begin, to == span.end});
     }
-  }
 }
 
 // ---- States -------------------------------------------------------------------------------------
@@ -432,7 +447,7 @@ inline void weights(const float* s, int begin, int end, float m, float l, float*
 }
 
 constexpr AttentionKernels make_attention_kernels(Isa isa) {
-  return {isa,     kTileRows, pack_query,    pack_keys, pack_values, scores,
+  return {isa,     kTileRows, pack_query,    pack_keys, pack_values, scores<false>, scores<true>,
           softmax, values,    stream_values, merge,     finish,      weights};
 }
 

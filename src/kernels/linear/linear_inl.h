@@ -44,9 +44,9 @@ RAPT_INLINE void tile(const Panel& panel, std::int64_t row) {
   for (; e + 16 <= panel.end; e += 16, ahead += panel.lines * 16) {
     for (std::int64_t line = 0; line < panel.lines; ++line)
       for (int n = 0; n < kVectors; ++n) prefetch(ahead + n * block.tile_stride + line * 16);
-    product<kRows, kVectors>(x + e, block.x_stride, tiles + e * 16, 16, block.tile_stride, 16, acc);
+    product(x + e, block.x_stride, tiles + e * 16, 16, block.tile_stride, 16, acc);
   }
-  product<kRows, kVectors>(x + e, block.x_stride, tiles + e * 16, 16, block.tile_stride,
+  product(x + e, block.x_stride, tiles + e * 16, 16, block.tile_stride,
                            panel.end - e, acc);
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r)
@@ -112,7 +112,7 @@ void multiply_streamed(const LinearBlock& block) {
 #pragma GCC unroll 1
     for (std::int64_t e = 0; e < block.depth; ++e) {
       prefetch(tiles + e * 16 + kAhead);
-      product<kRows, 1>(block.x + e, block.x_stride, tiles + e * 16, 16, 16, 1, acc);
+      product(block.x + e, block.x_stride, tiles + e * 16, 16, 16, 1, acc);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) store(block.acc + (group * kRows + r) * 16, acc[r][0]);

@@ -28,13 +28,18 @@ struct RegisterTile {
   Register at[kRows][kColumns];
 };
 
-template <int kRows, int kColumns>
+/// How far b is fetched ahead where it comes from memory, in floats: 10 KiB.
+constexpr std::int64_t kStreamAhead = 2560;
+
+template <bool kStreamed, int kRows, int kColumns>
 RAPT_INLINE void product_step(const float* a, std::int64_t lda, const float* b, std::int64_t b_vec,
                               RegisterTile<kRows, kColumns>& tile) {
   constexpr int kPerVector = 16 / kRegisterLanes;
   Register column[kColumns];
   unroll<kColumns>(RAPT_UNROLLED(n) {
-    column[n] = load_register(b + n / kPerVector * b_vec + n % kPerVector * kRegisterLanes);
+    const float* at = b + n / kPerVector * b_vec + n % kPerVector * kRegisterLanes;
+    column[n] = load_register(at);
+    if (kStreamed && n % kPerVector == 0) prefetch(at + kStreamAhead);
   });
   unroll<kRows>(RAPT_UNROLLED(r) {
     const Register x = broadcast_register(a[r * lda]);
@@ -47,11 +52,12 @@ RAPT_INLINE void product_step(const float* a, std::int64_t lda, const float* b, 
 ///     acc[r][n] = fma(a[r lda + e], b[e b_row + n b_vec + lane], acc[r][n]),   e = 0 .. depth-1
 ///
 /// Lanes run over independent outputs, so neither the vector width nor the tile shows in the bits.
+/// kStreamed is for a b that is read once, from memory: then it is fetched ahead.
 ///
 /// @shape  a kRows rows `lda` floats apart; b `depth` rows `b_row` floats apart, its vectors
 ///         `b_vec` apart.
 /// @cost   kRows kVectors fma, kVectors loads and kRows broadcasts a step.
-template <int kRows, int kVectors>
+template <bool kStreamed = false, int kRows, int kVectors>
 RAPT_INLINE void product(const float* a, std::int64_t lda, const float* b, std::int64_t b_row,
                          std::int64_t b_vec, std::int64_t depth, F32x16 (&acc)[kRows][kVectors]) {
   constexpr int kPerVector = 16 / kRegisterLanes, kColumns = kVectors * kPerVector;
@@ -62,12 +68,12 @@ RAPT_INLINE void product(const float* a, std::int64_t lda, const float* b, std::
   });
   std::int64_t steps = depth;
   for (; steps >= 4; steps -= 4, a += 4, b += 4 * b_row) {
-    product_step(a, lda, b, b_vec, tile);
-    product_step(a + 1, lda, b + b_row, b_vec, tile);
-    product_step(a + 2, lda, b + 2 * b_row, b_vec, tile);
-    product_step(a + 3, lda, b + 3 * b_row, b_vec, tile);
+    product_step<kStreamed>(a, lda, b, b_vec, tile);
+    product_step<kStreamed>(a + 1, lda, b + b_row, b_vec, tile);
+    product_step<kStreamed>(a + 2, lda, b + 2 * b_row, b_vec, tile);
+    product_step<kStreamed>(a + 3, lda, b + 3 * b_row, b_vec, tile);
   }
-  for (; steps > 0; --steps, ++a, b += b_row) product_step(a, lda, b, b_vec, tile);
+  for (; steps > 0; --steps, ++a, b += b_row) product_step<kStreamed>(a, lda, b, b_vec, tile);
   unroll<kRows>(RAPT_UNROLLED(r) {
     unroll<kColumns>(
         RAPT_UNROLLED(n) { set_register(acc[r][n / kPerVector], n % kPerVector, tile.at[r][n]); });
