@@ -7,19 +7,6 @@
 #include "bench/prepare.h"
 
 namespace rapt::bench {
-namespace {
-
-// A repeat calls until this time has passed, so that one scheduler slice does not decide it.
-constexpr double kRepeatSeconds = 0.1;
-
-double seconds_of_call(const std::function<void()>& call) {
-  int calls = 0;
-  double seconds = 0;
-  for (; seconds < kRepeatSeconds; ++calls) seconds += seconds_of(call);
-  return seconds / calls;
-}
-
-}  // namespace
 
 const char* name(Limit limit) { return limit == Limit::kFma ? "fma" : "read"; }
 
@@ -42,7 +29,7 @@ Measurements measure(const std::vector<Case>& cases, const Threads& threads, int
     Measurement best{c.name, threads.count(), std::numeric_limits<double>::infinity(), {}};
     Ceilings before = meter.measure();
     for (int repeat = 0; repeat < repeats; ++repeat) {
-      const double seconds = seconds_of_call(call);
+      const double seconds = seconds_of_repeat(call);
       const Ceilings after = meter.measure(), around = larger(before, after);
       if (seconds < best.seconds) {
         best.seconds = seconds;

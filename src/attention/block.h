@@ -64,7 +64,7 @@ class BlockRunner {
   BlockRunner(const PlanDetail& plan, Carver& carver) : plan_(plan) {
     const std::int64_t rows = plan.block_rows, tiles = (rows + kTileQueries - 1) / kTileQueries;
     const std::int64_t d = plan.problem.head_dim;
-    q_ = carver.take<float>(rows * d);
+    q_ = carver.take<float>(tiles * kTileQueries * d);
     slots_ = carver.take<Range>(rows);
     tile_states_ = carver.take<TileState>(tiles);
     scores_ = carver.take<float>(kTileQueries * kScoreStride);
@@ -168,7 +168,8 @@ class BlockRunner {
     for (std::int64_t row = item.row_begin; row < item.row_end; ++row) {
       const std::int64_t local = row - item.row_begin, i = row / group;
       const float* q = &inputs.q.at(item.sequence, i, item.kv_head * group + row % group, 0);
-      plan_.kernels->pack_query(q, inputs.q.strides[3], d, plan_.score_factor, q_ + local * d);
+      plan_.kernels->pack_query(q, inputs.q.strides[3], d, plan_.score_factor,
+                                static_cast<int>(local), q_);
       Range seen = problem.visible_slots(item.sequence, i);
       seen.begin = std::max(seen.begin, item.chunk_begin * kChunkKeys);
       seen.end = std::min(seen.end, item.chunk_end * kChunkKeys);

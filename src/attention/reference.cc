@@ -103,7 +103,8 @@ ReferenceAttention<Real> reference_attention(const Problem& problem, const Refer
     for (std::int64_t h = 0; h < problem.q_heads; ++h)
       for (const std::int64_t i : rows) {
         const Row<Real> row{problem, mask, q, k, v, b, h, i};
-        row.compute(&result.a[n * problem.kv_tokens], &result.o[n * v_head_dim], &result.lse[n]);
+        row.compute(result.a.data() + n * problem.kv_tokens, result.o.data() + n * v_head_dim,
+                    result.lse.data() + n);
         ++n;
       }
   return result;

@@ -23,13 +23,13 @@ inline constexpr int kScoreStride = kChunkKeys + 16;
 /// nothing. The kernels know no mask, cache or model. What a row does not see never reaches its m,
 /// l or acc, not even as NaN.
 ///
-/// @shape  q [rows, head_dim], scaled; k tiles [group of 16 keys][head_dim][16 keys];
+/// @shape  q [rows / tile_rows][head_dim][tile_rows], scaled; k tiles [group of 16 keys][head_dim][16 keys];
 ///         v [keys, v_stride]; s [rows, kScoreStride]; m, l [rows]; acc [rows, v_stride].
 struct AttentionTile {
   int rows;
   std::int64_t head_dim;
   std::int64_t v_stride;  ///< Dv rounded up to 16
-  const float* q;         ///< rows head_dim floats apart
+  const float* q;
   const float* k;
   const float* v;
   std::uint32_t nonfinite_groups;  ///< bit g: v rows 16 g .. 16 g + 15 may hold Inf or NaN
@@ -54,9 +54,9 @@ struct AttentionKernels {
   Isa isa;
   int tile_rows;  ///< rows of the register tile, for explain()
 
-  /// out[e] = scale x[e stride].
-  void (*pack_query)(const float* x, std::int64_t stride, std::int64_t dim, float scale,
-                     float* out) noexcept;
+  /// Row `row` of a tile's q: scale x[e stride].
+  void (*pack_query)(const float* x, std::int64_t stride, std::int64_t dim, float scale, int row,
+                     float* q) noexcept;
 
   /// Keys to tiles [group][dim][16]; lanes of the last group beyond `keys` are 0.
   void (*pack_keys)(const float* k, std::int64_t key_stride, std::int64_t feature_stride, int keys,

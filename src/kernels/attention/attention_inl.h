@@ -51,12 +51,10 @@ inline int at_most(int most, int count) { return count < most ? count : most; }
 
 // ---- Packing ------------------------------------------------------------------------------------
 
-inline void pack_query(const float* x, std::int64_t stride, std::int64_t dim, float scale,
-                       float* out) noexcept {
-  if (stride == 1)  // by vectors
-    for (std::int64_t e = 0; e < dim; ++e) out[e] = scale * x[e];
-  else
-    for (std::int64_t e = 0; e < dim; ++e) out[e] = scale * x[e * stride];
+inline void pack_query(const float* x, std::int64_t stride, std::int64_t dim, float scale, int row,
+                       float* q) noexcept {
+  float* out = q + row / kTileRows * kTileRows * dim + row % kTileRows;
+  for (std::int64_t e = 0; e < dim; ++e) out[e * kTileRows] = scale * x[e * stride];
 }
 
 inline void pack_keys(const float* k, std::int64_t key_stride, std::int64_t feature_stride,
@@ -111,8 +109,8 @@ inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int
   F32x16 acc[kRows][kVectors];
   clear(acc);
   const std::int64_t d = tile.head_dim;
-  product<kStreamed>(tile.q + row * d, d, tile.k + group * kGroupKeys * d, kGroupKeys,
-                     kGroupKeys * d, d, acc);
+  product<kStreamed>({tile.q + row * d, 1, kTileRows},
+                     {tile.k + group * kGroupKeys * d, kGroupKeys * d, kGroupKeys}, d, acc);
   if (ragged) {
     const F32x16 hidden = broadcast(-kInfinity);
     unroll<kRows>(RAPT_UNROLLED(r) {
@@ -135,10 +133,9 @@ inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int
   });
 }
 
-/// kStreamed: keys come from memory, one group at a time, a linear stream.
+/// kStreamed: keys come from memory, and so will the values.
 template <bool kStreamed>
 inline void scores(const AttentionTile& tile) noexcept {
-  constexpr int kVectors = kStreamed ? 1 : kTileVectors;
   BlockSpan spans[kTileQueries];
   int begin = kChunkKeys, end = 0;
   for (int row = 0; row < tile.rows; row += kTileRows) {
@@ -148,18 +145,18 @@ inline void scores(const AttentionTile& tile) noexcept {
     if (span.end > end) end = span.end;
     for (int r = row; r < row + rows; ++r) store(tile.lane_max + r * 16, broadcast(-kInfinity));
   }
-  for (int group = first_group(begin); group < last_group(end); group += kVectors) {
+  for (int group = first_group(begin); group < last_group(end); group += kTileVectors) {
     for (int row = 0; row < tile.rows; row += kTileRows) {
       const BlockSpan& span = spans[row / kTileRows];
       const int left = last_group(span.end) - group;
-      if (left <= 0 || (group + kVectors) * kGroupKeys <= span.begin) continue;
-      const int vectors = at_most(kVectors, left);
+      if (left <= 0 || (group + kTileVectors) * kGroupKeys <= span.begin) continue;
+      const int vectors = at_most(kTileVectors, left);
       const int rows = at_most(kTileRows, tile.rows - row);
       const bool ragged = group * kGroupKeys < span.common_begin ||
                           (group + vectors) * kGroupKeys > span.common_end;
       with_count<kTileRows>(
           rows, [&](auto r) __attribute__((always_inline)) {
-            with_count<kVectors>(
+            with_count<kTileVectors>(
                 vectors, [&](auto n) __attribute__((always_inline)) {
                   score_block<kStreamed, decltype(r)::value, decltype(n)::value>(tile, row, group,
                                                                                  ragged);
@@ -167,6 +164,9 @@ inline void scores(const AttentionTile& tile) noexcept {
           });
     }
   }
+  if (kStreamed)  // the stream of values begins while the softmax computes
+    for (std::int64_t i = 0; i < kStreamAhead; i += 16)
+      prefetch(tile.v + begin * tile.v_stride + i);
 }
 
 // ---- Softmax ------------------------------------------------------------------------------------
@@ -270,8 +270,8 @@ inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int
     unroll<kRows>(RAPT_UNROLLED(r) {
       unroll<kVectors>(RAPT_UNROLLED(n) { acc[r][n] = load(out + r * tile.v_stride + n * 16); });
     });
-  product<kStreamed>(tile.s + row * kScoreStride + keys.begin, kScoreStride,
-                     tile.v + keys.begin * tile.v_stride + vector * 16, tile.v_stride, 16,
+  product<kStreamed>({tile.s + row * kScoreStride + keys.begin, kScoreStride, 1},
+                     {tile.v + keys.begin * tile.v_stride + vector * 16, 16, tile.v_stride},
                      keys.end - keys.begin, acc);
   unroll<kRows>(RAPT_UNROLLED(r) {
     unroll<kVectors>(RAPT_UNROLLED(n) {

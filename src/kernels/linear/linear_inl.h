@@ -8,17 +8,13 @@
 namespace rapt::RAPT_ISA {
 namespace {
 
-// Steps between two visits to `acc`: a panel of weights (16 or 24 KiB) and a strip of x stay in L1.
-constexpr std::int64_t kDepthBlock = kTileVectors == 1 ? 256 : 128;
-
-// How far weights that are read once are fetched ahead, in floats.
-constexpr std::int64_t kAhead = 2560;
+// Steps between two visits to `acc`: enough to hide them, and a panel of weights stays in L2.
+constexpr std::int64_t kDepthBlock = 512;
 
 // Steps [begin, end) of the depth, of one panel: kVectors groups of outputs from `group` on.
 struct Panel {
   const LinearBlock& block;
   std::int64_t group, begin, end;
-  std::int64_t lines;  // of the next panel that each strip of rows fetches every 16 steps
 };
 
 template <int kRows, int kVectors>
@@ -35,19 +31,9 @@ RAPT_INLINE void tile(const Panel& panel, std::int64_t row) {
 #pragma GCC unroll 4
       for (int n = 0; n < kVectors; ++n) acc[r][n] = load(at(r, n));
   }
-  const float* x = block.x + row * block.x_stride;
-  const float* tiles = block.tiles + panel.group * block.tile_stride;
-  const float* ahead = tiles + kVectors * block.tile_stride + panel.begin * 16 +
-                       row / kTileRows * panel.lines * (panel.end - panel.begin);
-  std::int64_t e = panel.begin;
-#pragma GCC unroll 1
-  for (; e + 16 <= panel.end; e += 16, ahead += panel.lines * 16) {
-    for (std::int64_t line = 0; line < panel.lines; ++line)
-      for (int n = 0; n < kVectors; ++n) prefetch(ahead + n * block.tile_stride + line * 16);
-    product(x + e, block.x_stride, tiles + e * 16, 16, block.tile_stride, 16, acc);
-  }
-  product(x + e, block.x_stride, tiles + e * 16, 16, block.tile_stride,
-                           panel.end - e, acc);
+  product({block.x + row * block.x_stride + panel.begin, block.x_stride, 1},
+          {block.tiles + panel.group * block.tile_stride + panel.begin * 16, block.tile_stride, 16},
+          panel.end - panel.begin, acc);
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
@@ -74,7 +60,7 @@ void tail_tile(const Panel& panel, std::int64_t row) {
     }
 }
 
-// Every strip of rows reads the panel from L1, and fetches its share of the next one.
+// Every strip of rows reads the panel anew.
 template <int kVectors>
 void multiply_panel(const Panel& panel) {
   std::int64_t row = 0;
@@ -85,15 +71,13 @@ void multiply_panel(const Panel& panel) {
 }
 
 void multiply_blocked(const LinearBlock& block) {
-  const std::int64_t strips = block.rows / kTileRows;
-  const std::int64_t lines = (16 + strips - 1) / strips;
   std::int64_t begin = 0;
   do {
     const std::int64_t end = begin + kDepthBlock < block.depth ? begin + kDepthBlock : block.depth;
     std::int64_t group = 0;
     for (; group + kTileVectors <= block.groups; group += kTileVectors)
-      multiply_panel<kTileVectors>({block, group, begin, end, lines});
-    for (; group < block.groups; ++group) multiply_panel<1>({block, group, begin, end, lines});
+      multiply_panel<kTileVectors>({block, group, begin, end});
+    for (; group < block.groups; ++group) multiply_panel<1>({block, group, begin, end});
     begin = end;
   } while (begin < block.depth);
 }
@@ -109,11 +93,7 @@ void multiply_streamed(const LinearBlock& block) {
     const float* tiles = block.tiles + group * block.tile_stride;
     F32x16 acc[kRows][1];
     clear(acc);
-#pragma GCC unroll 1
-    for (std::int64_t e = 0; e < block.depth; ++e) {
-      prefetch(tiles + e * 16 + kAhead);
-      product(block.x + e, block.x_stride, tiles + e * 16, 16, 16, 1, acc);
-    }
+    product<true>({block.x, block.x_stride, 1}, {tiles, 0, 16}, block.depth, acc);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) store(block.acc + (group * kRows + r) * 16, acc[r][0]);
     write(block, group, 1);

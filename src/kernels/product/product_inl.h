@@ -31,35 +31,47 @@ struct RegisterTile {
 /// How far b is fetched ahead where it comes from memory, in floats: 10 KiB.
 constexpr std::int64_t kStreamAhead = 2560;
 
+/// One operand of a product, broadcast: element (row r, step e) at data[r row + e step].
+struct RowOperand {
+  const float* data;
+  std::int64_t row, step;
+};
+
+/// The other operand, 16 lanes at a time: (vector n, step e) at data[n vector + e step].
+struct LaneOperand {
+  const float* data;
+  std::int64_t vector, step;
+};
+
+/// One step of the chain; a and b move on to the next.
 template <bool kStreamed, int kRows, int kColumns>
-RAPT_INLINE void product_step(const float* a, std::int64_t lda, const float* b, std::int64_t b_vec,
-                              RegisterTile<kRows, kColumns>& tile) {
+RAPT_INLINE void product_step(RowOperand& a, LaneOperand& b, RegisterTile<kRows, kColumns>& tile) {
   constexpr int kPerVector = 16 / kRegisterLanes;
   Register column[kColumns];
   unroll<kColumns>(RAPT_UNROLLED(n) {
-    const float* at = b + n / kPerVector * b_vec + n % kPerVector * kRegisterLanes;
+    const float* at = b.data + n / kPerVector * b.vector + n % kPerVector * kRegisterLanes;
     column[n] = load_register(at);
     if (kStreamed && n % kPerVector == 0) prefetch(at + kStreamAhead);
   });
   unroll<kRows>(RAPT_UNROLLED(r) {
-    const Register x = broadcast_register(a[r * lda]);
+    const Register x = broadcast_register(a.data[r * a.row]);
     unroll<kColumns>(RAPT_UNROLLED(n) { accumulate(tile.at[r][n], x, column[n]); });
   });
+  a.data += a.step;
+  b.data += b.step;
 }
 
 /// Continues kRows x kVectors accumulators by `depth` steps of the canonical chain:
 ///
-///     acc[r][n] = fma(a[r lda + e], b[e b_row + n b_vec + lane], acc[r][n]),   e = 0 .. depth-1
+///     acc[r][n] = fma(a(r, e), b(n, e), acc[r][n]),   e = 0 .. depth-1
 ///
 /// Lanes run over independent outputs, so neither the vector width nor the tile shows in the bits.
 /// kStreamed is for a b that is read once, from memory: then it is fetched ahead.
 ///
-/// @shape  a kRows rows `lda` floats apart; b `depth` rows `b_row` floats apart, its vectors
-///         `b_vec` apart.
 /// @cost   kRows kVectors fma, kVectors loads and kRows broadcasts a step.
 template <bool kStreamed = false, int kRows, int kVectors>
-RAPT_INLINE void product(const float* a, std::int64_t lda, const float* b, std::int64_t b_row,
-                         std::int64_t b_vec, std::int64_t depth, F32x16 (&acc)[kRows][kVectors]) {
+RAPT_INLINE void product(RowOperand a, LaneOperand b, std::int64_t depth,
+                         F32x16 (&acc)[kRows][kVectors]) {
   constexpr int kPerVector = 16 / kRegisterLanes, kColumns = kVectors * kPerVector;
   RegisterTile<kRows, kColumns> tile;
   unroll<kRows>(RAPT_UNROLLED(r) {
@@ -67,13 +79,13 @@ RAPT_INLINE void product(const float* a, std::int64_t lda, const float* b, std::
         RAPT_UNROLLED(n) { tile.at[r][n] = register_of(acc[r][n / kPerVector], n % kPerVector); });
   });
   std::int64_t steps = depth;
-  for (; steps >= 4; steps -= 4, a += 4, b += 4 * b_row) {
-    product_step<kStreamed>(a, lda, b, b_vec, tile);
-    product_step<kStreamed>(a + 1, lda, b + b_row, b_vec, tile);
-    product_step<kStreamed>(a + 2, lda, b + 2 * b_row, b_vec, tile);
-    product_step<kStreamed>(a + 3, lda, b + 3 * b_row, b_vec, tile);
+  for (; steps >= 4; steps -= 4) {
+    product_step<kStreamed>(a, b, tile);
+    product_step<kStreamed>(a, b, tile);
+    product_step<kStreamed>(a, b, tile);
+    product_step<kStreamed>(a, b, tile);
   }
-  for (; steps > 0; --steps, ++a, b += b_row) product_step<kStreamed>(a, lda, b, b_vec, tile);
+  for (; steps > 0; --steps) product_step<kStreamed>(a, b, tile);
   unroll<kRows>(RAPT_UNROLLED(r) {
     unroll<kColumns>(
         RAPT_UNROLLED(n) { set_register(acc[r][n / kPerVector], n % kPerVector, tile.at[r][n]); });
