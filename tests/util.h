@@ -1,7 +1,6 @@
 #pragma once
 
-// What the tests share: numbers, tensors of every layout, equality of bits, a forced instruction
-// set.
+// What the tests share: numbers, tensors of every layout, equality of bits, a forced ISA.
 
 #include <gtest/gtest.h>
 

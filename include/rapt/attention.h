@@ -22,8 +22,7 @@ enum class KvSource {
 
 struct PlanDetail;
 
-/// What `make_plan` decided: kernels, tiles, work items, working memory. Immutable; share it
-/// freely.
+/// What `make_plan` decided: kernels, tiles, work items, working memory. Immutable: share it.
 class Plan {
  public:
   const Problem& problem() const;
@@ -82,8 +81,10 @@ void run(const Plan& plan, const Inputs& inputs, Scratch& scratch, const Result&
 /// Runs `plan` over the keys of chunks [first, end) only, into a state that `merge` can join.
 ///
 /// A chunk is `kChunk` slots. States of adjacent ranges, merged and finished, give the bits of
-/// `run`.
-/// @throws Error{kBadArgument} if the range is reversed or negative.
+/// `run`; chunks beyond a sequence's keys are empty.
+///
+/// @throws Error{kBadArgument} if the range is reversed or negative; Error{kBadShape} as `run`.
+/// @cost   as `run`, and O(log chunks) nodes of B Tq Hq (Dv + 2) floats.
 State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, ChunkRange chunks);
 
 /// Rows of the attention matrix, for checking and for teaching: A_j = 2^(s_j - m) / l, +0 for a

@@ -46,10 +46,12 @@ class DenseKvCache {
 
   /// Appends tokens to one sequence.
   /// @shape  k [1, T, Hkv, D]   v [1, T, Hkv, Dv]
+  /// @throws Error as above, and Error{kBadArgument} if there is no such sequence.
   void append(std::int64_t sequence, const ConstTensor& k, const ConstTensor& v);
 
   /// Forgets the tokens of `sequence` from `length` on.
-  /// @throws Error{kBadArgument} if length is negative or above the present one.
+  /// @throws Error{kBadArgument} if there is no such sequence, or if length is negative or above
+  ///         the present one.
   void truncate(std::int64_t sequence, std::int64_t length);
 
   /// Tiles of chunk `chunk` of one head. Slots at or beyond length() hold unspecified values.

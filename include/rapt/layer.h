@@ -53,8 +53,7 @@ class MultiHeadAttention {
   };
 
   /// Views of the q, k and v rows of a fused projection, in this order; `o` is left to the caller.
-  /// @shape  weight [1, 1, Hq D + Hkv (D + Dv), d]   bias [1, 1, 1, Hq D + Hkv (D + Dv)] or without
-  /// data
+  /// @shape  weight [1, 1, N, d]   bias [1, 1, 1, N] or without data   N = Hq D + Hkv (D + Dv)
   /// @throws Error{kBadShape, kBadArgument} naming the view or field.
   static Weights split_fused(const Config& config, const ConstTensor& weight,
                              const ConstTensor& bias = {});
@@ -72,8 +71,8 @@ class MultiHeadAttention {
   struct Outputs {
     MutableTensor y;      ///< [1, B, Tq, d]
     MutableTensor heads;  ///< o_h [B, Tq, Hq, Dv]
-    MutableTensor
-        contributions;  ///< o_h W_O[:, h]^T [B, Tq, Hq, d]; they and b_O sum to y within rounding
+    /// o_h W_O[:, h]^T [B, Tq, Hq, d]: with b_O they sum to y within rounding.
+    MutableTensor contributions;
     MutableTensor lse;  ///< [1, B, Hq, Tq]
   };
 
@@ -96,11 +95,10 @@ class MultiHeadAttention {
   /// @throws Error{kBadShape} naming the view.
   Problem problem(const Inputs& inputs) const;
 
-  /// Projects the keys and values of `c` and appends them to `cache`, rotated to the slots they
-  /// get.
+  /// Projects the keys and values of `c` and appends them to `cache`, rotated to their slots.
   ///
   /// Self-attention with a cache is append(x), then a call on {x, cache}. A memory is appended
-  /// once.
+  /// only once.
   /// @shape  c [1, B, T, dc]
   /// @throws Error{kBadShape}; Error{kBadArgument} as DenseKvCache::append.
   void append(const Threads& threads, const ConstTensor& c, DenseKvCache& cache,

@@ -27,7 +27,6 @@ class Linear {
 
   std::int64_t inputs() const { return inputs_; }    ///< K
   std::int64_t outputs() const { return outputs_; }  ///< N
-  bool has_bias() const { return bias_ != nullptr; }
 
   /// y = x W^T + bias.
   ///
@@ -41,8 +40,7 @@ class Linear {
   /// The inputs of one attention head, say.
   ///
   /// @shape  x [A, B, T, Kx]   y [A, B, T, N]
-  /// @throws Error{kBadShape} naming the view; Error{kBadArgument} if the inputs are outside [0,
-  /// K).
+  /// @throws Error{kBadShape} naming the view; Error{kBadArgument} unless first + Kx <= K.
   void partial(const Threads& threads, std::int64_t first, const ConstTensor& x,
                const MutableTensor& y, Scratch& scratch) const;
 

@@ -53,6 +53,7 @@ class Model {
 
   /// A model of any shape, without files: every weight is a hash of `seed`, its tensor's name and
   /// its index, so that all machines have the same model. For tests and measurements.
+  /// @throws Error{kBadArgument} naming the first field of `config` out of range.
   static Model random(const ModelConfig& config, std::uint64_t seed);
 
   const ModelConfig& config() const;

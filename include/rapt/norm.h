@@ -20,20 +20,20 @@ void rms_norm(const Threads& threads, const ConstTensor& x, const ConstTensor& w
 
 /// Layer norm of each row, the variance taken around the mean in a second pass.
 ///
-///     y_e = fma((x_e - mean) r, weight_e, bias_e),   r = 1 / sqrt((1/N) sum_e (x_e - mean)^2 +
-///     eps)
+///     y_e = fma((x_e - mean) r, weight_e, bias_e)
+///     r = 1 / sqrt((1/N) sum_e (x_e - mean)^2 + eps)
 ///
 /// Sums as in `rms_norm`.
 /// @shape  x, y [A, B, T, N], views of any strides; y may be x.   weight, bias [1, 1, 1, N];
-/// without data
-///         the bias is +0
+///         a bias without data is +0
 /// @throws Error{kBadShape} naming the view.
 /// @source arXiv:1607.06450
 void layer_norm(const Threads& threads, const ConstTensor& x, const ConstTensor& weight,
                 const ConstTensor& bias, float eps, const MutableTensor& y);
 
-/// The gated unit of Llama's MLP, element by element: out = silu(gate) up, silu(z) = z / (1 +
-/// exp(-z)).
+/// The gated unit of Llama's MLP, element by element.
+///
+///     out = silu(gate) up,   silu(z) = z / (1 + exp(-z))
 ///
 /// @shape  gate, up, out [A, B, T, N], views of any strides; out may be gate or up
 /// @throws Error{kBadShape} naming the view.

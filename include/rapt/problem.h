@@ -14,7 +14,7 @@ namespace rapt {
 ///     o_i = sum_j p_ij v_j,   p_ij = exp(scale q_i.k_j - lse_i) over the visible keys j
 ///
 /// @shape  q [B, Tq, Hq, D]   k [B, Tk, Hkv, D]   v [B, Tk, Hkv, Dv]
-///         o [B, Tq, Hq, Dv]   lse [B, Hq, Tq]
+///         o [B, Tq, Hq, Dv]   lse [1, B, Hq, Tq]
 ///
 /// Query head h reads key/value head h / (Hq / Hkv): multi-head (Hkv = Hq), grouped-query and
 /// multi-query (Hkv = 1) attention are one formula.
@@ -46,8 +46,7 @@ struct Problem {
     return kv_ranges.empty() ? Range{0, kv_tokens} : kv_ranges[b];
   }
 
-  /// Position of query `i` (an index into [0, Tq)) of sequence `b`; its keys' positions are their
-  /// slots.
+  /// Position of query `i`, an index into [0, Tq), of sequence `b`. Keys stand at their slots.
   std::int64_t q_position(std::int64_t b, std::int64_t i) const {
     return kv_range(b).size() - q_range(b).size() + i - q_range(b).begin;
   }

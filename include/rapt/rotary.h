@@ -52,9 +52,8 @@ class Rotary {
 ///
 ///     y_0 = fma(x_0, cos, -(x_1 sin))      y_1 = fma(x_1, cos, x_0 sin)
 ///
-/// @shape  x, y [B, T, H, D], views of any strides; y may be x. Token (b, t) is row b T + t of the
-/// table;
-///         a table of T tokens serves every b.
+/// @shape  x, y [B, T, H, D], views of any strides; y may be x. Token (b, t) is row b T + t of
+///         the table; a table of T tokens serves every b.
 /// @throws Error{kBadShape} naming the view.
 void apply_rotary(const Threads& threads, const RotaryTable& table, const ConstTensor& x,
                   const MutableTensor& y);

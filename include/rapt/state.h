@@ -49,11 +49,16 @@ struct Result;
 State merge(const State& a, const State& b);
 
 /// o = acc / l and lse = (m + log2 l) ln 2 of a state, as `run` gives them for the same chunks.
+///
+/// @shape  as `run`'s result.
+/// @throws Error{kBadShape} naming the view.
+/// @cost   O(rows Dv)
 void finish(const State& state, const Result& result);
 
 /// Merges finished results over disjoint keys, as other libraries do: weights exp(lse_x - lse).
 ///
 /// @shape  a, b, out: o [B, Tq, Hq, Dv], lse [1, B, Hq, Tq]; out may be a or b.
+/// @throws Error{kBadShape} naming the view; Error{kBadArgument} if one has no lse.
 /// @error  within promise 1, but not the bits of one run: use `merge` for those.
 void merge_finished(const Result& a, const Result& b, const Result& out);
 

@@ -25,6 +25,7 @@ class Tokenizer {
   static Tokenizer load(const std::filesystem::path& path);
 
   /// The same from the text of a tokenizer.json; `where` names it in errors.
+  /// @throws Error{kBadFile, kUnsupported} as load.
   static Tokenizer parse(std::string_view json, const std::string& where = "tokenizer.json");
 
   /// One more than the largest token id.
