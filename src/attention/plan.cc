@@ -6,6 +6,7 @@
 #include "attention/block.h"
 #include "attention/plan_detail.h"
 #include "base/check.h"
+#include "base/round.h"
 
 namespace rapt {
 namespace {
@@ -14,8 +15,8 @@ namespace {
 // merge states. A multiple of the tile.
 constexpr std::int64_t kBlockRows = 960;
 
-// Up to this many rows a head, keys and values are streamed: a pass over them costs more than the
-// products.
+// Up to this many rows a head, keys and values are streamed: a pass over memory costs more than
+// the products.
 constexpr std::int64_t kStreamRows = 16;
 
 // Packed keys and values of a wave, for each worker: what the last-level cache should hold.
@@ -41,10 +42,9 @@ ChunkRange seen_chunks(const Problem& problem, std::int64_t sequence, std::int64
 
 /// Chunks of a part when `range` is split into about `parts` aligned subtrees.
 std::int64_t part_size(ChunkRange range, std::int64_t parts) {
-  const auto chunks =
-      static_cast<std::uint64_t>(std::max<std::int64_t>(range.end - range.begin, 1));
-  return static_cast<std::int64_t>(std::bit_ceil((chunks + static_cast<std::uint64_t>(parts) - 1) /
-                                                 static_cast<std::uint64_t>(parts)));
+  const std::int64_t chunks = std::max<std::int64_t>(range.end - range.begin, 1);
+  return static_cast<std::int64_t>(
+      std::bit_ceil(static_cast<std::uint64_t>(ceil_div(chunks, parts))));
 }
 
 class Planner {
@@ -91,16 +91,15 @@ class Planner {
     plan_.stream = plan_.rows() <= kStreamRows;
     plan_.block_rows = std::min(kBlockRows, plan_.rows());
     const std::int64_t wanted = plan_.workers == 1 ? 1 : plan_.workers * kItemsPerWorker;
-    const std::int64_t blocks_of_head = heads() == 0 ? 1 : (wanted + heads() - 1) / heads();
+    const std::int64_t blocks_of_head = heads() == 0 ? 1 : ceil_div(wanted, heads());
     if (blocks_of_head > 1 && plan_.rows() > kTileQueries)
-      plan_.block_rows =
-          std::min(plan_.block_rows,
-                   round_up((plan_.rows() + blocks_of_head - 1) / blocks_of_head, kTileQueries));
+      plan_.block_rows = std::min(plan_.block_rows,
+                                  round_up(ceil_div(plan_.rows(), blocks_of_head), kTileQueries));
     const bool one_block = plan_.rows() <= plan_.block_rows;
     plan_.packing = plan_.source == KvSource::kCache ? Packing::kInPlace
                     : one_block                      ? Packing::kChunk
                                                      : Packing::kHead;
-    parts_of_block_ = one_block && heads() > 0 ? (wanted + heads() - 1) / heads() : 1;
+    parts_of_block_ = one_block && heads() > 0 ? ceil_div(wanted, heads()) : 1;
   }
 
   /// Heads from `head` on whose packed keys and values fit together, and their items.
@@ -121,7 +120,7 @@ class Planner {
   /// The blocks of a head, last rows first: under a causal mask they see most, and workers end
   /// together when the small items come last.
   void add_head(std::int64_t head) {
-    const std::int64_t blocks = (plan_.rows() + plan_.block_rows - 1) / plan_.block_rows;
+    const std::int64_t blocks = ceil_div(plan_.rows(), plan_.block_rows);
     for (std::int64_t block = blocks - 1; block >= 0; --block) {
       const std::int64_t row = block * plan_.block_rows;
       add_block(head / problem_.kv_heads, head % problem_.kv_heads, row,

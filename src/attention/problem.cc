@@ -7,13 +7,6 @@
 namespace rapt {
 namespace {
 
-constexpr std::int64_t kLargest = std::int64_t{1} << 40;
-
-void check_extent(std::int64_t value, std::int64_t low, const char* where) {
-  require(value >= low && value <= kLargest, ErrorCode::kBadArgument, where,
-          std::to_string(low) + " to 2^40", value);
-}
-
 void check_ranges(const std::vector<Range>& ranges, std::int64_t batch, std::int64_t tokens,
                   const std::string& where) {
   if (ranges.empty()) return;
@@ -22,7 +15,7 @@ void check_ranges(const std::vector<Range>& ranges, std::int64_t batch, std::int
   for (std::size_t b = 0; b < ranges.size(); ++b) {
     const Range& range = ranges[b];
     require(0 <= range.begin && range.begin <= range.end && range.end <= tokens,
-            ErrorCode::kBadArgument, (where + "[" + std::to_string(b) + "]").c_str(),
+            ErrorCode::kBadArgument, where + "[" + std::to_string(b) + "]",
             "0 <= begin <= end <= " + std::to_string(tokens),
             "[" + std::to_string(range.begin) + ", " + std::to_string(range.end) + ")");
   }
@@ -44,15 +37,15 @@ std::int64_t Problem::visible_pairs() const {
 }
 
 void Problem::validate() const {
-  check_extent(batch, 0, "Problem.batch");
-  check_extent(q_tokens, 0, "Problem.q_tokens");
-  check_extent(kv_tokens, 0, "Problem.kv_tokens");
-  check_extent(kv_heads, 1, "Problem.kv_heads");
-  check_extent(q_heads, 1, "Problem.q_heads");
+  require_extent(batch, 0, "Problem.batch");
+  require_extent(q_tokens, 0, "Problem.q_tokens");
+  require_extent(kv_tokens, 0, "Problem.kv_tokens");
+  require_extent(kv_heads, 1, "Problem.kv_heads");
+  require_extent(q_heads, 1, "Problem.q_heads");
   require(q_heads % kv_heads == 0, ErrorCode::kBadArgument, "Problem.q_heads",
           "a multiple of kv_heads (" + std::to_string(kv_heads) + ")", q_heads);
-  check_extent(head_dim, 1, "Problem.head_dim");
-  check_extent(v_head_dim, 0, "Problem.v_head_dim");
+  require_extent(head_dim, 1, "Problem.head_dim");
+  require_extent(v_head_dim, 0, "Problem.v_head_dim");
   require(!scale || std::isfinite(*scale), ErrorCode::kBadArgument, "Problem.scale",
           "a finite factor", scale.value_or(0.0f));
   check_ranges(q_ranges, batch, q_tokens, "Problem.q_ranges");

@@ -49,8 +49,8 @@ struct Row {
     for (std::int64_t j = 0; j < problem.kv_tokens; ++j)
       if (a[j] > max) max = a[j];
 
-    // 3. Weights p_j = exp(s_j - max) and their sum. A score of -inf weighs nothing, whatever the
-    // maximum.
+    // 3. Weights p_j = exp(s_j - max) and their sum. A score of -inf weighs nothing, even where
+    // the maximum is -inf too.
     Real sum = 0;
     for (std::int64_t j = 0; j < problem.kv_tokens; ++j) {
       a[j] = a[j] == hidden ? 0 : std::exp(a[j] - max);

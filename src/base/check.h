@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <ostream>
 #include <sstream>
 #include <string>
@@ -23,6 +24,13 @@ void require(bool ok, ErrorCode code, const Where& where, const Expected& expect
   std::ostringstream message;
   message << where << ": expected " << expected << ", got " << got;
   throw Error(code, message.str());
+}
+
+/// Checks an extent: beyond 2^40 no memory holds it, and sums of extents stay far from overflow.
+/// @throws Error{kBadArgument} unless low <= value <= 2^40.
+inline void require_extent(std::int64_t value, std::int64_t low, const char* where) {
+  require(value >= low && value <= std::int64_t{1} << 40, ErrorCode::kBadArgument, where,
+          std::to_string(low) + " to 2^40", value);
 }
 
 }  // namespace rapt

@@ -17,8 +17,8 @@ const std::vector<Isa>& supported_isas();
 /// RAPT_FORCE_ISA names ("scalar", "avx2", "avx512"). Read anew by every call, so that a test can
 /// change it; this is the only place that reads it.
 ///
-/// @throws Error{kUnsupported} if the name is unknown or not supported here; it lists the known
-///         ones.
+/// @throws Error{kUnsupported} that lists the known names, if it is none of them or not supported
+///         here.
 Isa active_isa();
 
 /// First entry of a best-first kernel table that runs on `isa`.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "base/round.h"
 #include "rapt/tensor.h"
 #include "rapt/threads.h"
 
@@ -28,7 +29,7 @@ void for_rows(const Threads& threads, std::int64_t rows, std::int64_t run, Body&
     for (std::int64_t first; (first = next.fetch_add(run)) < rows;)
       body(first, std::min(first + run, rows));
   };
-  const std::int64_t runs = (rows + run - 1) / run;
+  const std::int64_t runs = ceil_div(rows, run);
   threads.run(static_cast<int>(std::min<std::int64_t>(threads.count(), runs)), std::ref(work));
 }
 

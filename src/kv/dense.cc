@@ -10,19 +10,12 @@
 namespace rapt {
 namespace {
 
-constexpr std::int64_t kLargest = std::int64_t{1} << 40;
-
-void check_range(std::int64_t value, std::int64_t low, const char* where) {
-  require(value >= low && value <= kLargest, ErrorCode::kBadArgument, where,
-          std::to_string(low) + " to 2^40", value);
-}
-
 DenseKvCache::Shape checked(DenseKvCache::Shape shape) {
-  check_range(shape.batch, 0, "DenseKvCache.batch");
-  check_range(shape.kv_heads, 1, "DenseKvCache.kv_heads");
-  check_range(shape.head_dim, 1, "DenseKvCache.head_dim");
-  check_range(shape.v_head_dim, 0, "DenseKvCache.v_head_dim");
-  check_range(shape.capacity, 0, "DenseKvCache.capacity");
+  require_extent(shape.batch, 0, "DenseKvCache.batch");
+  require_extent(shape.kv_heads, 1, "DenseKvCache.kv_heads");
+  require_extent(shape.head_dim, 1, "DenseKvCache.head_dim");
+  require_extent(shape.v_head_dim, 0, "DenseKvCache.v_head_dim");
+  require_extent(shape.capacity, 0, "DenseKvCache.capacity");
   if (shape.v_head_dim == 0) shape.v_head_dim = shape.head_dim;
   return shape;
 }

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/round.h"
 #include "base/rows.h"
 #include "kernels/linear/linear.h"
 
@@ -19,9 +20,6 @@ constexpr std::int64_t kGroup = kLinearGroup;
 constexpr std::int64_t kBlockRows = 96;
 constexpr std::int64_t kBlockGroups = 24;
 constexpr std::int64_t kItemsPerThread = 4;
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 
 // How rows and groups of outputs are cut into work items. Shows in no bit.
 struct Blocking {

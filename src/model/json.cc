@@ -27,8 +27,8 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
     if (event == Event::object_start) keys.emplace_back();
     if (event == Event::object_end) keys.pop_back();
     if (event == Event::key)
-      require(keys.back().insert(parsed.get<std::string>()).second, ErrorCode::kBadFile,
-              where.c_str(), "each key once in an object", quote(parsed) + " twice");
+      require(keys.back().insert(parsed.get<std::string>()).second, ErrorCode::kBadFile, where,
+              "each key once in an object", quote(parsed) + " twice");
     return true;
   };
   try {
@@ -48,13 +48,13 @@ JsonField JsonField::operator[](const char* key) const {
   if (!value_->is_object()) fail("an object");
   const auto found = value_->find(key);
   const std::string where = where_ + " " + key;
-  require(found != value_->end(), ErrorCode::kBadFile, where.c_str(), "a value", "none");
+  require(found != value_->end(), ErrorCode::kBadFile, where, "a value", "none");
   return {*found, where};
 }
 
 JsonField JsonField::at(std::size_t index) const {
   const std::string where = where_ + "[" + std::to_string(index) + "]";
-  require(index < array_size(), ErrorCode::kBadFile, where.c_str(), "a value", "none");
+  require(index < array_size(), ErrorCode::kBadFile, where, "a value", "none");
   return {(*value_)[index], where};
 }
 

@@ -83,12 +83,12 @@ void check_tiling(const std::map<std::string, FileTensor>& tensors, std::span<co
   std::int64_t end = 0;
   for (const auto& [bytes, name] : ranges) {
     require(bytes.data() - data.data() == end, ErrorCode::kBadFile,
-            (where + " " + name + " data_offsets").c_str(),
+            where + " " + name + " data_offsets",
             "to begin where the tensor before ends (" + std::to_string(end) + ")",
             bytes.data() - data.data());
     end += static_cast<std::int64_t>(bytes.size());
   }
-  require(end == static_cast<std::int64_t>(data.size()), ErrorCode::kBadFile, where.c_str(),
+  require(end == static_cast<std::int64_t>(data.size()), ErrorCode::kBadFile, where,
           "tensors of " + std::to_string(data.size()) + " bytes in all, as the file has", end);
 }
 
@@ -109,13 +109,13 @@ std::string describe(const std::vector<std::int64_t>& shape) {
 
 std::map<std::string, FileTensor> parse_safetensors(std::span<const std::byte> file,
                                                     const std::string& where) {
-  require(file.size() >= kLengthBytes, ErrorCode::kBadFile, where.c_str(),
-          "8 bytes of header length", std::to_string(file.size()) + " bytes in all");
+  require(file.size() >= kLengthBytes, ErrorCode::kBadFile, where, "8 bytes of header length",
+          std::to_string(file.size()) + " bytes in all");
   std::uint64_t length = 0;  // little-endian
   for (std::size_t byte = 0; byte < kLengthBytes; ++byte)
     length |= static_cast<std::uint64_t>(file[byte]) << (8 * byte);
   const std::uint64_t longest = std::min<std::uint64_t>(kLongestHeader, file.size() - kLengthBytes);
-  require(length <= longest, ErrorCode::kBadFile, (where + " header length").c_str(),
+  require(length <= longest, ErrorCode::kBadFile, where + " header length",
           "at most " + std::to_string(longest), length);
   const auto header = file.subspan(kLengthBytes, length);
   const auto data = file.subspan(kLengthBytes + length);
@@ -132,7 +132,7 @@ std::map<std::string, FileTensor> parse_safetensors(std::span<const std::byte> f
 
 const FileTensor& SafetensorsFile::tensor(const std::string& name) const {
   const auto found = tensors_.find(name);
-  require(found != tensors_.end(), ErrorCode::kBadFile, where_.c_str(), "a tensor " + name, "none");
+  require(found != tensors_.end(), ErrorCode::kBadFile, where_, "a tensor " + name, "none");
   return found->second;
 }
 

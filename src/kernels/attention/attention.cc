@@ -1,5 +1,7 @@
 #include "kernels/attention/attention.h"
 
+#include <array>
+
 namespace rapt {
 
 namespace avx512 {
@@ -12,16 +14,15 @@ namespace scalar {
 extern const AttentionKernels kAttention;
 }
 
-const std::array<const AttentionKernels*, 3>& attention_kernel_table() {
-  static constexpr std::array<const AttentionKernels*, 3> table = {
-      &avx512::kAttention, &avx2::kAttention, &scalar::kAttention};
-  return table;
-}
-
 const AttentionKernels& attention_kernels(Isa isa) {
-  for (const AttentionKernels* kernels : attention_kernel_table())
-    if (kernels->isa <= isa) return *kernels;
-  return scalar::kAttention;
+  static const std::array table = {
+#if defined(__x86_64__)
+    avx512::kAttention,
+    avx2::kAttention,
+#endif
+    scalar::kAttention,
+  };
+  return entry_for(table, isa);
 }
 
 }  // namespace rapt

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 
 #include "base/isa.h"
@@ -92,10 +91,7 @@ struct AttentionKernels {
   void (*weights)(const float* s, int begin, int end, float m, float l, float* p) noexcept;
 };
 
-/// Best first, scalar last.
-const std::array<const AttentionKernels*, 3>& attention_kernel_table();
-
-/// The kernels for `isa`.
+/// The kernels for `isa`, or for the best instruction set below it.
 const AttentionKernels& attention_kernels(Isa isa);
 
 }  // namespace rapt

@@ -1,5 +1,7 @@
 #include "kernels/linear/linear.h"
 
+#include <array>
+
 namespace rapt {
 
 namespace avx512 {
@@ -13,9 +15,14 @@ extern const LinearKernels kLinear;
 }
 
 const LinearKernels& linear_kernels(Isa isa) {
-  for (const LinearKernels* kernels : {&avx512::kLinear, &avx2::kLinear})
-    if (kernels->isa <= isa) return *kernels;
-  return scalar::kLinear;
+  static const std::array table = {
+#if defined(__x86_64__)
+    avx512::kLinear,
+    avx2::kLinear,
+#endif
+    scalar::kLinear,
+  };
+  return entry_for(table, isa);
 }
 
 }  // namespace rapt

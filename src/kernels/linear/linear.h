@@ -27,8 +27,8 @@ struct LinearKernels {
   Isa isa;
   int tile_rows, tile_groups;  ///< blocks of a multiple of these waste nothing
 
-  /// y[r][16 g + lane] = bias + chain over e of fma(x[r][e], tiles[g][e][lane], .), ascending from
-  /// +0.
+  /// y[r][16 g + lane] = bias + chain over e of fma(x[r][e], tiles[g][e][lane], .), e ascending,
+  /// from +0.
   void (*multiply)(const LinearBlock& block) noexcept;
 };
 

@@ -1,5 +1,7 @@
 #include "kernels/norm/norm.h"
 
+#include <array>
+
 namespace rapt {
 
 namespace avx512 {
@@ -13,9 +15,14 @@ extern const NormKernels kNorm;
 }
 
 const NormKernels& norm_kernels(Isa isa) {
-  for (const NormKernels* kernels : {&avx512::kNorm, &avx2::kNorm})
-    if (kernels->isa <= isa) return *kernels;
-  return scalar::kNorm;
+  static const std::array table = {
+#if defined(__x86_64__)
+    avx512::kNorm,
+    avx2::kNorm,
+#endif
+    scalar::kNorm,
+  };
+  return entry_for(table, isa);
 }
 
 }  // namespace rapt

@@ -1,5 +1,7 @@
 #include "kernels/rotary/rotary.h"
 
+#include <array>
+
 namespace rapt {
 
 namespace avx512 {
@@ -13,9 +15,14 @@ extern const RotaryKernels kRotary;
 }
 
 const RotaryKernels& rotary_kernels(Isa isa) {
-  for (const RotaryKernels* kernels : {&avx512::kRotary, &avx2::kRotary})
-    if (kernels->isa <= isa) return *kernels;
-  return scalar::kRotary;
+  static const std::array table = {
+#if defined(__x86_64__)
+    avx512::kRotary,
+    avx2::kRotary,
+#endif
+    scalar::kRotary,
+  };
+  return entry_for(table, isa);
 }
 
 }  // namespace rapt

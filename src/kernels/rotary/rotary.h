@@ -6,8 +6,8 @@
 
 namespace rapt {
 
-/// The heads of one token. Pair i of a head is at features i step and i step + offset; `y` may be
-/// `x`.
+/// The heads of one token; `y` may be `x`. Pair i of a head is at features i step and
+/// i step + offset.
 struct RotaryToken {
   const float* x;
   std::int64_t x_head_stride, x_stride;
