@@ -1,7 +1,6 @@
 #include "cases.h"
 
 #include <algorithm>
-#include <array>
 #include <set>
 
 #include "pairwise.h"

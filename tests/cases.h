@@ -61,8 +61,7 @@ struct AttentionCase {
   double floats() const;
 };
 
-/// Inputs of a case. Equal for equal extents and values, whatever the layout, the mask and the
-/// padding.
+/// Inputs of a case. Equal for equal extents and values, whatever layout, mask and padding are.
 struct CaseInputs {
   Tensor q, k, v;
 

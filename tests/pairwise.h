@@ -11,9 +11,8 @@ namespace rapt::test {
 /// Rows of levels, one for each axis, such that every feasible pair of levels of any two axes meets
 /// in at least one row.
 ///
-/// @pre  level 0 of an axis is its cheapest: `feasible` holds for a row that stays feasible when
-/// any
-///       level is replaced by 0. A pair that no feasible row holds is left out.
+/// @pre  level 0 of an axis is its cheapest: a feasible row stays feasible when any of its levels
+///       is replaced by 0. A pair that no feasible row holds is left out.
 /// @source greedy, after AETG: Cohen, Dalal, Fredman, Patton, IEEE TSE 23(7), 1997.
 inline std::vector<std::vector<int>> covering_rows(
     const std::vector<int>& levels, const std::function<bool(const std::vector<int>&)>& feasible) {

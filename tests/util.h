@@ -213,8 +213,7 @@ class ForcedIsa {
   std::string before_;
 };
 
-/// Everything that one run writes. Filled with a value no run writes, so that a missed element
-/// shows.
+/// Everything that one run writes, filled with a value that none does: a missed element shows.
 struct Outputs {
   Tensor o, lse, m, l;
 

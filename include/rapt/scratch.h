@@ -9,8 +9,8 @@ namespace rapt {
 /// thread-safe: one for each run in flight.
 class Scratch {
  public:
-  /// At least `bytes` of memory, aligned to 64 bytes (to a huge page when large), of unspecified
-  /// content.
+  /// At least `bytes` of memory, aligned to 64 bytes or, when large, to huge pages. What it holds
+  /// is unspecified.
   /// @throws Error{kOutOfMemory}.
   std::byte* reserve(std::size_t bytes);
 

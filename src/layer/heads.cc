@@ -1,5 +1,4 @@
 #include "base/check.h"
-#include "base/rows.h"
 #include "rapt/layer.h"
 
 namespace rapt {

@@ -70,8 +70,7 @@ TEST(ConformanceOf, EveryMaskAndPadding) {
     }
 }
 
-// Offsets beyond 2^31 elements: the two keys lie 2^31 floats apart in memory that is mapped, not
-// filled.
+// Offsets beyond 2^31 elements: the two keys lie 2^31 floats apart in memory that is only mapped.
 TEST(ConformanceOf, StridesAreSixtyFourBit) {
   AttentionCase c;
   c.q_tokens = 2;

@@ -38,8 +38,8 @@ double peak_resident_mib() {
   return usage.ru_maxrss / 1024.0;
 }
 
-/// Peak growth of resident memory over a run of `length` tokens of one head, inputs and outputs
-/// excepted.
+/// Peak growth of resident memory over a run of `length` tokens of one head, without inputs and
+/// outputs.
 double run_peak_mib(const std::string& mask, std::int64_t length) {
   const AttentionCase c = one_head(mask, length);
   const CaseInputs in(c);
@@ -57,8 +57,7 @@ double run_peak_mib(const std::string& mask, std::int64_t length) {
   return peak;
 }
 
-// Causal attention over 128k tokens is minutes of work; a window has the plan's memory and takes
-// seconds.
+// Causal attention over 128k tokens takes minutes; a window takes seconds, in the same memory.
 TEST(Memory, PeakOf128kTokensOfOneHeadIsLinearExhaustive) {
   const std::string mask = full_grid() ? "causal" : "window600";
   const double half = run_peak_mib(mask, 65536), full = run_peak_mib(mask, 131072);

@@ -26,8 +26,7 @@ Problem scalar_problem(std::int64_t queries, std::int64_t keys) {
 
 class LogitsOf : public testing::TestWithParam<float> {};
 
-// Small integer multiples of one large number: differences are as large, and equal keys tie
-// exactly.
+// Small integer multiples of one large number: differences are as large, equal keys tie exactly.
 TEST_P(LogitsOf, AnyMagnitudeAndSign) {
   const float magnitude = GetParam();
   const std::int64_t keys = 1100;

@@ -77,8 +77,7 @@ TEST(Invariance, CanonicalOrderOfAnyScale) {
   }
 }
 
-/// Attention in one pass with a running maximum, as most libraries have it: exact enough, and another
-/// order.
+/// Attention in one pass with a running maximum, as most libraries have it: another order.
 Outputs running_maximum(const AttentionCase& c, const CaseInputs& in) {
   const Problem p = c.problem();
   const float factor = 1 / std::sqrt(static_cast<float>(p.head_dim));

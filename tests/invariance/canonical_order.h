@@ -11,8 +11,7 @@
 namespace rapt::test {
 
 /// The canonical order of docs/numerics.md in plain loops, written from the document and not from
-/// the kernels: no vectors, no tiles, no masks, one row at a time. `run` must have exactly these
-/// bits.
+/// the kernels: no vectors, no tiles, no masks, one row at a time. `run` must have these very bits.
 
 /// A subtree of chunks for one row: sum of p, and of p v, relative to 2^m.
 struct CanonicalNode {
@@ -45,8 +44,7 @@ float canonical_output(const CanonicalNode& node, std::int64_t e);
 /// lse = (m + log2 l) ln 2, with rapt's own log2.
 float canonical_lse(const CanonicalNode& node);
 
-/// Whether query tokens `rows` of every sequence and head have exactly the bits of the canonical
-/// order.
+/// Whether query tokens `rows` of every sequence and head have the canonical order's exact bits.
 testing::AssertionResult canonical_bits(const Problem& problem, const ReferenceMask& mask,
                                         const Inputs& in, const Outputs& out,
                                         const std::vector<std::int64_t>& rows);

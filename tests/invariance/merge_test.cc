@@ -3,8 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <limits>
-
 #include "cases.h"
 #include "invariance/canonical_order.h"
 #include "oracle.h"
