@@ -76,4 +76,12 @@ struct PlanDetail {
   std::int64_t head_floats() const { return slots * (problem.head_dim + v_stride); }
 };
 
+/// The plan for items that run on their own: each packs the chunks that it comes to, and no memory
+/// is shared between them.
+inline PlanDetail without_waves(PlanDetail plan) {
+  if (plan.packing == Packing::kHead) plan.packing = Packing::kChunk;
+  plan.packed_heads = plan.counters = plan.partial_nodes = 0;
+  return plan;
+}
+
 }  // namespace rapt

@@ -17,9 +17,7 @@ void attention_rows(const Plan& plan, const Inputs& inputs, Scratch& scratch,
                "attention_rows out");
 
   // One query at a time, as a problem of one block that reads chunks as it comes to them.
-  PlanDetail detail = plan.detail();
-  if (detail.packing == Packing::kHead) detail.packing = Packing::kChunk;
-  detail.packed_heads = detail.counters = detail.partial_nodes = 0;
+  PlanDetail detail = without_waves(plan.detail());
   detail.workers = 1;
   detail.block_rows = 1;
   Carver measure;

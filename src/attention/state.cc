@@ -76,9 +76,7 @@ State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, Chun
           "run_partial chunks", "0 <= begin <= end",
           "[" + std::to_string(chunks.begin) + ", " + std::to_string(chunks.end) + ")");
   check_inputs(plan.detail(), inputs);
-  PlanDetail detail = plan.detail();
-  if (detail.packing == Packing::kHead) detail.packing = Packing::kChunk;
-  detail.packed_heads = detail.counters = detail.partial_nodes = 0;
+  const PlanDetail detail = without_waves(plan.detail());
   Carver measure;
   RunMemory(detail, measure);
   std::byte* memory = scratch.reserve(measure.bytes());

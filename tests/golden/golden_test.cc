@@ -1,4 +1,4 @@
-// The bits of a few cases, written down: later builds, instruction sets and machines must have these.
+// The bits of a few cases, written down: every later build, instruction set and machine has them.
 //
 // RAPT_WRITE_GOLDEN=1 writes tests/golden/attention.json anew, which a change of the canonical
 // order needs and nothing else does.
