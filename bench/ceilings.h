@@ -16,13 +16,13 @@ struct Ceilings {
 /// The larger of each.
 Ceilings larger(const Ceilings& a, const Ceilings& b);
 
-/// Floats that the read ceiling takes, and bytes that rotated operands fill at least: 1 GiB, far more
-/// than any cache; what a cache keeps of it flatters both alike.
+/// Floats that the read ceiling takes, and bytes that rotated operands fill at least: 1 GiB, far
+/// more than any cache; what a cache keeps of it flatters both alike.
 inline constexpr std::int64_t kReadFloats = std::int64_t{1} << 28;
 inline constexpr double kReadBytes = kReadFloats * sizeof(float);
 
-/// Measures the ceilings of `threads`: the best of several bursts of independent fma chains, and the
-/// best of reads as 1, 2 and 4 streams a thread, in memory of the library's allocator.
+/// Measures the ceilings of `threads`: the best of several bursts of independent fma chains, and
+/// the best of reads as 1, 2 and 4 streams a thread, in memory of the library's allocator.
 class CeilingMeter {
  public:
   /// @throws Error{kOutOfMemory}.

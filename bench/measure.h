@@ -38,8 +38,8 @@ struct Measurements {
   std::vector<Measurement> cases;
 };
 
-/// Measures `cases`, each `repeats` times with the ceilings taken before and after every repeat. The
-/// fastest repeat counts, over the larger of its two ceilings.
+/// Measures `cases`, each `repeats` times with the ceilings taken before and after every repeat.
+/// The fastest repeat counts, over the larger of its two ceilings.
 ///
 /// @param  progress is told the name of a case before it starts.
 /// @throws Error{kOutOfMemory} if the machine has too little for one of them.

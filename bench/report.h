@@ -7,8 +7,8 @@
 
 namespace rapt::bench {
 
-/// One JSON object: machine, ceilings {fma_gflops, read_gbps, threads}, cases [{name, threads, seconds,
-/// share, limit}]. A share is a fraction of its ceiling.
+/// One JSON object: machine, ceilings {fma_gflops, read_gbps, threads}, cases [{name, threads,
+/// seconds, share, limit}]. A share is a fraction of its ceiling.
 std::string to_json(const Machine& machine, const Measurements& measurements);
 
 /// The same for people.

@@ -1,5 +1,5 @@
-// Topic 4.1, head dimensions: D is d_model / h by default but may be anything, Dv may differ from D,
-// and splitting or merging heads moves no number.
+// Topic 4.1, head dimensions: D is d_model / h by default but may be anything, Dv may differ from
+// D, and splitting or merging heads moves no number.
 
 #include <rapt/error.h>
 #include <rapt/layer.h>

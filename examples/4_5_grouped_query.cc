@@ -7,7 +7,7 @@ using namespace example;
 
 namespace {
 
-/// Every key/value head `group` times in a row, written out: [B, T, Hkv, D] to [B, T, Hkv group, D].
+/// Every key/value head `group` times in a row: [B, T, Hkv, D] becomes [B, T, Hkv group, D].
 Tensor repeat_heads(const Tensor& t, std::int64_t group) {
   const rapt::ConstTensor from = t;
   Tensor repeated({t.extents[0], t.extents[1], t.extents[2] * group, t.extents[3]});

@@ -1,5 +1,5 @@
-// Topic 5.3, prefill versus decode: one formula, two workloads. Prefill does many flops for every byte
-// and is bound by arithmetic; decode reads the whole cache for one token and is bound by memory.
+// Topic 5.3, prefill versus decode: one formula, two workloads. Prefill does many flops for every
+// byte and is bound by arithmetic; decode reads the whole cache for one token: bound by memory.
 
 #include <chrono>
 
@@ -13,7 +13,7 @@ struct Cost {
   double seconds, flops, bytes;
 };
 
-/// Time of the second of two runs, with the flops on visible pairs and the bytes of inputs and output.
+/// Time of the second of two runs, with the flops on visible pairs and the bytes moved at least.
 Cost measure(const rapt::Problem& p, const rapt::Inputs& inputs, const rapt::MutableTensor& o) {
   const bool cached = inputs.cache != nullptr;
   const rapt::Plan plan = rapt::make_plan(

@@ -12,7 +12,7 @@ namespace rapt::test {
 
 /// The f64 result on some query tokens, and how far from it f32 may be:
 ///
-///     max |o - o64| <= 2 e + 2^-23 max|v|,     e = max |o32 - o64| of the sequential two-pass f32 loop,
+///     max |o - o64| <= 2 e + 2^-23 max|v|,   e = max |o32 - o64| of the two-pass f32 loop,
 ///
 /// and likewise for lse, with max(1, max|lse64|) in the place of max|v|. Denormals are rounded in
 /// absolute steps, hence 2^-148 more.
@@ -32,9 +32,9 @@ struct Oracle {
       if (std::isfinite(lse)) largest_lse = std::max(largest_lse, std::abs(lse));
   }
 
-  /// Where keys nearly tie, one row decides both errors, and the loop's may be small by luck. So e is
-  /// taken over `draws` more: the same rows with their queries scaled by factors near 1, which rounds
-  /// anew and keeps the ties.
+  /// Where keys nearly tie, one row decides both errors, and the loop's may be small by luck. So e
+  /// is taken over `draws` more: the same rows with their queries scaled by factors near 1, which
+  /// rounds anew and keeps the ties.
   void learn_scaled(const Problem& problem, const ReferenceMask& mask, const Inputs& in,
                     int draws) {
     Tensor q(in.q.extents);

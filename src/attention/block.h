@@ -207,8 +207,8 @@ class BlockRunner {
     (plan_.stream ? kernels.stream_values : kernels.values)(tile);
   }
 
-  // The merge tree is walked as a binary counter: the level that holds a node after `chunk` is that of
-  // the bit which counting it sets.
+  // The merge tree is walked as a binary counter: the level that holds a node after `chunk` is that
+  // of the bit which counting it sets.
   static int carry(std::int64_t chunk) {
     return std::countr_one(static_cast<std::uint64_t>(chunk));
   }

@@ -67,8 +67,8 @@ Config config(std::int64_t q_heads, std::int64_t kv_heads, std::int64_t d, std::
   return c;
 }
 
-/// Multi-head, grouped-query with rotary positions, multi-query with some of the features rotated in
-/// pairs, and cross-attention over a memory of another width.
+/// Multi-head, grouped-query with rotary positions, multi-query with some of the features rotated
+/// in pairs, and cross-attention over a memory of another width.
 std::vector<Layer> layers() {
   std::vector<Layer> all;
   all.emplace_back(config(4, 4, 6, 6, Mask::none()), ReferenceMask{}, true);
@@ -121,7 +121,7 @@ TensorView<T> tokens(const TensorView<T>& x, std::int64_t begin, std::int64_t co
   return {x.data + begin * x.strides[2], {1, x.extents[1], count, x.extents[3]}, x.strides};
 }
 
-// --- Against a plain layer ------------------------------------------------------------------------
+// --- Against a plain layer -----------------------------------------------------------------------
 
 /// Sequence b of the layer in plain loops.
 template <class Real>
@@ -156,7 +156,7 @@ TEST(MultiHead, IsWithinTwiceThePlainLayersError) {
   }
 }
 
-// --- The same bits ----------------------------------------------------------------------------------
+// --- The same bits -------------------------------------------------------------------------------
 
 /// x [1, 3, 37, d], and a memory [1, 3, 29, dc] where the layer has one.
 struct Call {
@@ -334,7 +334,7 @@ TEST(MultiHead, PlanOfAnotherCallServesAll) {
   EXPECT_TRUE(same_bits(out.y.view, expected.y.view));
 }
 
-// --- Views, defaults and bad input ------------------------------------------------------------------
+// --- Views, defaults and bad input ---------------------------------------------------------------
 
 TEST(Heads, SplitAndMergeAreViews) {
   const Tensor x = normal({1, 2, 5, 12}, 31);

@@ -9,9 +9,9 @@
 
 namespace rapt {
 
-/// Byte-pair encoding with byte fallback: a text starts as one token a character, or one a byte where
-/// the character is no token; then, again and again, the adjacent pair of lowest rank becomes one token,
-/// the leftmost among equals.
+/// Byte-pair encoding with byte fallback: a text starts as one token a character, or one a byte
+/// where the character is no token; then, again and again, the adjacent pair of lowest rank becomes
+/// one token, the leftmost among equals.
 ///
 /// @source arXiv:1508.07909; byte fallback as in SentencePiece, arXiv:1808.06226
 struct BytePairEncoding {

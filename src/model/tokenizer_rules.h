@@ -26,8 +26,8 @@ struct AddedToken {
   std::int32_t token;
 };
 
-/// Every `from` becomes `to`, left to right. An empty `from` stands for the beginning of a text that
-/// is not empty.
+/// Every `from` becomes `to`, left to right. An empty `from` stands for the beginning of a text
+/// that is not empty.
 struct Replacement {
   std::string from, to;
 };

@@ -30,7 +30,7 @@ class Weights {
   virtual WeightTensor vector(const std::string& name, std::int64_t size) const = 0;
 };
 
-/// Tensors of a safetensors file. F32 is read where it is mapped; BF16 and F16 are converted, exactly.
+/// Tensors of a safetensors file. F32 is read in place; BF16 and F16 are converted, exactly.
 class FileWeights final : public Weights {
  public:
   explicit FileWeights(std::shared_ptr<const SafetensorsFile> file) : file_(std::move(file)) {}

@@ -111,8 +111,8 @@ TEST(Logits, OneKeyGivesItsValue) {
   EXPECT_EQ(bits(out.o.view.at(0, 0, 0, 2)), bits(0.1f));
 }
 
-// A sum that underflows from below is +0 after its chunk, and again after a merge: a -0 would depend
-// on the hidden keys that follow.
+// A sum that underflows from below is +0 after its chunk, and again after a merge: a -0 would
+// depend on the hidden keys that follow.
 TEST(Logits, UnderflowIsPlusZero) {
   for (const std::int64_t keys : {2, 513})  // one chunk, two chunks
     for (const Isa isa : supported_isas()) {

@@ -26,8 +26,8 @@ class Stories : public testing::Test {
   const std::filesystem::path root_ = std::filesystem::path(RAPT_TEST_DATA) / "stories260K";
 };
 
-/// The text as the C program prints it: bytes that are no ASCII characters of their own are left out.
-/// Tokens 3 to 258 are the bytes.
+/// The text as the C program prints it: bytes that are no ASCII characters of their own are left
+/// out. Tokens 3 to 258 are the bytes.
 std::string without_fallback_bytes(const Tokenizer& tokenizer, std::vector<std::int32_t> tokens) {
   std::erase_if(tokens, [](std::int32_t token) { return token >= 3 + 0x80 && token < 3 + 0x100; });
   return tokenizer.decode(tokens);

@@ -22,8 +22,8 @@ inline constexpr int kScoreStride = kChunkKeys + 16;
 /// nothing. The kernels know no mask, cache or model. What a row does not see never reaches its m,
 /// l or acc, not even as NaN.
 ///
-/// @shape  q [rows / tile_rows][head_dim][tile_rows], scaled; k tiles [group of 16 keys][head_dim][16 keys];
-///         v [keys, v_stride]; s [rows, kScoreStride]; m, l [rows]; acc [rows, v_stride].
+/// @shape  q [rows / tile_rows][head_dim][tile_rows], scaled;
+///         k tiles [group of 16 keys][head_dim][16 keys]; v [keys, v_stride]; s [rows, kScoreStride]; m, l [rows]; acc [rows, v_stride].
 struct AttentionTile {
   int rows;
   std::int64_t head_dim;
@@ -66,8 +66,8 @@ struct AttentionKernels {
                                int keys, std::int64_t dim, std::int64_t v_stride,
                                float* out) noexcept;
 
-  /// Step 2 and visibility: s = q k^T in units of log2, -inf where hidden; lane_max. `scores` is for
-  /// k in a cache, `stream_scores` for k in memory; the bits are the same.
+  /// Step 2 and visibility: s = q k^T in units of log2, -inf where hidden; lane_max. `scores` is
+  /// for k in a cache, `stream_scores` for k in memory; the bits are the same.
   void (*scores)(const AttentionTile& tile) noexcept;
   void (*stream_scores)(const AttentionTile& tile) noexcept;
 

@@ -1,5 +1,5 @@
-// Errors of the vector functions over f32 inputs (in the full grid all of them), against the C library
-// in f64; and the same bits from every instruction set.
+// Errors of the vector functions over f32 inputs (in the full grid all of them), against the C
+// library in f64; and the same bits from every instruction set.
 
 #include "kernels/math/math.h"
 
@@ -22,8 +22,8 @@ namespace {
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-/// Inputs from `first` to `last` as bits, both included; every `step`-th, or all of them in the full
-/// grid (RAPT_FULL_GRID).
+/// Inputs from `first` to `last` as bits, both included; every `step`-th, or all of them in the
+/// full grid (RAPT_FULL_GRID).
 struct Range {
   std::uint32_t first, last, step = 1;
 };
@@ -42,8 +42,8 @@ double silu(double x) { return x / (1.0 + std::exp(-x)); }
 
 const std::vector<Range> kPositive = {{0x00000001, 0x7F7FFFFF, 61}, {0x3E800000, 0x40800000}};
 
-// 2^-25 is 0x33000000. Of tanh, which is odd by construction, the upper half. Logarithms work on the
-// significand alike in every octave: all inputs from 1/4 to 4, where the sum with the exponent
+// 2^-25 is 0x33000000. Of tanh, which is odd by construction, the upper half. Logarithms work on
+// the significand alike in every octave: all inputs from 1/4 to 4, where the sum with the exponent
 // cancels, and a sample of the others.
 const Function kFunctions[] = {
     {"exp2",
