@@ -1,5 +1,5 @@
 // Once its scratch is warm, `run` allocates nothing: every allocation of this program is counted,
-// by a malloc of its own. oneTBB's and the loader's, for the threads that oneTBB starts, are left out.
+// by a malloc of its own. oneTBB's are left out, with the loader's for threads that oneTBB starts.
 
 #include <dlfcn.h>
 #include <gtest/gtest.h>

@@ -23,7 +23,8 @@ inline constexpr int kScoreStride = kChunkKeys + 16;
 /// l or acc, not even as NaN.
 ///
 /// @shape  q [rows / tile_rows][head_dim][tile_rows], scaled;
-///         k tiles [group of 16 keys][head_dim][16 keys]; v [keys, v_stride]; s [rows, kScoreStride]; m, l [rows]; acc [rows, v_stride].
+///         k tiles [group of 16 keys][head_dim][16 keys]; v [keys, v_stride];
+///         s [rows, kScoreStride]; m, l [rows]; acc [rows, v_stride].
 struct AttentionTile {
   int rows;
   std::int64_t head_dim;
