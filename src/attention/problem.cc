@@ -1,11 +1,22 @@
 #include "rapt/problem.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/check.h"
 
 namespace rapt {
 namespace {
+
+/// Bounds a product of extents, so that no size computed from them overflows. An extent of 0 counts
+/// as 1: sizes of the other axes are computed all the same.
+void check_product(const Dims& extents, int log2_limit, const char* where) {
+  double product = 1.0;
+  for (const std::int64_t extent : extents)
+    product *= static_cast<double>(std::max<std::int64_t>(extent, 1));
+  require(product <= std::ldexp(1.0, log2_limit), ErrorCode::kBadArgument, where,
+          "at most 2^" + std::to_string(log2_limit), product);
+}
 
 void check_ranges(const std::vector<Range>& ranges, std::int64_t batch, std::int64_t tokens,
                   const std::string& where) {
@@ -46,8 +57,14 @@ void Problem::validate() const {
           "a multiple of kv_heads (" + std::to_string(kv_heads) + ")", q_heads);
   require_extent(head_dim, 1, "Problem.head_dim");
   require_extent(v_head_dim, 0, "Problem.v_head_dim");
-  require(!scale || std::isfinite(*scale), ErrorCode::kBadArgument, "Problem.scale",
-          "a finite factor", scale.value_or(0.0f));
+  check_product({batch, q_tokens, q_heads, head_dim}, 40, "Problem elements of q");
+  check_product({batch, q_tokens, q_heads, value_dim()}, 40, "Problem elements of o");
+  check_product({batch, kv_tokens, kv_heads, head_dim}, 40, "Problem elements of k");
+  check_product({batch, kv_tokens, kv_heads, value_dim()}, 40, "Problem elements of v");
+  check_product({batch, q_tokens, kv_tokens, 1}, 60, "Problem pairs of tokens");
+  // Beyond, scale log2(e) would be infinite in f32.
+  require(!scale || std::abs(*scale) <= 0x1p127f, ErrorCode::kBadArgument, "Problem.scale",
+          "a factor of magnitude at most 2^127", scale.value_or(0.0f));
   check_ranges(q_ranges, batch, q_tokens, "Problem.q_ranges");
   check_ranges(kv_ranges, batch, kv_tokens, "Problem.kv_ranges");
 }

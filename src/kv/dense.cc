@@ -27,9 +27,11 @@ void DenseKvCache::Free::operator()(float* memory) const noexcept { free_aligned
 DenseKvCache::DenseKvCache(const Shape& shape)
     : shape_(checked(shape)), v_stride_(round_up(shape_.v_head_dim, 16)) {
   const std::int64_t slots = round_up(shape_.capacity, kGroupKeys);
-  const double bytes = 4.0 * static_cast<double>(slots) *
+  // As if neither batch nor capacity were 0: sizes of the other axes are computed all the same.
+  const double bytes = 4.0 * static_cast<double>(std::max<std::int64_t>(slots, kGroupKeys)) *
                        static_cast<double>(shape_.head_dim + v_stride_) *
-                       static_cast<double>(shape_.batch) * static_cast<double>(shape_.kv_heads);
+                       static_cast<double>(std::max<std::int64_t>(shape_.batch, 1)) *
+                       static_cast<double>(shape_.kv_heads);
   require(bytes < 0x1p46, ErrorCode::kOutOfMemory, "DenseKvCache", "less than 2^46 bytes", bytes);
   head_floats_ = slots * (shape_.head_dim + v_stride_);
   size_bytes_ =
@@ -46,6 +48,8 @@ void DenseKvCache::check(const ConstTensor& k, const ConstTensor& v, std::int64_
           k.extents);
   require(v.extents == v_expected, ErrorCode::kBadShape, "DenseKvCache.append v", v_expected,
           v.extents);
+  require(k.extents[1] >= 0, ErrorCode::kBadShape, "DenseKvCache.append k", "at least 0 tokens",
+          k.extents[1]);
   const bool empty = batch == 0 || k.extents[1] == 0;
   require(empty || (k.data != nullptr && v.data != nullptr), ErrorCode::kBadArgument,
           "DenseKvCache.append", "k and v with data", "a null pointer");

@@ -29,6 +29,7 @@ testing::AssertionResult rejects(const std::string& what, ErrorCode code,
 
 constexpr auto kArgument = ErrorCode::kBadArgument;
 constexpr auto kShape = ErrorCode::kBadShape;
+constexpr std::int64_t kHuge = std::int64_t{1} << 40;
 
 Problem good() {
   Problem p;
@@ -58,7 +59,23 @@ TEST(BadInput, ProblemFields) {
       {"Problem.kv_heads", [](Problem& p) { p.kv_heads = -2; }},
       {"Problem.head_dim", [](Problem& p) { p.head_dim = 0; }},
       {"Problem.v_head_dim", [](Problem& p) { p.v_head_dim = -1; }},
+      {"Problem elements of q", [](Problem& p) { p.q_heads = p.q_tokens = kHuge; }},
+      {"Problem elements of o", [](Problem& p) { p.v_head_dim = kHuge; }},
+      {"Problem elements of k", [](Problem& p) { p.batch = 0, p.kv_tokens = kHuge; }},
+      {"Problem elements of v",
+       [](Problem& p) {
+         p.q_tokens = 0;
+         p.batch = p.q_heads = p.kv_heads = p.head_dim = 1;
+         p.kv_tokens = p.v_head_dim = std::int64_t{1} << 21;
+       }},
+      {"Problem pairs of tokens",
+       [](Problem& p) {
+         p.batch = p.q_heads = p.kv_heads = p.head_dim = p.v_head_dim = 1;
+         p.q_tokens = (std::int64_t{1} << 20) + 1;
+         p.kv_tokens = kHuge;
+       }},
       {"Problem.scale", [=](Problem& p) { p.scale = kNan; }},
+      {"Problem.scale", [](Problem& p) { p.scale = -0x1.8p127f; }},
       {"Problem.q_ranges",
        [](Problem& p) {
          p.q_ranges = {{0, 5}};
@@ -207,6 +224,9 @@ TEST(BadInput, CacheItself) {
     DenseKvCache({1, 1, 8, -1, 4});
   }));
   EXPECT_TRUE(rejects("DenseKvCache.capacity", kArgument, [] { DenseKvCache({1, 1, 8, 8, -4}); }));
+  for (const DenseKvCache::Shape& huge :
+       {DenseKvCache::Shape{0, kHuge, kHuge, kHuge, kHuge}, DenseKvCache::Shape{kHuge, 1, 1, 1, 0}})
+    EXPECT_TRUE(rejects("DenseKvCache", ErrorCode::kOutOfMemory, [&] { DenseKvCache{huge}; }));
 
   DenseKvCache cache({2, 1, 8, 6, 4});
   const Tensor k({2, 3, 1, 8}), v({2, 3, 1, 6});
@@ -216,6 +236,10 @@ TEST(BadInput, CacheItself) {
   EXPECT_EQ(cache.length(1), 3);
   EXPECT_TRUE(rejects("DenseKvCache.append k", kShape, [&] { cache.append(v.view, v.view); }));
   EXPECT_TRUE(rejects("DenseKvCache.append v", kShape, [&] { cache.append(k.view, k.view); }));
+  ConstTensor negative_k = k.view, negative_v = v.view;
+  negative_k.extents[1] = negative_v.extents[1] = -1;
+  EXPECT_TRUE(
+      rejects("DenseKvCache.append k", kShape, [&] { cache.append(negative_k, negative_v); }));
   EXPECT_TRUE(rejects("DenseKvCache.append sequence", kArgument,
                       [&] { cache.append(2, sequence(k.view, 0), sequence(v.view, 0)); }));
   EXPECT_TRUE(rejects("DenseKvCache.truncate length", kArgument, [&] { cache.truncate(0, 4); }));
