@@ -1,5 +1,5 @@
 // Topic 5.2, the KV cache: keys and values are stored once and read by every later query. However
-// the tokens came in, at once, in pieces, one by one, after a truncation: prefill has the same bits.
+// tokens came in, at once, in pieces, one by one or after a truncation, prefill has the same bits.
 
 #include "example.h"
 

@@ -35,10 +35,6 @@ inline F32x16 div(F32x16 a, F32x16 b) { return {_mm512_div_ps(a.v, b.v)}; }
 inline F32x16 sqrt(F32x16 a) { return {_mm512_sqrt_ps(a.v)}; }
 inline F32x16 max(F32x16 a, F32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline F32x16 min(F32x16 a, F32x16 b) { return {_mm512_min_ps(a.v, b.v)}; }
-inline F32x16 round_nearest(F32x16 a) {
-  constexpr int kMode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-  return {_mm512_roundscale_ps(a.v, kMode)};
-}
 inline F32x16 ceil(F32x16 a) {
   constexpr int kMode = _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC;
   return {_mm512_roundscale_ps(a.v, kMode)};

@@ -73,9 +73,6 @@ inline F32x16 max(F32x16 a, F32x16 b) {
 inline F32x16 min(F32x16 a, F32x16 b) {
   return map([&](int i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
 }
-inline F32x16 round_nearest(F32x16 a) {
-  return map([&](int i) { return std::nearbyint(a.lane[i]); });
-}
 inline F32x16 ceil(F32x16 a) {
   return map([&](int i) { return std::ceil(a.lane[i]); });
 }

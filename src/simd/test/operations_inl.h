@@ -90,7 +90,6 @@ constexpr SimdOperation kOperations[] = {
     {"sqrt", unary<sqrt>, true},
     {"max", binary<max>},
     {"min", binary<min>},
-    {"round_nearest", unary<round_nearest>, true},
     {"ceil", unary<ceil>, true},
     {"less, select", compare<less>},
     {"not_less, select", compare<not_less>},
