@@ -128,6 +128,8 @@ struct Product {
 
 void check_outputs(const ConstTensor& x, const MutableTensor& y, std::int64_t outputs) {
   const Dims expected = {x.extents[0], x.extents[1], x.extents[2], outputs};
+  require(std::ranges::min(x.extents) >= 0, ErrorCode::kBadShape, "Linear.x", "no negative extent",
+          x.extents);
   require(y.extents == expected, ErrorCode::kBadShape, "Linear.y", expected, y.extents);
 }
 
@@ -140,6 +142,8 @@ Linear::Linear(const ConstTensor& weight, const ConstTensor& bias)
   require(weight.data != nullptr && weight.extents[0] == 1 && weight.extents[1] == 1 &&
               outputs_ > 0 && inputs_ > 0,
           ErrorCode::kBadShape, "Linear.weight", "[1, 1, outputs, inputs], none 0", weight.extents);
+  require(static_cast<double>(outputs_) * static_cast<double>(inputs_) <= 0x1p40,
+          ErrorCode::kBadShape, "Linear.weight", "at most 2^40 elements", weight.extents);
   const std::int64_t groups = ceil_div(outputs_, kGroup);
   tiles_.reset(static_cast<float*>(allocate_aligned(groups * inputs_ * kGroup * sizeof(float))));
   for (std::int64_t g = 0; g < groups; ++g)
@@ -162,9 +166,11 @@ void Linear::operator()(const Threads& threads, const ConstTensor& x, const Muta
 
 void Linear::partial(const Threads& threads, std::int64_t first, const ConstTensor& x,
                      const MutableTensor& y, Scratch& scratch) const {
-  require(first >= 0 && first + x.extents[3] <= inputs_, ErrorCode::kBadArgument, "Linear.partial",
+  const std::int64_t inputs = x.extents[3];
+  require(0 <= first && 0 <= inputs && inputs <= inputs_ && first <= inputs_ - inputs,
+          ErrorCode::kBadArgument, "Linear.partial",
           "inputs within [0, " + std::to_string(inputs_) + ")",
-          "[" + std::to_string(first) + ", " + std::to_string(first + x.extents[3]) + ")");
+          std::to_string(inputs) + " from " + std::to_string(first));
   multiply(threads, first, nullptr, x, y, scratch);
 }
 

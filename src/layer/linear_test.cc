@@ -174,7 +174,21 @@ TEST(Linear, NamesWhatIsWrong) {
             }),
             "Linear.y: expected [1, 1, 2, 4], got [1, 1, 3, 4]");
   EXPECT_EQ(error_of([&] { linear.partial(Threads(1), 2, x.view, y.view, scratch); }),
-            "Linear.partial: expected inputs within [0, 8), got [2, 9)");
+            "Linear.partial: expected inputs within [0, 8), got 7 from 2");
+  constexpr std::int64_t kLast = std::numeric_limits<std::int64_t>::max();
+  EXPECT_EQ(error_of([&] { linear.partial(Threads(1), kLast, x.view, y.view, scratch); }),
+            "Linear.partial: expected inputs within [0, 8), got 7 from 9223372036854775807");
+  EXPECT_EQ(error_of([&] {
+              linear(Threads(1), ConstTensor(w.view.data, {1, 1, -2, 8}),
+                     MutableTensor(y.view.data, {1, 1, -2, 4}), scratch);
+            }),
+            "Linear.x: expected no negative extent, got [1, 1, -2, 8]");
+  constexpr std::int64_t kHuge = std::int64_t{1} << 40;
+  EXPECT_EQ(error_of([&] {
+              Linear(ConstTensor(w.view.data, {1, 1, kHuge, kHuge}));
+            }),
+            "Linear.weight: expected at most 2^40 elements, got [1, 1, 1099511627776, "
+            "1099511627776]");
 }
 
 }  // namespace
