@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "rapt/kv_cache.h"
@@ -41,6 +42,7 @@ class Plan {
 
  private:
   friend Plan make_plan(const Problem&, const Threads&, KvSource);
+  explicit Plan(std::shared_ptr<const PlanDetail> detail) : detail_(std::move(detail)) {}
   std::shared_ptr<const PlanDetail> detail_;
 };
 
@@ -53,18 +55,18 @@ Plan make_plan(const Problem& problem, const Threads& threads,
 
 /// Inputs of one run. Either `k` and `v`, or `cache` with the sequences' keys already appended.
 struct Inputs {
-  ConstTensor q;                        ///< [B, Tq, Hq, D]
-  ConstTensor k;                        ///< [B, Tk, Hkv, D]
-  ConstTensor v;                        ///< [B, Tk, Hkv, Dv]
+  ConstTensor q{};                      ///< [B, Tq, Hq, D]
+  ConstTensor k{};                      ///< [B, Tk, Hkv, D]
+  ConstTensor v{};                      ///< [B, Tk, Hkv, Dv]
   const DenseKvCache* cache = nullptr;  ///< for KvSource::kCache
 };
 
 /// Outputs of one run. `o` is required; the others are written where `data` is set.
 struct Result {
-  MutableTensor o;    ///< [B, Tq, Hq, Dv]
-  MutableTensor lse;  ///< [1, B, Hq, Tq], natural log-sum-exp of the visible scores
-  MutableTensor m;    ///< [1, B, Hq, Tq], the integer maximum in log2 units, -inf for an empty row
-  MutableTensor l;    ///< [1, B, Hq, Tq], sum of 2^(s - m) over the visible keys
+  MutableTensor o{};    ///< [B, Tq, Hq, Dv]
+  MutableTensor lse{};  ///< [1, B, Hq, Tq], natural log-sum-exp of the visible scores
+  MutableTensor m{};  ///< [1, B, Hq, Tq], the integer maximum in log2 units, -inf for an empty row
+  MutableTensor l{};  ///< [1, B, Hq, Tq], sum of 2^(s - m) over the visible keys
 };
 
 /// Runs `plan`: o = softmax(scale q k^T under the mask) v, and lse = ln sum exp(scale q k^T).

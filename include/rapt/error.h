@@ -9,7 +9,6 @@ namespace rapt {
 enum class ErrorCode {
   kBadArgument,  ///< a value is outside its range
   kBadShape,     ///< extents or strides disagree
-  kBadDtype,     ///< a storage type that this call does not take
   kUnsupported,  ///< well formed, but not served by this build or machine
   kBadFile,      ///< a file's content is malformed
   kIo,           ///< the operating system refused

@@ -206,9 +206,7 @@ Plan make_plan(const Problem& problem, const Threads& threads, KvSource source) 
       require(problem.kv_range(b).begin == 0, ErrorCode::kBadArgument, "Problem.kv_ranges",
               "ranges from token 0: a cache holds no padding", problem.kv_range(b).begin);
   Planner(*detail).make();
-  Plan plan;
-  plan.detail_ = std::move(detail);
-  return plan;
+  return Plan(std::move(detail));
 }
 
 const Problem& Plan::problem() const { return detail_->problem; }

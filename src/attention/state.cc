@@ -32,17 +32,16 @@ StateRows rows_at(State::Node& node, std::int64_t row, std::int64_t stride) {
   return {node.m.data() + row, node.l.data() + row, node.acc.data() + row * stride};
 }
 
-/// The maximal aligned subtrees of a range, ascending, as nodes that have seen nothing.
-std::vector<State::Node> aligned_subtrees(ChunkRange range, const Dims& o) {
-  std::vector<State::Node> nodes;
+/// Calls f(level, index) for the maximal aligned subtrees of a range, ascending.
+template <class F>
+void for_each_subtree(ChunkRange range, F&& f) {
   for (std::int64_t chunk = range.begin; chunk < range.end;) {
     const auto left = static_cast<std::uint64_t>(range.end - chunk);
     int level = std::bit_width(left) - 1;
     if (chunk > 0) level = std::min(level, std::countr_zero(static_cast<std::uint64_t>(chunk)));
-    nodes.push_back(identity(level, chunk >> level, o));
+    f(level, chunk >> level);
     chunk += std::int64_t{1} << level;
   }
-  return nodes;
 }
 
 /// earlier := the parent of two siblings.
@@ -59,9 +58,25 @@ bool are_siblings(const State::Node& a, const State::Node& b) {
   return a.level == b.level && a.index % 2 == 0 && b.index == a.index + 1;
 }
 
+void check_chunks(ChunkRange chunks, const char* where) {
+  if (0 <= chunks.begin && chunks.begin <= chunks.end) return;
+  require(false, ErrorCode::kBadArgument, where, "0 <= begin <= end",
+          "[" + std::to_string(chunks.begin) + ", " + std::to_string(chunks.end) + ")");
+}
+
 void check_state(const State& state, const char* where) {
+  check_chunks(state.chunks, where);
   const Dims& o = state.o_extents;
   const auto rows = static_cast<std::size_t>(rows_of(o));
+  bool matches = true;
+  std::size_t n = 0;
+  for_each_subtree(state.chunks, [&](int level, std::int64_t index) {
+    matches = matches && n < state.nodes.size() && state.nodes[n].level == level &&
+              state.nodes[n].index == index;
+    ++n;
+  });
+  require(matches && n == state.nodes.size(), ErrorCode::kBadShape, where,
+          "the maximal aligned subtrees of its chunks", "other nodes");
   for (const State::Node& node : state.nodes)
     require(node.m.size() == rows && node.l.size() == rows &&
                 node.acc.size() == rows * static_cast<std::size_t>(stride_of(o)),
@@ -72,9 +87,7 @@ void check_state(const State& state, const char* where) {
 }  // namespace
 
 State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, ChunkRange chunks) {
-  require(0 <= chunks.begin && chunks.begin <= chunks.end, ErrorCode::kBadArgument,
-          "run_partial chunks", "0 <= begin <= end",
-          "[" + std::to_string(chunks.begin) + ", " + std::to_string(chunks.end) + ")");
+  check_chunks(chunks, "run_partial chunks");
   check_inputs(plan.detail(), inputs);
   const PlanDetail detail = without_waves(plan.detail());
   Carver measure;
@@ -87,7 +100,9 @@ State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, Chun
   State state;
   state.o_extents = {problem.batch, problem.q_tokens, problem.q_heads, problem.value_dim()};
   state.chunks = chunks;
-  state.nodes = aligned_subtrees(chunks, state.o_extents);
+  for_each_subtree(chunks, [&](int level, std::int64_t index) {
+    state.nodes.push_back(identity(level, index, state.o_extents));
+  });
 
   const std::int64_t blocks = static_cast<std::int64_t>(detail.splits.size());
   const std::int64_t tasks = blocks * static_cast<std::int64_t>(state.nodes.size());

@@ -8,8 +8,6 @@ const char* name(ErrorCode code) noexcept {
       return "bad_argument";
     case ErrorCode::kBadShape:
       return "bad_shape";
-    case ErrorCode::kBadDtype:
-      return "bad_dtype";
     case ErrorCode::kUnsupported:
       return "unsupported";
     case ErrorCode::kBadFile:

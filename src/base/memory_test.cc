@@ -90,7 +90,6 @@ TEST(RequireTest, SaysWhereExpectedAndGot) {
 TEST(ErrorCodeTest, NamesAreStable) {
   EXPECT_STREQ(name(ErrorCode::kBadArgument), "bad_argument");
   EXPECT_STREQ(name(ErrorCode::kBadShape), "bad_shape");
-  EXPECT_STREQ(name(ErrorCode::kBadDtype), "bad_dtype");
   EXPECT_STREQ(name(ErrorCode::kUnsupported), "unsupported");
   EXPECT_STREQ(name(ErrorCode::kBadFile), "bad_file");
   EXPECT_STREQ(name(ErrorCode::kIo), "io");

@@ -260,6 +260,12 @@ TEST(BadInput, PartialRunsAndMerges) {
   State other = part(1, 2);
   other.o_extents[1] += 1;
   EXPECT_TRUE(rejects("merge b", kShape, [&] { merge(part(0, 1), other); }));
+  State broken = part(0, 3);
+  broken.nodes[0].level = -1;
+  EXPECT_TRUE(rejects("finish state", kShape, [&] { finish(broken, g.out.result()); }));
+  broken = part(0, 3);
+  std::swap(broken.nodes[0], broken.nodes[1]);
+  EXPECT_TRUE(rejects("finish state", kShape, [&] { finish(broken, g.out.result()); }));
   Outputs wrong(good());
   wrong.o.view.extents[3] = 5;
   EXPECT_TRUE(rejects("Result.o", kShape, [&] { finish(part(0, 1), wrong.result()); }));
