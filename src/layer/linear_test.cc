@@ -185,7 +185,7 @@ TEST(Linear, NamesWhatIsWrong) {
             "Linear.x: expected no negative extent, got [1, 1, -2, 8]");
   constexpr std::int64_t kHuge = std::int64_t{1} << 40;
   EXPECT_EQ(error_of([&] {
-              Linear(ConstTensor(w.view.data, {1, 1, kHuge, kHuge}));
+              Linear(ConstTensor(w.view.data, {1, 1, kHuge, kHuge}, {0, 0, 0, 0}));
             }),
             "Linear.weight: expected at most 2^40 elements, got [1, 1, 1099511627776, "
             "1099511627776]");
