@@ -168,8 +168,7 @@ class BlockRunner {
     for (std::int64_t row = item.row_begin; row < item.row_end; ++row) {
       const std::int64_t local = row - item.row_begin, i = row / group;
       const float* q = &inputs.q.at(item.sequence, i, item.kv_head * group + row % group, 0);
-      plan_.kernels->pack_query(q, inputs.q.strides[3], d, plan_.score_factor,
-                                static_cast<int>(local), q_);
+      plan_.kernels->scale_query(q, inputs.q.strides[3], d, plan_.score_factor, q_ + local * d);
       Range seen = problem.visible_slots(item.sequence, i);
       seen.begin = std::max(seen.begin, item.chunk_begin * kChunkKeys);
       seen.end = std::min(seen.end, item.chunk_end * kChunkKeys);

@@ -22,7 +22,7 @@ inline constexpr int kScoreStride = kChunkKeys + 16;
 /// nothing. The kernels know no mask, cache or model. What a row does not see never reaches its m,
 /// l or acc, not even as NaN.
 ///
-/// @shape  q [rows / tile_rows][head_dim][tile_rows], scaled;
+/// @shape  q [rows, head_dim], scaled;
 ///         k tiles [group of 16 keys][head_dim][16 keys]; v [keys, v_stride];
 ///         s [rows, kScoreStride]; m, l [rows]; acc [rows, v_stride].
 struct AttentionTile {
@@ -54,9 +54,9 @@ struct AttentionKernels {
   Isa isa;
   int tile_rows;  ///< rows of the register tile, for explain()
 
-  /// Row `row` of a tile's q: scale x[e stride].
-  void (*pack_query)(const float* x, std::int64_t stride, std::int64_t dim, float scale, int row,
-                     float* q) noexcept;
+  /// Step 1: q[e] = scale x[e stride].
+  void (*scale_query)(const float* x, std::int64_t stride, std::int64_t dim, float scale,
+                      float* q) noexcept;
 
   /// Keys to tiles [group][dim][16]; lanes of the last group beyond `keys` are 0.
   void (*pack_keys)(const float* k, std::int64_t key_stride, std::int64_t feature_stride, int keys,

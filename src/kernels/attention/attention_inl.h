@@ -51,10 +51,12 @@ inline int at_most(int most, int count) { return count < most ? count : most; }
 
 // ---- Packing ------------------------------------------------------------------------------------
 
-inline void pack_query(const float* x, std::int64_t stride, std::int64_t dim, float scale, int row,
-                       float* q) noexcept {
-  float* out = q + row / kTileRows * kTileRows * dim + row % kTileRows;
-  for (std::int64_t e = 0; e < dim; ++e) out[e * kTileRows] = scale * x[e * stride];
+inline void scale_query(const float* x, std::int64_t stride, std::int64_t dim, float scale,
+                        float* q) noexcept {
+  std::int64_t e = 0;
+  if (stride == 1)
+    for (; e + 16 <= dim; e += 16) store(q + e, mul(load(x + e), broadcast(scale)));
+  for (; e < dim; ++e) q[e] = scale * x[e * stride];
 }
 
 inline void pack_keys(const float* k, std::int64_t key_stride, std::int64_t feature_stride,
@@ -109,7 +111,7 @@ inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int
   F32x16 acc[kRows][kVectors];
   clear(acc);
   const std::int64_t d = tile.head_dim;
-  product<kStreamed>({tile.q + row * d, 1, kTileRows},
+  product<kStreamed>({tile.q + row * d, d},
                      {tile.k + group * kGroupKeys * d, kGroupKeys * d, kGroupKeys}, d, acc);
   if (ragged) {
     const F32x16 hidden = broadcast(-kInfinity);
@@ -270,7 +272,7 @@ inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int
     unroll<kRows>(RAPT_UNROLLED(r) {
       unroll<kVectors>(RAPT_UNROLLED(n) { acc[r][n] = load(out + r * tile.v_stride + n * 16); });
     });
-  product<kStreamed>({tile.s + row * kScoreStride + keys.begin, kScoreStride, 1},
+  product<kStreamed>({tile.s + row * kScoreStride + keys.begin, kScoreStride},
                      {tile.v + keys.begin * tile.v_stride + vector * 16, 16, tile.v_stride},
                      keys.end - keys.begin, acc);
   unroll<kRows>(RAPT_UNROLLED(r) {
@@ -447,7 +449,7 @@ inline void weights(const float* s, int begin, int end, float m, float l, float*
 }
 
 constexpr AttentionKernels make_attention_kernels(Isa isa) {
-  return {isa,     kTileRows, pack_query,    pack_keys, pack_values, scores<false>, scores<true>,
+  return {isa,     kTileRows, scale_query,   pack_keys, pack_values, scores<false>, scores<true>,
           softmax, values,    stream_values, merge,     finish,      weights};
 }
 

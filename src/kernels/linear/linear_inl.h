@@ -31,7 +31,7 @@ RAPT_INLINE void tile(const Panel& panel, std::int64_t row) {
 #pragma GCC unroll 4
       for (int n = 0; n < kVectors; ++n) acc[r][n] = load(at(r, n));
   }
-  product({block.x + row * block.x_stride + panel.begin, block.x_stride, 1},
+  product({block.x + row * block.x_stride + panel.begin, block.x_stride},
           {block.tiles + panel.group * block.tile_stride + panel.begin * 16, block.tile_stride, 16},
           panel.end - panel.begin, acc);
 #pragma GCC unroll 16
@@ -93,7 +93,7 @@ void multiply_streamed(const LinearBlock& block) {
     const float* tiles = block.tiles + group * block.tile_stride;
     F32x16 acc[kRows][1];
     clear(acc);
-    product<true>({block.x, block.x_stride, 1}, {tiles, 0, 16}, block.depth, acc);
+    product<true>({block.x, block.x_stride}, {tiles, 0, 16}, block.depth, acc);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) store(block.acc + (group * kRows + r) * 16, acc[r][0]);
     write(block, group, 1);

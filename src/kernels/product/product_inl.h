@@ -31,10 +31,10 @@ struct RegisterTile {
 /// How far b is fetched ahead where it comes from memory, in floats: 10 KiB.
 constexpr std::int64_t kStreamAhead = 2560;
 
-/// One operand of a product, broadcast: element (row r, step e) at data[r row + e step].
+/// One operand of a product, broadcast: element (row r, step e) at data[r row + e].
 struct RowOperand {
   const float* data;
-  std::int64_t row, step;
+  std::int64_t row;
 };
 
 /// The other operand, 16 lanes at a time: (vector n, step e) at data[n vector + e step].
@@ -57,7 +57,7 @@ RAPT_INLINE void product_step(RowOperand& a, LaneOperand& b, RegisterTile<kRows,
     const Register x = broadcast_register(a.data[r * a.row]);
     unroll<kColumns>(RAPT_UNROLLED(n) { accumulate(tile.at[r][n], x, column[n]); });
   });
-  a.data += a.step;
+  ++a.data;
   b.data += b.step;
 }
 
