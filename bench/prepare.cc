@@ -19,16 +19,18 @@ constexpr std::int64_t kFillTokens = 2048;
 // Room for tensors, packed blocks and sources of weights.
 constexpr double kWorkingBytes = 256 << 20;
 
-/// A contiguous tensor of numbers in [-1, 1).
+/// A contiguous tensor of numbers in [-1, 1), in huge pages where it is large.
 class Tensor {
  public:
-  explicit Tensor(const Dims& extents)
-      : data_(extents[0] * extents[1] * extents[2] * extents[3]), view_(data_.data(), extents) {
+  explicit Tensor(const Dims& extents) {
+    const std::int64_t floats = extents[0] * extents[1] * extents[2] * extents[3];
+    float* data = reinterpret_cast<float*>(memory_.reserve(floats * sizeof(float)));
     std::uint32_t state = 1;
-    for (float& x : data_) {
+    for (std::int64_t i = 0; i < floats; ++i) {
       state = state * 1664525u + 1013904223u;
-      x = static_cast<float>(static_cast<std::int32_t>(state)) * 0x1p-31f;
+      data[i] = static_cast<float>(static_cast<std::int32_t>(state)) * 0x1p-31f;
     }
+    view_ = MutableTensor(data, extents);
   }
   Tensor(const Tensor&) = delete;
   Tensor& operator=(const Tensor&) = delete;
@@ -36,7 +38,7 @@ class Tensor {
   const MutableTensor& view() const { return view_; }
 
  private:
-  std::vector<float> data_;
+  Scratch memory_;
   MutableTensor view_;
 };
 
