@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/isa.h"
+#include "base/splitmix64.h"
 #include "rapt/attention.h"
 #include "rapt/error.h"
 
@@ -20,15 +21,9 @@ namespace rapt::test {
 /// Random numbers that are the same on every machine: no C library, no libstdc++ distribution.
 class Rng {
  public:
-  explicit Rng(std::uint64_t seed) : state_(seed) {}
+  explicit Rng(std::uint64_t seed) : seed_(seed) {}
 
-  /// @source splitmix64 of Steele, Lea and Flood, 2014.
-  std::uint64_t next() {
-    std::uint64_t z = state_ += 0x9E3779B97F4A7C15;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-    return z ^ (z >> 31);
-  }
+  std::uint64_t next() { return splitmix64(seed_, ++drawn_); }
 
   /// In [-1, 1), a multiple of 2^-23.
   float uniform() { return static_cast<float>(next() >> 40) * 0x1p-23f - 1.0f; }
@@ -46,7 +41,7 @@ class Rng {
   }
 
  private:
-  std::uint64_t state_;
+  std::uint64_t seed_, drawn_ = 0;
 };
 
 enum class Layout {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/splitmix64.h"
 
 namespace rapt {
 namespace {
@@ -52,13 +53,6 @@ std::uint64_t hash(const std::string& text) {
   return h;
 }
 
-// The finaliser of SplitMix64.
-std::uint64_t mix(std::uint64_t h) {
-  h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9u;
-  h = (h ^ h >> 27) * 0x94D049BB133111EBu;
-  return h ^ h >> 31;
-}
-
 }  // namespace
 
 WeightTensor FileWeights::matrix(const std::string& name, std::int64_t outputs,
@@ -103,9 +97,9 @@ WeightTensor RandomWeights::vector(const std::string& name, std::int64_t size) c
 WeightTensor RandomWeights::draw(const std::string& name, const Dims& extents, float middle,
                                  float reach) const {
   auto values = std::make_shared<std::vector<float>>(extents[2] * extents[3]);
-  const std::uint64_t stream = mix(seed_ ^ hash(name));
+  const std::uint64_t stream = mix64(seed_ ^ hash(name));
   for (std::size_t n = 0; n < values->size(); ++n) {
-    const std::uint64_t bits = mix(stream + n * 0x9E3779B97F4A7C15u);
+    const std::uint64_t bits = splitmix64(stream, n);
     const auto uniform = static_cast<float>(static_cast<std::int64_t>(bits >> 40) - (1 << 23));
     (*values)[n] = middle + reach * (uniform * 0x1p-23f);
   }
