@@ -40,9 +40,9 @@ void rotate(const std::optional<Rotary>& rotary, std::int64_t dim, std::int64_t 
     const RotaryTable turn = rotary->table({first + static_cast<std::int64_t>(t)});
     const bool half = turn.style == RotaryStyle::kHalf;
     for (std::size_t head = 0; head < x[t].size(); head += dim)
-      for (std::int64_t i = 0; i < turn.pairs; ++i) {
+      for (std::int64_t i = 0; i < turn.pairs(); ++i) {
         Real& a = x[t][head + (half ? i : 2 * i)];
-        Real& b = x[t][head + (half ? i + turn.pairs : 2 * i + 1)];
+        Real& b = x[t][head + (half ? i + turn.pairs() : 2 * i + 1)];
         const Real x0 = a, x1 = b, cos = turn.cos[i], sin = turn.sin[i];
         a = x0 * cos - x1 * sin;
         b = x1 * cos + x0 * sin;

@@ -79,6 +79,7 @@ class MultiHeadAttention {
   /// Working memory that the caller keeps between calls; one for each call in flight.
   struct Workspace {
     Scratch activations, kernels;
+    RotaryTable rotary;  ///< of the last tokens: those of the next layer have the same positions
   };
 
   /// Packs the weights.

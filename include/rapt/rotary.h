@@ -17,10 +17,12 @@ enum class RotaryStyle {
 /// cos and sin of every token's angles; shared by all heads, and by all layers of a model.
 struct RotaryTable {
   RotaryStyle style = RotaryStyle::kHalf;
-  std::int64_t tokens = 0;
-  std::int64_t pairs = 0;  ///< R / 2
-  std::vector<float> cos;  ///< [tokens, pairs]
-  std::vector<float> sin;  ///< [tokens, pairs]
+  std::vector<std::int64_t> positions;  ///< [tokens]
+  std::vector<float> inv_freq;          ///< [pairs]
+  std::vector<float> cos, sin;          ///< [tokens, pairs]
+
+  std::int64_t tokens() const { return static_cast<std::int64_t>(positions.size()); }
+  std::int64_t pairs() const { return static_cast<std::int64_t>(inv_freq.size()); }  ///< R / 2
 };
 
 /// Rotary positions: pair i of a token at `position` turns by the angle position theta^(-2i/R).
@@ -42,6 +44,10 @@ class Rotary {
 
   /// Angles of tokens at `positions`, which may be in any order.
   RotaryTable table(const std::vector<std::int64_t>& positions) const;
+
+  /// Makes `table` that of `positions`. Where it already is, as in every layer after the first,
+  /// nothing is computed.
+  void update(const std::vector<std::int64_t>& positions, RotaryTable& table) const;
 
  private:
   RotaryStyle style_;

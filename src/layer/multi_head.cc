@@ -85,13 +85,14 @@ std::array<MutableTensor, kCount> carve(Scratch& scratch, const Dims (&extents)[
 /// Turns [B, T, H, D], token (b, t) at position(b, t), in place.
 template <class Position>
 void rotate(const Threads& threads, const Config& config, const MutableTensor& x,
-            Position&& position) {
+            MultiHeadAttention::Workspace& workspace, Position&& position) {
   if (!config.rotary) return;
   std::vector<std::int64_t> positions;
   positions.reserve(x.extents[0] * x.extents[1]);
   for (std::int64_t b = 0; b < x.extents[0]; ++b)
     for (std::int64_t t = 0; t < x.extents[1]; ++t) positions.push_back(position(b, t));
-  apply_rotary(threads, config.rotary->table(positions), x, x);
+  config.rotary->update(positions, workspace.rotary);
+  apply_rotary(threads, workspace.rotary, x, x);
 }
 
 }  // namespace
@@ -171,7 +172,7 @@ void MultiHeadAttention::append(const Threads& threads, const ConstTensor& c, De
   k_(threads, c, k, workspace.kernels);
   v_(threads, c, v, workspace.kernels);
   const MutableTensor k_heads = split_heads(k, config_.kv_heads);
-  rotate(threads, config_, k_heads,
+  rotate(threads, config_, k_heads, workspace,
          [&](std::int64_t b, std::int64_t t) { return cache.length(b) + t; });
   cache.append(k_heads, split_heads(v, config_.kv_heads));
 }
@@ -197,12 +198,12 @@ void MultiHeadAttention::operator()(const Threads& threads, const Plan& plan, co
                       o_heads = split_heads(o, config_.q_heads);
 
   q_(threads, inputs.x, q, workspace.kernels);
-  rotate(threads, config_, q_heads,
+  rotate(threads, config_, q_heads, workspace,
          [&](std::int64_t b, std::int64_t t) { return p.q_position(b, t); });
   if (inputs.cache == nullptr) {
     k_(threads, c, k, workspace.kernels);
     v_(threads, c, v, workspace.kernels);
-    rotate(threads, config_, k_heads,
+    rotate(threads, config_, k_heads, workspace,
            [&](std::int64_t b, std::int64_t t) { return t - p.kv_range(b).begin; });
   }
   run(plan, {q_heads, k_heads, split_heads(v, config_.kv_heads), inputs.cache}, workspace.kernels,

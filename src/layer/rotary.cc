@@ -34,10 +34,17 @@ Rotary::Rotary(std::int64_t dims, double theta, RotaryStyle style) : style_(styl
 }
 
 RotaryTable Rotary::table(const std::vector<std::int64_t>& positions) const {
+  RotaryTable table;
+  update(positions, table);
+  return table;
+}
+
+void Rotary::update(const std::vector<std::int64_t>& positions, RotaryTable& table) const {
+  if (table.style == style_ && table.positions == positions && table.inv_freq == inv_freq_) return;
   const CanonicalFloatEnv env;
-  RotaryTable table{style_, static_cast<std::int64_t>(positions.size()), dims() / 2, {}, {}};
-  table.cos.reserve(table.tokens * table.pairs);
-  table.sin.reserve(table.tokens * table.pairs);
+  table = {style_, positions, inv_freq_, {}, {}};
+  table.cos.reserve(positions.size() * inv_freq_.size());
+  table.sin.reserve(positions.size() * inv_freq_.size());
   for (std::int64_t position : positions)
     for (float frequency : inv_freq_) {
       const float angle = static_cast<float>(position) * frequency;
@@ -45,28 +52,27 @@ RotaryTable Rotary::table(const std::vector<std::int64_t>& positions) const {
       table.cos.push_back(static_cast<float>(turn.cos));
       table.sin.push_back(static_cast<float>(turn.sin));
     }
-  return table;
 }
 
 void apply_rotary(const Threads& threads, const RotaryTable& table, const ConstTensor& x,
                   const MutableTensor& y) {
   const std::int64_t tokens = x.extents[0] * x.extents[1];
-  require(x.extents[3] >= 2 * table.pairs, ErrorCode::kBadShape, "apply_rotary.x",
-          "a last extent of at least " + std::to_string(2 * table.pairs), x.extents);
-  require(table.tokens == tokens || table.tokens == x.extents[1], ErrorCode::kBadShape,
+  require(x.extents[3] >= 2 * table.pairs(), ErrorCode::kBadShape, "apply_rotary.x",
+          "a last extent of at least " + std::to_string(2 * table.pairs()), x.extents);
+  require(table.tokens() == tokens || table.tokens() == x.extents[1], ErrorCode::kBadShape,
           "apply_rotary.table",
-          std::to_string(tokens) + " or " + std::to_string(x.extents[1]) + " tokens", table.tokens);
+          std::to_string(tokens) + " or " + std::to_string(x.extents[1]) + " tokens", table.tokens());
   require(y.extents == x.extents, ErrorCode::kBadShape, "apply_rotary.y", x.extents, y.extents);
   const RotaryKernels& kernels = rotary_kernels(active_isa());
   const bool half = table.style == RotaryStyle::kHalf;
   for_rows(threads, tokens, kTokensAtATime, [&](std::int64_t first, std::int64_t end) {
     for (std::int64_t token = first; token < end; ++token) {
       const std::int64_t b = token / x.extents[1], t = token % x.extents[1];
-      const std::int64_t row = token % table.tokens * table.pairs;
+      const std::int64_t row = token % table.tokens() * table.pairs();
       kernels.rotate({&x.at(b, t, 0, 0), x.strides[2], x.strides[3], &y.at(b, t, 0, 0),
-                      y.strides[2], y.strides[3], x.extents[2], table.pairs, half ? 1 : 2,
-                      half ? table.pairs : 1, table.cos.data() + row, table.sin.data() + row});
-      copy_features(x, y, b, t, 2 * table.pairs);
+                      y.strides[2], y.strides[3], x.extents[2], table.pairs(), half ? 1 : 2,
+                      half ? table.pairs() : 1, table.cos.data() + row, table.sin.data() + row});
+      copy_features(x, y, b, t, 2 * table.pairs());
     }
   });
 }

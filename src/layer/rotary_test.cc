@@ -40,11 +40,11 @@ Tensor plain(const RotaryTable& table, const ConstTensor& x) {
   Tensor y(x.extents);
   test::copy(x, y.view);
   test::for_each_index(
-      {x.extents[0], x.extents[1], x.extents[2], table.pairs}, [&](auto b, auto t, auto h, auto i) {
-        const std::int64_t token = table.tokens == x.extents[1] ? t : b * x.extents[1] + t;
-        const float cos = table.cos[token * table.pairs + i],
-                    sin = table.sin[token * table.pairs + i];
-        const auto [first, second] = partners(table.style, table.pairs, i);
+      {x.extents[0], x.extents[1], x.extents[2], table.pairs()}, [&](auto b, auto t, auto h, auto i) {
+        const std::int64_t token = table.tokens() == x.extents[1] ? t : b * x.extents[1] + t;
+        const float cos = table.cos[token * table.pairs() + i],
+                    sin = table.sin[token * table.pairs() + i];
+        const auto [first, second] = partners(table.style, table.pairs(), i);
         const float x0 = x.at(b, t, h, first), x1 = x.at(b, t, h, second);
         y.view.at(b, t, h, first) = std::fma(x0, cos, -(x1 * sin));
         y.view.at(b, t, h, second) = std::fma(x1, cos, x0 * sin);
@@ -58,23 +58,37 @@ TEST(Rotary, TablesAreNearF64) {
       const Rotary rotary(dims, theta);
       const std::vector<std::int64_t> positions = {0, 1, 2, 1000, 131071, 7, -3};
       const RotaryTable table = rotary.table(positions);
-      ASSERT_EQ(table.tokens, 7);
-      ASSERT_EQ(table.pairs, dims / 2);
-      for (std::int64_t i = 0; i < table.pairs; ++i) {
+      ASSERT_EQ(table.tokens(), 7);
+      ASSERT_EQ(table.pairs(), dims / 2);
+      for (std::int64_t i = 0; i < table.pairs(); ++i) {
         const double exact =
             std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims));
         // 2i / R rounded once moves the power by ln theta u, its rounding and that of 1 / x by 2 u.
         EXPECT_NEAR(rotary.inv_freq()[i], exact, (std::log(theta) + 2) * 0x1p-24 * exact);
         for (std::size_t t = 0; t < positions.size(); ++t) {
           const float angle = static_cast<float>(positions[t]) * rotary.inv_freq()[i];
-          EXPECT_NEAR(table.cos[t * table.pairs + i], std::cos(double{angle}), 0x1p-24);
-          EXPECT_NEAR(table.sin[t * table.pairs + i], std::sin(double{angle}), 0x1p-24);
+          EXPECT_NEAR(table.cos[t * table.pairs() + i], std::cos(double{angle}), 0x1p-24);
+          EXPECT_NEAR(table.sin[t * table.pairs() + i], std::sin(double{angle}), 0x1p-24);
         }
       }
     }
 }
 
 // A chunk of a prompt has the angles of its positions.
+TEST(Rotary, UpdateComputesOnlyWhatChanged) {
+  const Rotary rotary(8), other(8, 500000.0);
+  RotaryTable table = rotary.table({3, 1, 4});
+  table.cos[0] = 2.0f;  // no cosine: shows whether it was computed anew
+  rotary.update({3, 1, 4}, table);
+  EXPECT_EQ(table.cos[0], 2.0f);
+  rotary.update({3, 1, 5}, table);
+  EXPECT_EQ(table.cos, rotary.table({3, 1, 5}).cos);
+  other.update({3, 1, 5}, table);
+  EXPECT_EQ(table.sin, other.table({3, 1, 5}).sin);
+  Rotary(8, 500000.0, RotaryStyle::kInterleaved).update({3, 1, 5}, table);
+  EXPECT_EQ(table.style, RotaryStyle::kInterleaved);
+}
+
 TEST(Rotary, TablesOfAChunkAreRowsOfTheWhole) {
   const Rotary rotary(32);
   const RotaryTable whole = rotary.table(range(0, 100)), part = rotary.table(range(41, 60));
