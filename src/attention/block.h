@@ -164,10 +164,11 @@ class BlockRunner {
   /// Scales the queries, and finds what each row and tile sees.
   void prepare(const WorkItem& item, const Inputs& inputs) {
     const Problem& problem = plan_.problem;
-    const std::int64_t group = problem.group(), d = problem.head_dim;
+    const std::int64_t d = problem.head_dim;
     for (std::int64_t row = item.row_begin; row < item.row_end; ++row) {
-      const std::int64_t local = row - item.row_begin, i = row / group;
-      const float* q = &inputs.q.at(item.sequence, i, item.kv_head * group + row % group, 0);
+      const std::int64_t local = row - item.row_begin;
+      const auto [i, h] = plan_.query_of(item.kv_head, row);
+      const float* q = &inputs.q.at(item.sequence, i, h, 0);
       plan_.kernels->scale_query(q, inputs.q.strides[3], d, plan_.score_factor, q_ + local * d);
       Range seen = problem.visible_slots(item.sequence, i);
       seen.begin = std::max(seen.begin, item.chunk_begin * kChunkKeys);

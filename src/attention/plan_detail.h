@@ -72,6 +72,17 @@ struct PlanDetail {
 
   std::int64_t rows() const { return problem.q_tokens * problem.group(); }
 
+  /// Query and query head of a row of a kv head.
+  struct Query {
+    std::int64_t i, h;
+  };
+  Query query_of(std::int64_t kv_head, std::int64_t row) const {
+    return {row / problem.group(), kv_head * problem.group() + row % problem.group()};
+  }
+  std::int64_t row_of(const Query& query) const {
+    return query.i * problem.group() + query.h % problem.group();
+  }
+
   /// Floats of one packed head: tiles of keys, then rows of values.
   std::int64_t head_floats() const { return slots * (problem.head_dim + v_stride); }
 };

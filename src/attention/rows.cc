@@ -32,16 +32,10 @@ void attention_rows(const Plan& plan, const Inputs& inputs, Scratch& scratch,
     for (std::int64_t b = 0; b < problem.batch; ++b)
       for (std::int64_t h = 0; h < problem.q_heads; ++h)
         for (std::int64_t n = 0; n < count; ++n) {
-          const std::int64_t i = rows[static_cast<std::size_t>(n)], group = problem.group();
+          const std::int64_t row = detail.row_of({rows[static_cast<std::size_t>(n)], h});
           const Range keys = problem.kv_range(b);
           for (std::int64_t j = 0; j < problem.kv_tokens; ++j) out.at(b, h, n, j) = 0.0f;
-          const WorkItem item{b,
-                              h / group,
-                              i * group + h % group,
-                              i * group + h % group + 1,
-                              0,
-                              chunks_of(keys.size()),
-                              0};
+          const WorkItem item{b, h / problem.group(), row, row + 1, 0, chunks_of(keys.size()), 0};
           runner.weights(item, inputs, reader, line.data(), [&](std::int64_t slot, float weight) {
             out.at(b, h, n, keys.begin + slot) = weight;
           });

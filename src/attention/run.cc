@@ -85,10 +85,11 @@ class Run {
   void write(const WorkItem& item, std::int64_t row, int rows, const StateRows& state) const {
     float lse[kTileQueries];
     plan_.kernels->finish(rows, plan_.v_stride, state, lse);
-    const std::int64_t group = plan_.problem.group();
-    for (int r = 0; r < rows; ++r)
-      write_row(result_, item.sequence, (row + r) / group, item.kv_head * group + (row + r) % group,
-                state.acc + r * plan_.v_stride, lse[r], state.m[r], state.l[r]);
+    for (int r = 0; r < rows; ++r) {
+      const auto [i, h] = plan_.query_of(item.kv_head, row + r);
+      write_row(result_, item.sequence, i, h, state.acc + r * plan_.v_stride, lse[r], state.m[r],
+                state.l[r]);
+    }
   }
 
   const PlanDetail& plan_;

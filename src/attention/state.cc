@@ -118,9 +118,8 @@ State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, Chun
       item.chunk_begin = std::min(node.index << node.level, seen_end);
       item.chunk_end = std::min((node.index + 1) << node.level, seen_end);
       runner.attend(item, inputs, reader, [&](std::int64_t row, int rows, const StateRows& part) {
-        const std::int64_t group = problem.group();
         for (int r = 0; r < rows; ++r) {
-          const std::int64_t i = (row + r) / group, h = item.kv_head * group + (row + r) % group;
+          const auto [i, h] = detail.query_of(item.kv_head, row + r);
           const std::int64_t at = (item.sequence * problem.q_tokens + i) * problem.q_heads + h;
           const StateRows from{part.m + r, part.l + r, part.acc + r * detail.v_stride};
           runner.copy(1, from, rows_at(node, at, detail.v_stride));
