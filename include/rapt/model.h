@@ -45,10 +45,11 @@ class Decoder;
 /// A model's weights, ready to run. A cheap handle to immutable weights; share it between sessions.
 class Model {
  public:
-  /// Reads a Hugging Face directory: config.json and model.safetensors, which is memory-mapped.
+  /// Reads a Hugging Face directory: config.json and model.safetensors or, where that is not, the
+  /// files of model.safetensors.index.json. They are memory-mapped.
   ///
   /// @throws Error{kIo, kBadFile, kUnsupported} naming the file and what is wrong.
-  /// @cost   a packed copy of the matrices; the embedding is read where it is mapped.
+  /// @cost   a packed copy of the matrices, in F32; an F32 embedding is read where it is mapped.
   static Model load(const std::filesystem::path& directory);
 
   /// A model of any shape, without files: every weight is a hash of `seed`, its tensor's name and

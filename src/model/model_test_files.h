@@ -2,11 +2,17 @@
 
 // Small well-formed files for the tests of this room, to be damaged one field at a time.
 
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace rapt::test {
 
@@ -75,6 +81,46 @@ inline std::string safetensors(const std::string& header, const std::string& dat
     file[byte] = static_cast<char>(header.size() >> (8 * byte) & 0xFF);
   return file + header + data;
 }
+
+/// What a tensor of a safetensors file says in the header, and its bytes.
+struct TensorFields {
+  std::string name, dtype;
+  std::vector<std::int64_t> shape;
+  std::string bytes;
+};
+
+/// A safetensors file of these tensors, one after the other.
+inline std::string safetensors(const std::vector<TensorFields>& tensors) {
+  nlohmann::json header = nlohmann::json::object();
+  std::string data;
+  for (const TensorFields& tensor : tensors) {
+    header[tensor.name] = {{"dtype", tensor.dtype},
+                           {"shape", tensor.shape},
+                           {"data_offsets", {data.size(), data.size() + tensor.bytes.size()}}};
+    data += tensor.bytes;
+  }
+  return safetensors(header.dump(), data);
+}
+
+/// A directory of files, gone at the end.
+class Directory {
+ public:
+  Directory() {
+    std::string name = testing::TempDir() + "/rapt_XXXXXX";  // tests run at the same time
+    path_ = mkdtemp(name.data());
+  }
+  ~Directory() { std::filesystem::remove_all(path_); }
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  void write(const std::string& name, const std::string& content) const {
+    std::ofstream(path_ / name, std::ios::binary) << content;
+  }
+
+ private:
+  std::filesystem::path path_;
+};
 
 inline std::span<const std::byte> bytes_of(const std::string& text) {
   return std::as_bytes(std::span(text.data(), text.size()));

@@ -66,14 +66,15 @@ WeightTensor FileWeights::vector(const std::string& name, std::int64_t size) con
 
 WeightTensor FileWeights::read(const std::string& name, const std::vector<std::int64_t>& shape,
                                const Dims& extents) const {
-  const FileTensor& tensor = file_->tensor(name);
-  const std::string where = file_->where() + " " + name;
+  const StoredTensor stored = checkpoint_.tensor(name);
+  const FileTensor& tensor = *stored.tensor;
+  const std::string where = stored.file->where() + " " + name;
   require(tensor.shape == shape, ErrorCode::kBadFile, where,
           "shape " + describe(shape) + " by config.json", describe(tensor.shape));
   switch (tensor.dtype) {
     case FileDtype::kF32:
       if (!is_aligned(tensor.bytes.data())) return owned(copy(tensor), extents);
-      return {{reinterpret_cast<const float*>(tensor.bytes.data()), extents}, file_};
+      return {{reinterpret_cast<const float*>(tensor.bytes.data()), extents}, stored.file};
     case FileDtype::kBF16:
       return owned(convert(tensor, from_bf16), extents);
     case FileDtype::kF16:

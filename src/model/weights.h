@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "model/safetensors.h"
+#include "model/checkpoint.h"
 #include "rapt/tensor.h"
 
 namespace rapt {
@@ -21,6 +21,9 @@ class Weights {
  public:
   virtual ~Weights() = default;
 
+  /// Whether a file holds a tensor of this name.
+  virtual bool has(const std::string& name) const = 0;
+
   /// A matrix [1, 1, outputs, inputs].
   /// @throws Error{kBadFile} naming the tensor, if it is missing or has another shape.
   virtual WeightTensor matrix(const std::string& name, std::int64_t outputs,
@@ -30,11 +33,12 @@ class Weights {
   virtual WeightTensor vector(const std::string& name, std::int64_t size) const = 0;
 };
 
-/// Tensors of a safetensors file. F32 is read in place; BF16 and F16 are converted, exactly.
+/// Tensors of safetensors files. F32 is read in place; BF16 and F16 are converted, exactly.
 class FileWeights final : public Weights {
  public:
-  explicit FileWeights(std::shared_ptr<const SafetensorsFile> file) : file_(std::move(file)) {}
+  explicit FileWeights(Checkpoint checkpoint) : checkpoint_(std::move(checkpoint)) {}
 
+  bool has(const std::string& name) const override { return checkpoint_.has(name); }
   WeightTensor matrix(const std::string& name, std::int64_t outputs,
                       std::int64_t inputs) const override;
   WeightTensor vector(const std::string& name, std::int64_t size) const override;
@@ -43,7 +47,7 @@ class FileWeights final : public Weights {
   WeightTensor read(const std::string& name, const std::vector<std::int64_t>& shape,
                     const Dims& extents) const;
 
-  std::shared_ptr<const SafetensorsFile> file_;
+  Checkpoint checkpoint_;
 };
 
 /// Tensors that no file holds: element n is a hash of (seed, name, n). Matrices are uniform with
@@ -52,6 +56,7 @@ class RandomWeights final : public Weights {
  public:
   explicit RandomWeights(std::uint64_t seed) : seed_(seed) {}
 
+  bool has(const std::string&) const override { return false; }
   WeightTensor matrix(const std::string& name, std::int64_t outputs,
                       std::int64_t inputs) const override;
   WeightTensor vector(const std::string& name, std::int64_t size) const override;

@@ -97,9 +97,10 @@ Layer make_layer(const ModelConfig& c, const Weights& weights, const std::string
           mlp("down_proj", c.hidden_size, c.intermediate_size)};
 }
 
-// A tied head is the embedding, read as a matrix of a linear map.
+// A tied head is the embedding, read as a matrix of a linear map. A head that the files hold all
+// the same is used, as transformers 5 does: it may differ.
 Linear make_head(const ModelConfig& c, const Weights& weights, const WeightTensor& embedding) {
-  if (c.tie_word_embeddings) return Linear(embedding.view);
+  if (c.tie_word_embeddings && !weights.has("lm_head.weight")) return Linear(embedding.view);
   return Linear(weights.matrix("lm_head.weight", c.vocab_size, c.hidden_size).view);
 }
 
