@@ -12,10 +12,11 @@ namespace rapt {
 
 struct TokenizerRules;
 
-/// Text to token ids and back: SentencePiece-style byte-pair encoding with byte fallback, as
-/// Hugging Face's tokenizer.json describes it. A cheap handle to immutable rules; share it freely.
+/// Text to token ids and back: byte-pair encoding, byte-level or SentencePiece-style, as Hugging
+/// Face's tokenizer.json describes it. A cheap handle to immutable rules; share it freely.
 ///
-/// @source arXiv:1508.07909 (byte-pair encoding), arXiv:1808.06226 (SentencePiece)
+/// @source arXiv:1508.07909 (byte-pair encoding), arXiv:1808.06226 (SentencePiece), Radford et al.
+///         2019 (byte-level)
 class Tokenizer {
  public:
   /// Reads a tokenizer.json, or the one of a model's directory.
@@ -32,9 +33,10 @@ class Tokenizer {
   std::int64_t vocab_size() const;
 
   /// Token ids of `text`, with the tokens that the file puts around every text (the first one of a
-  /// sequence, say). Text of a special token, like "</s>", becomes that token.
+  /// sequence, say). Text of an added token, like "</s>", becomes that token.
   ///
-  /// @throws Error{kBadArgument} if the text is not UTF-8.
+  /// @throws Error{kBadArgument} if the text is not UTF-8; Error{kUnsupported} if a pattern of the
+  ///         file takes too many steps on it.
   /// @cost   O(n log n) in the length of the text.
   std::vector<std::int32_t> encode(std::string_view text) const;
 
@@ -48,8 +50,9 @@ class Tokenizer {
 };
 
 /// Decodes tokens as they come. The concatenated pieces are `Tokenizer::decode` of all of them, and
-/// each piece is valid UTF-8: bytes of an unfinished character are held back. A byte that is part
-/// of no character becomes U+FFFD.
+/// each piece is valid UTF-8: bytes of an unfinished character are held back. What is part of no
+/// character becomes U+FFFD: each byte (byte fallback), or each longest prefix of a character
+/// (byte-level).
 class TextStream {
  public:
   explicit TextStream(const Tokenizer& tokenizer) : rules_(tokenizer.rules_) {}
@@ -69,6 +72,7 @@ class TextStream {
   std::string held_;           // a proper prefix of a UTF-8 character
   std::int64_t stripped_ = 0;  // leading characters taken away so far
   bool at_start_ = true;       // nothing but stripped characters came yet
+  bool is_first_ = true;       // no token that gives text came yet
 };
 
 }  // namespace rapt

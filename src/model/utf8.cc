@@ -29,7 +29,7 @@ Utf8Piece first_utf8(std::string_view text) noexcept {
     for (std::size_t n = 1; n < present; ++n) {
       const std::uint8_t low = n == 1 ? form.second_low : 0x80;
       const std::uint8_t high = n == 1 ? form.second_high : 0xBF;
-      if (byte(n) < low || byte(n) > high) return {Utf8::kInvalid, 1};
+      if (byte(n) < low || byte(n) > high) return {Utf8::kInvalid, n};
     }
     return {present == form.bytes ? Utf8::kCharacter : Utf8::kPrefix, present};
   }
@@ -44,6 +44,31 @@ std::size_t utf8_valid_bytes(std::string_view text) noexcept {
     offset += piece.bytes;
   }
   return offset;
+}
+
+char32_t code_point(std::string_view character) noexcept {
+  const auto byte = [&](std::size_t n) { return static_cast<std::uint8_t>(character[n]); };
+  if (character.size() == 1) return byte(0);
+  char32_t result = byte(0) & (0xFFu >> (character.size() + 1));
+  for (std::size_t n = 1; n < character.size(); ++n) result = result << 6 | (byte(n) & 0x3Fu);
+  return result;
+}
+
+void append_utf8(char32_t code_point, std::string& text) {
+  const auto add = [&](char32_t byte) { text += static_cast<char>(byte); };
+  const auto add_trail = [&](int shift) { add(0x80 | (code_point >> shift & 0x3F)); };
+  if (code_point < 0x80) return add(code_point);
+  if (code_point < 0x800) {
+    add(0xC0 | code_point >> 6);
+  } else if (code_point < 0x10000) {
+    add(0xE0 | code_point >> 12);
+    add_trail(6);
+  } else {
+    add(0xF0 | code_point >> 18);
+    add_trail(12);
+    add_trail(6);
+  }
+  add_trail(0);
 }
 
 }  // namespace rapt

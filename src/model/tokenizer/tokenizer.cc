@@ -1,0 +1,51 @@
+#include "rapt/tokenizer.h"
+
+#include "base/check.h"
+#include "model/mapped_file.h"
+#include "model/tokenizer/rules.h"
+#include "model/utf8.h"
+
+namespace rapt {
+
+Tokenizer Tokenizer::load(const std::filesystem::path& path) {
+  const auto file = std::filesystem::is_directory(path) ? path / "tokenizer.json" : path;
+  return parse(read_text(file), file.string());
+}
+
+Tokenizer Tokenizer::parse(std::string_view json, const std::string& where) {
+  Tokenizer tokenizer;
+  tokenizer.rules_ = std::make_shared<TokenizerRules>(TokenizerRules::parse(json, where));
+  return tokenizer;
+}
+
+std::int64_t Tokenizer::vocab_size() const { return std::ssize(rules_->decoder.texts); }
+
+std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
+  require(utf8_valid_bytes(text) == text.size(), ErrorCode::kBadArgument, "Tokenizer.encode text",
+          "UTF-8", "another byte at " + std::to_string(utf8_valid_bytes(text)));
+  const TokenizerRules& rules = *rules_;
+  std::vector<std::int32_t> tokens = rules.first;
+  BpeEncoder encoder(rules.bpe);
+  const auto on_token = [&](std::int32_t token) { tokens.push_back(token); };
+  const auto on_word = [&](std::string_view word) { encoder.encode(word, tokens); };
+  rules.raw.split(
+      text,
+      [&](std::string_view stretch, bool at_start) {
+        const auto on_text = [&](std::string_view part, bool first) {
+          rules.pre_tokenizer.split(part, at_start && first, on_word);
+        };
+        rules.normalized.split(rules.normalizer(std::string(stretch)), on_text, on_token);
+      },
+      on_token);
+  tokens.insert(tokens.end(), rules.last.begin(), rules.last.end());
+  return tokens;
+}
+
+std::string Tokenizer::decode(std::span<const std::int32_t> tokens) const {
+  TextStream stream(*this);
+  std::string text;
+  for (const std::int32_t token : tokens) text += stream.push(token);
+  return text + stream.finish();
+}
+
+}  // namespace rapt
