@@ -23,9 +23,11 @@ Mask Mask::operator&(const Mask& other) const {
 }
 
 Range Mask::visible(std::int64_t position, std::int64_t kv_tokens) const {
+  if (kv_tokens <= 0) return {};
   // A difference or sum is taken only where it cannot overflow.
   const std::int64_t begin = before_ >= position ? 0 : position - before_;
-  const std::int64_t end = after_ >= kv_tokens - position ? kv_tokens : position + after_ + 1;
+  const bool to_the_end = position >= 0 && after_ >= kv_tokens - position;
+  const std::int64_t end = to_the_end ? kv_tokens : std::min(kv_tokens, position + after_ + 1);
   return begin < end ? Range{begin, end} : Range{};
 }
 
