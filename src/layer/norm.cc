@@ -13,6 +13,11 @@ namespace {
 // Elements that a worker takes at a time.
 constexpr std::int64_t kRun = 1 << 14;
 
+void check_extents(const ConstTensor& x, const char* where) {
+  require(std::ranges::min(x.extents) >= 0, ErrorCode::kBadShape, where, "no negative extent",
+          x.extents);
+}
+
 void check_same(const ConstTensor& x, const Dims& extents, const char* where) {
   require(x.extents == extents, ErrorCode::kBadShape, where, extents, x.extents);
 }
@@ -35,6 +40,7 @@ void for_each_row(const Threads& threads, const Dims& extents, Body&& body) {
 
 void rms_norm(const Threads& threads, const ConstTensor& x, const ConstTensor& weight, float eps,
               const MutableTensor& y) {
+  check_extents(x, "rms_norm.x");
   check_same(y, x.extents, "rms_norm.y");
   check_same(weight, {1, 1, 1, x.extents[3]}, "rms_norm.weight");
   const NormKernels& kernels = norm_kernels(active_isa());
@@ -46,6 +52,7 @@ void rms_norm(const Threads& threads, const ConstTensor& x, const ConstTensor& w
 
 void layer_norm(const Threads& threads, const ConstTensor& x, const ConstTensor& weight,
                 const ConstTensor& bias, float eps, const MutableTensor& y) {
+  check_extents(x, "layer_norm.x");
   check_same(y, x.extents, "layer_norm.y");
   check_same(weight, {1, 1, 1, x.extents[3]}, "layer_norm.weight");
   if (bias.data != nullptr) check_same(bias, weight.extents, "layer_norm.bias");
@@ -59,6 +66,7 @@ void layer_norm(const Threads& threads, const ConstTensor& x, const ConstTensor&
 
 void silu_mul(const Threads& threads, const ConstTensor& gate, const ConstTensor& up,
               const MutableTensor& out) {
+  check_extents(gate, "silu_mul.gate");
   check_same(up, gate.extents, "silu_mul.up");
   check_same(out, gate.extents, "silu_mul.out");
   const NormKernels& kernels = norm_kernels(active_isa());

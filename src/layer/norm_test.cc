@@ -220,6 +220,19 @@ TEST(Norm, NamesWhatIsWrong) {
          [&] { silu_mul(one, x.view, y.view, x.view); });
   expect("silu_mul.out: expected [1, 2, 3, 8], got [1, 2, 3, 7]",
          [&] { silu_mul(one, x.view, x.view, y.view); });
+  for (int axis = 0; axis < 4; ++axis) {
+    MutableTensor negative = x.view;
+    negative.extents[axis] = -1;
+    const Tensor weight({1, 1, 1, 8});
+    ConstTensor of_row = weight.view;
+    of_row.extents[3] = negative.extents[3];
+    const auto refused = [&](const std::string& where, const std::function<void()>& f) {
+      EXPECT_EQ(error_of(f).find(where + ": expected no negative extent"), 0u) << where << axis;
+    };
+    refused("rms_norm.x", [&] { rms_norm(one, negative, of_row, kEps, negative); });
+    refused("layer_norm.x", [&] { layer_norm(one, negative, of_row, {}, kEps, negative); });
+    refused("silu_mul.gate", [&] { silu_mul(one, negative, negative, negative); });
+  }
 }
 
 }  // namespace
