@@ -41,8 +41,9 @@ const Fields<std::vector<std::int32_t>> kTokenIds = {
 
 // Fields that change no result: what training used, and what tools note down.
 const std::set<std::string> kIgnored = {
-    "_name_or_path", "attention_dropout", "dtype",       "initializer_range",    "model_type",
-    "pad_token_id",  "pretraining_tp",    "torch_dtype", "transformers_version", "use_cache"};
+    "_name_or_path",     "attention_dropout",    "dtype",
+    "initializer_range", "pad_token_id",         "pretraining_tp",
+    "torch_dtype",       "transformers_version", "use_cache"};
 
 std::vector<std::int32_t> read_token_ids(const JsonField& field) {
   const auto id = [](const JsonField& one) {
@@ -59,6 +60,15 @@ std::string read_architecture(const JsonField& field) {
   const std::string& architecture = field.at(0).string();
   field.serve_only(find_family(architecture) != nullptr, "one of " + family_names());
   return architecture;
+}
+
+// Two names of one thing, of which tools read either.
+void check_model_type(const JsonField& root, const ModelConfig& config) {
+  if (!root.has("model_type")) return;
+  const JsonField field = root["model_type"];
+  const std::string expected = find_family(config.architecture)->model_type;
+  if (field.string() != expected)
+    field.fail("\"" + expected + "\", as " + config.architecture + " is one");
 }
 
 // What transformers 5 writes in the place of rope_theta and rope_scaling, and the latter itself.
@@ -111,13 +121,14 @@ ModelConfig ModelConfig::parse(const std::string& json, const std::string& where
   const JsonField root(document, where);
   for (const char* key : {"architectures", "vocab_size", "hidden_size", "intermediate_size",
                           "num_hidden_layers", "num_attention_heads", "max_position_embeddings"})
-    root[key];  // there is no default
+    if (root[key].is_null()) root[key].fail("a value");  // there is no default
   ModelConfig config;
   root.for_each_member([&](const std::string& key, const JsonField& field) {
-    if (field.is_null() || kIgnored.contains(key)) return;
+    if (field.is_null() || key == "model_type" || kIgnored.contains(key)) return;
     field.serve_only(read_field(key, field, config),
                      "no field that this version does not know: it may change the model");
   });
+  check_model_type(root, config);
   try {
     return config.validated();
   } catch (const Error& error) {

@@ -58,7 +58,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadField{"hidden_size", 64.0, kBad,
                  "dir/config.json hidden_size: expected an integer from 1 to 2147483648, got 64.0"},
         BadField{"vocab_size", nullptr, kBad,
-                 "dir/config.json: ModelConfig.vocab_size: expected 1 to 2^31, got 0"},
+                 "dir/config.json vocab_size: expected a value, got null"},
         BadField{"hidden_size", 9, kBad,
                  "dir/config.json: ModelConfig.hidden_size: expected a multiple of "
                  "num_attention_heads (2) where head_dim is not given, got 9"},
@@ -79,6 +79,31 @@ INSTANTIATE_TEST_SUITE_P(
                  kNot,
                  "dir/config.json architectures: expected one of LlamaForCausalLM, got "
                  "[\"GPT2LMHeadModel\"]"},
+        BadField{"architectures",
+                 {"LlamaForCausalLM", "LlamaForCausalLM"},
+                 kBad,
+                 "dir/config.json architectures: expected one architecture, got "
+                 "[\"LlamaForCausalLM\",\"LlamaForCausalLM\"]"},
+        BadField{"architectures", nullptr, kBad,
+                 "dir/config.json architectures: expected a value, got null"},
+        BadField{"model_type", "gpt2", kBad,
+                 "dir/config.json model_type: expected \"llama\", as LlamaForCausalLM is one, got "
+                 "\"gpt2\""},
+        BadField{"model_type", 1, kBad, "dir/config.json model_type: expected a string, got 1"},
+        BadField{"num_hidden_layers", std::uint64_t{1} << 63, kBad,
+                 "dir/config.json num_hidden_layers: expected an integer from 1 to 2147483648, got "
+                 "9223372036854775808"},
+        BadField{"num_hidden_layers", -1, kBad,
+                 "dir/config.json num_hidden_layers: expected an integer from 1 to 2147483648, got "
+                 "-1"},
+        BadField{"rms_norm_eps", "1e-5", kBad,
+                 "dir/config.json rms_norm_eps: expected a number, got \"1e-5\""},
+        BadField{"rms_norm_eps", -1e-5, kBad,
+                 "dir/config.json: ModelConfig.rms_norm_eps: expected 0 <= eps < 1, got -1e-05"},
+        BadField{"rope_theta", 1e300, kBad,
+                 "dir/config.json: ModelConfig.rope_theta: expected 1 to 1e12, got 1e+300"},
+        BadField{"rope_parameters", 7, kBad,
+                 "dir/config.json rope_parameters: expected an object, got 7"},
         BadField{"hidden_act", "gelu", kNot,
                  "dir/config.json hidden_act: expected \"silu\", got \"gelu\""},
         BadField{"rope_scaling",
@@ -96,8 +121,11 @@ TEST(Config, MalformedTextIsAnError) {
   const std::string whole = small_config().dump();
   for (std::size_t size = 0; size < whole.size(); ++size)
     EXPECT_THROW(ModelConfig::parse(whole.substr(0, size)), Error) << size;
-  for (const std::string text : {"[]", "1", "{\"vocab_size\":1,\"vocab_size\":2}", "\xFF"})
+  for (const std::string text : {"[]", "1", "{\"vocab_size\":1,\"vocab_size\":2}", "\xFF",
+                                 "{\"rope_theta\":1e999}", "{\"rope_theta\":NaN}", "{} {}"})
     EXPECT_THROW(ModelConfig::parse(text), Error) << text;
+  const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+  EXPECT_THROW(ModelConfig::parse("{\"hidden_size\":" + deep + "}"), Error);
 }
 
 TEST(Config, MissingFieldIsNamed) {

@@ -4,7 +4,7 @@ namespace rapt {
 namespace {
 
 constexpr Family kFamilies[] = {
-    {"LlamaForCausalLM", make_llama},
+    {"LlamaForCausalLM", "llama", make_llama},
 };
 
 }  // namespace

@@ -11,6 +11,7 @@ namespace rapt {
 /// A model family: how the weights of a checkpoint become a decoder.
 struct Family {
   const char* architecture;  ///< as config.json names it
+  const char* model_type;    ///< the same, of its field model_type
   std::unique_ptr<const Decoder> (*make)(const ModelConfig& config, const Weights& weights);
 };
 

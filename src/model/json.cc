@@ -10,6 +10,7 @@ namespace rapt {
 namespace {
 
 constexpr std::size_t kLongestQuote = 60;
+constexpr int kDeepest = 64;
 
 // For a message: the beginning of the value's text.
 std::string quote(const nlohmann::json& value) {
@@ -23,7 +24,9 @@ std::string quote(const nlohmann::json& value) {
 nlohmann::json parse_json(std::string_view text, const std::string& where) {
   using Event = nlohmann::json::parse_event_t;
   std::vector<std::set<std::string>> keys;  // of the objects around
-  const auto check_keys = [&](int, Event event, nlohmann::json& parsed) {
+  const auto check_event = [&](int depth, Event event, nlohmann::json& parsed) {
+    require(depth <= kDeepest, ErrorCode::kBadFile, where,
+            "at most " + std::to_string(kDeepest) + " values inside one another", "more");
     if (event == Event::object_start) keys.emplace_back();
     if (event == Event::object_end) keys.pop_back();
     if (event == Event::key)
@@ -32,7 +35,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
     return true;
   };
   try {
-    return nlohmann::json::parse(text, check_keys);
+    return nlohmann::json::parse(text, check_event);
   } catch (const nlohmann::json::exception& error) {
     throw Error(ErrorCode::kBadFile, where + ": expected JSON, got " + error.what());
   }

@@ -9,7 +9,8 @@
 
 namespace rapt {
 
-/// Parses JSON strictly: no comments, no key twice in an object.
+/// Parses JSON strictly: no comments, no key twice in an object, at most 64 values inside one
+/// another (walking a deeper tree, as a message does, would exhaust the stack).
 /// @throws Error{kBadFile} that begins with `where`.
 nlohmann::json parse_json(std::string_view text, const std::string& where);
 

@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <system_error>
 
-#include "rapt/error.h"
+#include "base/check.h"
 
 namespace rapt {
 namespace {
@@ -46,7 +46,10 @@ MappedFile::~MappedFile() {
 }
 
 std::string read_text(const std::filesystem::path& path) {
+  constexpr std::size_t kLongest = 100'000'000;
   const MappedFile file(path);
+  require(file.bytes().size() <= kLongest, ErrorCode::kBadFile, path.string(),
+          "a text of at most " + std::to_string(kLongest) + " bytes", file.bytes().size());
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 

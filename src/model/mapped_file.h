@@ -23,7 +23,7 @@ class MappedFile {
 };
 
 /// The whole content of a text file.
-/// @throws Error{kIo} naming the file and the system's reason.
+/// @throws Error{kIo} naming the file and the system's reason; Error{kBadFile} if it is above 100 MB.
 std::string read_text(const std::filesystem::path& path);
 
 }  // namespace rapt

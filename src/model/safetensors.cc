@@ -53,6 +53,12 @@ std::int64_t size_bytes(const JsonField& shape, std::int64_t element_bytes) {
   return size;
 }
 
+// Texts, of which nothing is used.
+void check_metadata(const JsonField& field) {
+  if (field.is_null()) return;
+  field.for_each_member([](const std::string&, const JsonField& member) { member.string(); });
+}
+
 FileTensor read_tensor(const JsonField& field, std::span<const std::byte> data) {
   field.for_each_member([&](const std::string& key, const JsonField&) {
     if (key != "dtype" && key != "shape" && key != "data_offsets")
@@ -120,11 +126,16 @@ std::map<std::string, FileTensor> parse_safetensors(std::span<const std::byte> f
   const auto header = file.subspan(kLengthBytes, length);
   const auto data = file.subspan(kLengthBytes + length);
 
+  require(length > 0 && static_cast<char>(header[0]) == '{', ErrorCode::kBadFile, where + " header",
+          "to begin with {", "another beginning");
   const nlohmann::json json =
       parse_json({reinterpret_cast<const char*>(header.data()), header.size()}, where + " header");
   std::map<std::string, FileTensor> tensors;
   JsonField(json, where).for_each_member([&](const std::string& name, const JsonField& field) {
-    if (name != "__metadata__") tensors.emplace(name, read_tensor(field, data));
+    if (name == "__metadata__")
+      check_metadata(field);
+    else
+      tensors.emplace(name, read_tensor(field, data));
   });
   check_tiling(tensors, data, where);
   return tensors;

@@ -4,6 +4,7 @@
 
 #include "model/model_test_files.h"
 #include "rapt/error.h"
+#include "util.h"
 
 namespace rapt::test {
 namespace {
@@ -45,11 +46,31 @@ TEST_P(BadSafetensors, IsAnErrorThatNamesTheTensor) {
 INSTANTIATE_TEST_SUITE_P(
     Headers, BadSafetensors,
     testing::Values(
-        BadHeader{R"([])", "f: expected an object"},  //
+        BadHeader{"", "f header: expected to begin with {"},
+        BadHeader{R"([])", "f header: expected to begin with {"},
+        BadHeader{R"( {})", "f header: expected to begin with {"},
+        BadHeader{R"({"__metadata__":1})", "f __metadata__: expected an object"},
+        BadHeader{R"({"__metadata__":{"format":1}})", "f __metadata__ format: expected a string"},
         BadHeader{R"({})", "f: expected tensors of 8 bytes in all"},
         BadHeader{R"({"a":)", "f header: expected JSON"},
         BadHeader{R"({"a":1})", "f a: expected an object"},
         BadHeader{R"({"a":{"shape":[2],"data_offsets":[0,8]}})", "f a dtype: expected a value"},
+        BadHeader{R"({"a":{"dtype":"F32","data_offsets":[0,8]}})", "f a shape: expected a value"},
+        BadHeader{R"({"a":{"dtype":"F32","shape":[2]}})", "f a data_offsets: expected a value"},
+        BadHeader{R"({"a":{"dtype":1,"shape":[2],"data_offsets":[0,8]}})",
+                  "f a dtype: expected a string"},
+        BadHeader{R"({"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}})",
+                  "f a shape[0]: expected an integer"},
+        BadHeader{R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[-8,0]}})",
+                  "f a data_offsets[0]: expected an integer"},
+        BadHeader{R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8,8]}})",
+                  "f a data_offsets: expected two offsets"},
+        BadHeader{R"({"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,8]}})",
+                  "f header: expected JSON"},
+        BadHeader{R"({"a":{"dtype":"F32","shape":[1e999],"data_offsets":[0,8]}})",
+                  "f header: expected JSON"},
+        BadHeader{R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}} {})",
+                  "f header: expected JSON"},
         BadHeader{R"({"a":{"dtype":"F33","shape":[2],"data_offsets":[0,8]}})",
                   "f a dtype: expected one of BOOL, U8"},
         BadHeader{R"({"a":{"dtype":"F32","shape":2,"data_offsets":[0,8]}})",
@@ -77,6 +98,17 @@ INSTANTIATE_TEST_SUITE_P(
         BadHeader{R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}})",
                   "f a: expected only dtype"},
         BadHeader{"{\"\xFF\":1}", "f header: expected JSON"}));
+
+TEST(Safetensors, DeeplyNestedHeaderIsAnError) {
+  for (const auto& [open, close] : {std::pair("[", "]"), std::pair(R"({"x":)", "}")}) {
+    std::string header = R"({"a":)";
+    for (int n = 0; n < 200'000; ++n) header += open;
+    header += "1";
+    for (int n = 0; n < 200'000; ++n) header += close;
+    EXPECT_EQ(error_of([&] { parse_safetensors(bytes_of(safetensors(header + "}", "")), "f"); }),
+              "f header: expected at most 64 values inside one another, got more");
+  }
+}
 
 TEST(Safetensors, LengthOfTheHeaderIsChecked) {
   std::string file = safetensors("{}", "");
