@@ -48,7 +48,7 @@ class Plan {
 
 /// Checks `problem`, and chooses kernels, tiles and the split of the work.
 ///
-/// @throws Error{kBadArgument, kBadShape} naming the field.
+/// @throws Error{kBadArgument, kBadShape} naming the field; Error{kOutOfMemory}.
 /// @cost   O(B Tq / 48); nothing is computed on tensors.
 Plan make_plan(const Problem& problem, const Threads& threads,
                KvSource source = KvSource::kTensors);

@@ -48,13 +48,15 @@ class Model {
   /// Reads a Hugging Face directory: config.json and model.safetensors or, where that is not, the
   /// files of model.safetensors.index.json. They are memory-mapped.
   ///
-  /// @throws Error{kIo, kBadFile, kUnsupported} naming the file and what is wrong.
+  /// @throws Error{kIo, kBadFile, kUnsupported} naming the file and what is wrong;
+  ///         Error{kOutOfMemory}.
   /// @cost   a packed copy of the matrices, in F32; an F32 embedding is read where it is mapped.
   static Model load(const std::filesystem::path& directory);
 
   /// A model of any shape, without files: every weight is a hash of `seed`, its tensor's name and
   /// its index, so that all machines have the same model. For tests and measurements.
-  /// @throws Error{kBadArgument} naming the first field of `config` out of range.
+  /// @throws Error{kBadArgument} naming the first field of `config` out of range;
+  ///         Error{kOutOfMemory}.
   static Model random(const ModelConfig& config, std::uint64_t seed);
 
   const ModelConfig& config() const;

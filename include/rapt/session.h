@@ -23,7 +23,8 @@ enum class Logits {
 class Session {
  public:
   /// A session for up to `capacity` tokens; 0 means the model's max_position_embeddings.
-  /// @throws Error{kBadArgument} if capacity is negative or above max_position_embeddings.
+  /// @throws Error{kBadArgument} if capacity is negative or above max_position_embeddings;
+  ///         Error{kOutOfMemory}.
   explicit Session(const Model& model, const Threads& threads = Threads(),
                    std::int64_t capacity = 0);
   ~Session();
@@ -37,7 +38,8 @@ class Session {
   /// Takes `tokens` and returns logits [1, 1, 1 or T, vocab_size], which live until the next call.
   ///
   /// @throws Error{kBadArgument} if there is no token, one is outside the vocabulary, or the
-  ///         context has no room for all of them: then the session is as it was before.
+  ///         context has no room for all of them; Error{kOutOfMemory}. The session is then as it
+  ///         was before.
   ConstTensor prefill(std::span<const std::int32_t> tokens, Logits which = Logits::kLast);
 
   /// Takes one token and returns the logits of the next, [1, 1, 1, vocab_size].

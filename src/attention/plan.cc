@@ -6,6 +6,7 @@
 #include "attention/block.h"
 #include "attention/plan_detail.h"
 #include "base/check.h"
+#include "base/memory.h"
 #include "base/round.h"
 
 namespace rapt {
@@ -71,6 +72,7 @@ class Planner {
     plan_.score_factor = static_cast<float>(scale * kLog2E);
     plan_.v_stride = round_up(problem_.value_dim(), 16);
     std::int64_t longest = 0;
+    plan_.sequence_chunks.reserve(problem_.batch);
     for (std::int64_t b = 0; b < problem_.batch; ++b) {
       longest = std::max(longest, problem_.kv_range(b).size());
       plan_.sequence_chunks.push_back(seen_chunks(problem_, b, 0, plan_.rows()));
@@ -199,14 +201,16 @@ class Planner {
 }  // namespace
 
 Plan make_plan(const Problem& problem, const Threads& threads, KvSource source) {
-  problem.validate();
-  auto detail = std::make_shared<PlanDetail>(problem, threads, source);
-  if (source == KvSource::kCache)
-    for (std::int64_t b = 0; b < problem.batch; ++b)
-      require(problem.kv_range(b).begin == 0, ErrorCode::kBadArgument, "Problem.kv_ranges",
-              "ranges from token 0: a cache holds no padding", problem.kv_range(b).begin);
-  Planner(*detail).make();
-  return Plan(std::move(detail));
+  return with_memory("make_plan", [&] {
+    problem.validate();
+    auto detail = std::make_shared<PlanDetail>(problem, threads, source);
+    if (source == KvSource::kCache)
+      for (std::int64_t b = 0; b < problem.batch; ++b)
+        require(problem.kv_range(b).begin == 0, ErrorCode::kBadArgument, "Problem.kv_ranges",
+                "ranges from token 0: a cache holds no padding", problem.kv_range(b).begin);
+    Planner(*detail).make();
+    return Plan(std::move(detail));
+  });
 }
 
 const Problem& Plan::problem() const { return detail_->problem; }

@@ -1,5 +1,6 @@
 #include "rapt/model.h"
 
+#include "base/memory.h"
 #include "model/families.h"
 #include "model/mapped_file.h"
 #include "model/weights.h"
@@ -7,15 +8,19 @@
 namespace rapt {
 
 Model Model::load(const std::filesystem::path& directory) {
-  const std::filesystem::path config_file = directory / "config.json";
-  const ModelConfig config = ModelConfig::parse(read_text(config_file), config_file.string());
-  const FileWeights weights{Checkpoint(directory)};
-  return Model(find_family(config.architecture)->make(config, weights));
+  return with_memory("Model::load", [&] {
+    const std::filesystem::path config_file = directory / "config.json";
+    const ModelConfig config = ModelConfig::parse(read_text(config_file), config_file.string());
+    const FileWeights weights{Checkpoint(directory)};
+    return Model(find_family(config.architecture)->make(config, weights));
+  });
 }
 
 Model Model::random(const ModelConfig& config, std::uint64_t seed) {
-  const ModelConfig whole = config.validated();
-  return Model(find_family(whole.architecture)->make(whole, RandomWeights(seed)));
+  return with_memory("Model::random", [&] {
+    const ModelConfig whole = config.validated();
+    return Model(find_family(whole.architecture)->make(whole, RandomWeights(seed)));
+  });
 }
 
 const ModelConfig& Model::config() const { return decoder_->config(); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "model/decoder.h"
 
 namespace rapt {
@@ -38,9 +39,9 @@ void Session::State::check(std::span<const std::int32_t> tokens) const {
   require(std::ssize(tokens) <= room, ErrorCode::kBadArgument, "Session.tokens",
           "at most " + std::to_string(room) + ", the room that is left", tokens.size());
   for (std::size_t n = 0; n < tokens.size(); ++n)
-    require(tokens[n] >= 0 && tokens[n] < vocab, ErrorCode::kBadArgument,
-            "Session.tokens[" + std::to_string(n) + "]", "0 to " + std::to_string(vocab - 1),
-            tokens[n]);
+    if (tokens[n] < 0 || tokens[n] >= vocab)  // the message would be memory
+      require(false, ErrorCode::kBadArgument, "Session.tokens[" + std::to_string(n) + "]",
+              "0 to " + std::to_string(vocab - 1), tokens[n]);
 }
 
 void Session::State::take(std::span<const std::int32_t> tokens, Logits which,
@@ -68,7 +69,9 @@ Session::Session(const Model& model, const Threads& threads, std::int64_t capaci
   const std::int64_t longest = model.config().max_position_embeddings;
   require(capacity >= 0 && capacity <= longest, ErrorCode::kBadArgument, "Session.capacity",
           "0 to " + std::to_string(longest), capacity);
-  state_ = std::make_unique<State>(model, threads, capacity == 0 ? longest : capacity);
+  state_ = with_memory("Session", [&] {
+    return std::make_unique<State>(model, threads, capacity == 0 ? longest : capacity);
+  });
 }
 
 Session::~Session() = default;
@@ -85,15 +88,18 @@ std::size_t Session::cache_bytes() const {
 }
 
 ConstTensor Session::prefill(std::span<const std::int32_t> tokens, Logits which) {
-  state_->check(tokens);
-  const std::int64_t rows = which == Logits::kAll ? std::ssize(tokens) : 1;
-  try {
-    state_->take(tokens, which, rows);
-  } catch (...) {  // out of memory half way
-    state_->truncate(state_->length);
-    throw;
-  }
-  return {state_->logits.data(), {1, 1, rows, state_->model.config().vocab_size}};
+  return with_memory("Session.prefill", [&] {
+    state_->check(tokens);
+    const std::int64_t rows = which == Logits::kAll ? std::ssize(tokens) : 1;
+    try {
+      state_->take(tokens, which, rows);
+    } catch (...) {  // out of memory half way
+      state_->truncate(state_->length);
+      throw;
+    }
+    const Dims extents = {1, 1, rows, state_->model.config().vocab_size};
+    return ConstTensor(state_->logits.data(), extents);
+  });
 }
 
 void Session::truncate(std::int64_t length) {

@@ -1,5 +1,6 @@
-// Once its scratch is warm, `run` allocates nothing: every allocation of this program is counted,
-// by a malloc of its own. oneTBB's are left out, with the loader's for threads that oneTBB starts.
+// Once its scratch is warm, `run` allocates nothing; an allocation that fails is an Error. Every
+// allocation of this program is counted, and can be made to fail, by a malloc of its own. oneTBB's
+// are left out, with the loader's for threads that oneTBB starts.
 
 #include <dlfcn.h>
 #include <gtest/gtest.h>
@@ -10,6 +11,7 @@
 
 #include "cases.h"
 #include "rapt/linear.h"
+#include "rapt/session.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define RAPT_COUNTS_ALLOCATIONS 0  // a sanitizer has its own malloc
@@ -21,15 +23,18 @@ namespace {
 
 std::atomic<bool> counting{false};
 std::atomic<long> allocations{0};
+std::atomic<long> failing{0};  // number of the allocation that fails, from 1
 
 #if RAPT_COUNTS_ALLOCATIONS
-void count(const void* caller) {
-  if (!counting) return;
+// Counts an allocation; returns whether it is to fail.
+bool count(const void* caller) {
+  if (!counting) return false;
   Dl_info object{};
   dladdr(caller, &object);
   const char* const file = object.dli_fname == nullptr ? "" : object.dli_fname;
-  if (std::strstr(file, "libtbb") == nullptr && std::strstr(file, "ld-linux") == nullptr)
-    ++allocations;
+  if (std::strstr(file, "libtbb") != nullptr || std::strstr(file, "ld-linux") != nullptr)
+    return false;
+  return ++allocations == failing;
 }
 #endif
 
@@ -43,23 +48,23 @@ void* __libc_realloc(void*, std::size_t);
 void* __libc_memalign(std::size_t, std::size_t);
 
 void* malloc(std::size_t size) {
-  count(__builtin_return_address(0));
+  if (count(__builtin_return_address(0))) return nullptr;
   return __libc_malloc(size);
 }
 void* calloc(std::size_t number, std::size_t size) {
-  count(__builtin_return_address(0));
+  if (count(__builtin_return_address(0))) return nullptr;
   return __libc_calloc(number, size);
 }
 void* realloc(void* memory, std::size_t size) {
-  count(__builtin_return_address(0));
+  if (count(__builtin_return_address(0))) return nullptr;
   return __libc_realloc(memory, size);
 }
 void* aligned_alloc(std::size_t alignment, std::size_t size) {
-  count(__builtin_return_address(0));
+  if (count(__builtin_return_address(0))) return nullptr;
   return __libc_memalign(alignment, size);
 }
 int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
-  count(__builtin_return_address(0));
+  if (count(__builtin_return_address(0))) return ENOMEM;
   *memory = __libc_memalign(alignment, size);
   return *memory == nullptr ? ENOMEM : 0;
 }
@@ -83,6 +88,27 @@ class Allocation : public testing::Test {
     f();
     counting = false;
     return allocations;
+  }
+
+  /// Calls f() with each of its allocations failing in turn; each must be Error{kOutOfMemory}.
+  template <class F>
+  static void expect_error_wherever_it_fails(F&& f) {
+    count_of(f);  // what is allocated only once
+    const long all = count_of(f);
+    ASSERT_GT(all, 0);
+    for (long n = 1; n <= all; ++n) {
+      failing = n;
+      ErrorCode code = ErrorCode::kIo;
+      count_of([&] {
+        try {
+          f();
+        } catch (const Error& error) {
+          code = error.code();
+        }
+      });
+      failing = 0;
+      EXPECT_EQ(code, ErrorCode::kOutOfMemory) << "allocation " << n << " of " << all;
+    }
   }
 };
 
@@ -145,6 +171,32 @@ TEST_F(Allocation, LinearAllocatesNothingOnceWarm) {
     linear(pool, x.view, y.view, scratch);
     EXPECT_EQ(count_of([&] { linear(pool, x.view, y.view, scratch); }), 0) << threads;
   }
+}
+
+TEST_F(Allocation, FailureIsAnError) {
+  Problem problem;
+  problem.batch = 3;
+  problem.q_tokens = problem.kv_tokens = 1100;
+  problem.head_dim = 8;
+  const Threads one(1), two(2);
+  expect_error_wherever_it_fails([&] { make_plan(problem, two); });
+
+  ModelConfig config;
+  config.vocab_size = 20;
+  config.hidden_size = config.intermediate_size = 8;
+  config.num_hidden_layers = 2;
+  config.num_attention_heads = 2;
+  config.max_position_embeddings = 600;
+  expect_error_wherever_it_fails([&] { Model::random(config, 1); });
+  const Model model = Model::random(config, 1);
+  expect_error_wherever_it_fails([&] { Session(model, one); });
+  const std::vector<std::int32_t> tokens(550, 7);
+  expect_error_wherever_it_fails([&] {
+    counting = false;
+    Session session(model, one);
+    counting = true;
+    session.prefill(tokens);
+  });
 }
 
 }  // namespace
