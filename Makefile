@@ -1,8 +1,10 @@
 # What people type. How it is done is in CMakePresets.json and scripts/.
 export CTEST_PARALLEL_LEVEL ?= $(shell nproc)
+FUZZ_RUNS ?= 10000000
+fuzz_targets = $(notdir $(wildcard tests/fuzz/corpus/*))
 sources = $(shell git ls-files '*.h' '*.cc')
 
-.PHONY: build setup test test-all asan tsan emulated dev demo bench lint format
+.PHONY: build setup test test-all asan tsan emulated dev fuzz demo bench lint format
 
 build:  ## the library, build/release/bin/rapt, examples and tests
 	cmake --preset release
@@ -23,6 +25,17 @@ asan tsan emulated dev:  ## the tests under that preset
 	cmake --preset $@
 	cmake --build --preset $@
 	ctest --preset $@
+
+fuzz: setup  ## the loaders against FUZZ_RUNS arbitrary inputs each; clang
+	scripts/setup clang
+	scripts/setup libclang-rt-$$(clang -dumpversion | cut -d. -f1)-dev
+	cmake --preset fuzz
+	cmake --build --preset fuzz
+	set -e; for target in $(fuzz_targets); do \
+	  mkdir -p build/fuzz/corpus/$$target; \
+	  build/fuzz/bin/fuzz_$$target -runs=$(FUZZ_RUNS) -max_len=4096 -timeout=10 -dict=tests/fuzz/json.dict \
+	    -artifact_prefix=build/fuzz/ -print_final_stats=1 build/fuzz/corpus/$$target tests/fuzz/corpus/$$target; \
+	done
 
 demo: setup build  ## text from a model, two examples, the measurements
 	scripts/demo
