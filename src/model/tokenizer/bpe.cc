@@ -26,6 +26,19 @@ void BpeEncoder::encode(std::string_view word, std::vector<std::int32_t>& tokens
     const std::int32_t token = bpe_.token_of(word);
     if (token != BytePairEncoding::kNone) return tokens.push_back(token);
   }
+  if (word.size() > kKnownWordBytes) return merge_word(word, tokens);
+  auto known = known_words_.find(word);
+  if (known == known_words_.end()) {
+    if (known_words_.size() == kKnownWords) return merge_word(word, tokens);
+    const std::size_t begin = known_tokens_.size();
+    merge_word(word, known_tokens_);
+    known = known_words_.emplace(word, Known{begin, known_tokens_.size() - begin}).first;
+  }
+  const auto begin = known_tokens_.begin() + static_cast<std::ptrdiff_t>(known->second.begin);
+  tokens.insert(tokens.end(), begin, begin + static_cast<std::ptrdiff_t>(known->second.size));
+}
+
+void BpeEncoder::merge_word(std::string_view word, std::vector<std::int32_t>& tokens) {
   symbols_.clear();
   add_characters(word);
   for (std::int64_t n = 0; n < std::ssize(symbols_); ++n) consider(n);

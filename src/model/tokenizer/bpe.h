@@ -10,6 +10,11 @@
 
 namespace rapt {
 
+/// Lets a map of strings be asked for a part of a text without a copy.
+struct TextHash : std::hash<std::string_view> {
+  using is_transparent = void;
+};
+
 /// Byte-pair encoding: a word starts as one token a character; then, again and again, the adjacent
 /// pair of lowest rank becomes one token, the leftmost among equals.
 ///
@@ -47,16 +52,12 @@ class BytePairEncoding {
   const Merge* merge_of(std::int32_t left, std::int32_t right) const;
 
  private:
-  struct Hash : std::hash<std::string_view> {
-    using is_transparent = void;
-  };
-
   static std::uint64_t pair_key(std::int32_t left, std::int32_t right) {
     return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 |
            static_cast<std::uint32_t>(right);
   }
 
-  std::unordered_map<std::string, std::int32_t, Hash, std::equal_to<>> vocabulary_;
+  std::unordered_map<std::string, std::int32_t, TextHash, std::equal_to<>> vocabulary_;
   std::unordered_map<std::uint64_t, Merge> merges_;  // by pair_key
 };
 
@@ -91,6 +92,13 @@ class BpeEncoder {
     }
   };
 
+  /// Where the tokens of a word are in `known_tokens_`.
+  struct Known {
+    std::size_t begin, size;
+  };
+  static constexpr std::size_t kKnownWordBytes = 64, kKnownWords = std::size_t{1} << 16;
+
+  void merge_word(std::string_view word, std::vector<std::int32_t>& tokens);
   void add_characters(std::string_view word);
   bool add_bytes(std::string_view character);
   void add(std::int32_t token);
@@ -101,6 +109,9 @@ class BpeEncoder {
   const BytePairEncoding& bpe_;
   std::vector<Symbol> symbols_;
   std::priority_queue<Candidate> queue_;
+  // Words of a text repeat: short ones are encoded once.
+  std::unordered_map<std::string, Known, TextHash, std::equal_to<>> known_words_;
+  std::vector<std::int32_t> known_tokens_;
 };
 
 }  // namespace rapt
