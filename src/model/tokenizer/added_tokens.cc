@@ -54,21 +54,23 @@ const AddedToken* AddedTokens::longest_at(std::string_view text) const {
 void AddedTokens::split(std::string_view text, const OnText& on_text,
                         const OnToken& on_token) const {
   std::size_t done = 0;
+  std::size_t spaces_end = 0;  // of the last spaces taken after a token: none is looked at twice
   for (std::size_t begin = 0; begin < text.size();) {
     const AddedToken* token = longest_at(text.substr(begin));
     if (token == nullptr) {
       ++begin;
       continue;
     }
-    const std::string_view before = text.substr(0, begin);
-    const std::string_view after = text.substr(begin + token->content.size());
+    std::string_view before = text.substr(0, begin);
     begin += token->content.size();  // no other token is looked for within, even if this is none
+    const std::string_view after = text.substr(begin);
     if (token->single_word && (ends_with_word(before) || begins_with_word(after))) continue;
-    const std::size_t left = token->left_strip ? trailing_space_bytes(before) : 0;
-    const std::size_t end = std::max(done, before.size() - left);
-    if (done < end) on_text(text.substr(done, end - done), done == 0);
+    before.remove_prefix(std::min(done, before.size()));
+    if (token->left_strip) before.remove_suffix(trailing_space_bytes(before));
+    if (!before.empty()) on_text(before, done == 0);
     on_token(token->token);
-    done = begin + (token->right_strip ? leading_space_bytes(after) : 0);
+    if (token->right_strip && begin >= spaces_end) spaces_end = begin + leading_space_bytes(after);
+    done = token->right_strip ? spaces_end : begin;
   }
   if (done < text.size()) on_text(text.substr(done), done == 0);
 }

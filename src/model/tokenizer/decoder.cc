@@ -45,10 +45,15 @@ void Decoder::apply(const JsonField& field) {
   const auto next_is = [&](const char* type) {
     return n < steps.size() && type_of(steps[n]) == type;
   };
-  for (; next_is("Replace"); ++n)
-    change_each([replace = Replace::parse(steps[n])](TokenText& token) {
+  std::vector<Replace> replaces;
+  for (; next_is("Replace"); ++n) replaces.push_back(Replace::parse(steps[n]));
+  change_each([&](TokenText& token) {
+    const std::size_t bytes = token.text.size();
+    for (const Replace& replace : replaces) {
       token.text = replace(token.text);
-    });
+      require_growth(bytes, token.text.size(), replace.where);
+    }
+  });
   if (next_is("ByteLevel")) {
     ++n;
     change_each([](TokenText& token) {

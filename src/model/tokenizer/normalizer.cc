@@ -2,9 +2,15 @@
 
 #include <utility>
 
+#include "base/check.h"
 #include "model/tokenizer/parts.h"
 
 namespace rapt {
+
+void require_growth(std::size_t from_bytes, std::size_t to_bytes, const std::string& where) {
+  require(to_bytes <= 64 * from_bytes + 256, ErrorCode::kUnsupported, where,
+          "a text that grows at most 64 times", std::to_string(to_bytes) + " bytes and more");
+}
 
 Regex parse_pattern(const JsonField& field) {
   field.serve_only(field.has("String") != field.has("Regex"), "a pattern of type String or Regex");
@@ -16,7 +22,7 @@ Regex parse_pattern(const JsonField& field) {
 }
 
 Replace Replace::parse(const JsonField& field) {
-  return {parse_pattern(field["pattern"]), field["content"].string()};
+  return {parse_pattern(field["pattern"]), field["content"].string(), field.where()};
 }
 
 std::string Replace::operator()(const std::string& text) const {
@@ -24,6 +30,7 @@ std::string Replace::operator()(const std::string& text) const {
   std::size_t done = 0;
   for (const TextSpan match : pattern.matches(text)) {
     result.append(text, done, match.begin - done).append(content);
+    require_growth(text.size(), result.size(), where);
     done = match.end;
   }
   return result.append(text, done);
@@ -31,6 +38,7 @@ std::string Replace::operator()(const std::string& text) const {
 
 Normalizer Normalizer::parse(const JsonField& field) {
   Normalizer normalizer;
+  normalizer.where_ = field.where();
   for (const JsonField& step : sequence(field, "normalizers"))
     normalizer.steps_.push_back(parse_step(step));
   return normalizer;
@@ -52,8 +60,11 @@ Normalizer::Step Normalizer::parse_step(const JsonField& field) {
 }
 
 std::string Normalizer::operator()(std::string text) const {
-  for (const Step& step : steps_)
+  const std::size_t bytes = text.size();
+  for (const Step& step : steps_) {
     text = std::visit([&](const auto& typed) { return apply(typed, text); }, step);
+    require_growth(bytes, text.size(), where_);
+  }
   return text;
 }
 

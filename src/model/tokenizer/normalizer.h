@@ -14,12 +14,19 @@ namespace rapt {
 struct Replace {
   Regex pattern;
   std::string content;
+  std::string where;  ///< names it in errors
 
   /// @throws Error{kBadFile, kUnsupported} naming the field.
   static Replace parse(const JsonField& field);
 
+  /// @throws Error{kUnsupported} if the text grows beyond all measure, or as Regex::matches.
   std::string operator()(const std::string& text) const;
 };
+
+/// A few lines of a file could double a text again and again. No form of normalisation makes one 64
+/// times as long.
+/// @throws Error{kUnsupported} that begins with `where` if the text has grown beyond that.
+void require_growth(std::size_t from_bytes, std::size_t to_bytes, const std::string& where);
 
 /// A pattern as {"String": ...} or {"Regex": ...}.
 /// @throws Error{kBadFile, kUnsupported} naming the field.
@@ -33,7 +40,7 @@ class Normalizer {
   static Normalizer parse(const JsonField& field);
 
   /// @pre    `text` is UTF-8.
-  /// @throws Error{kUnsupported} as Regex::matches.
+  /// @throws Error{kUnsupported} as Replace.
   std::string operator()(std::string text) const;
 
  private:
@@ -54,6 +61,7 @@ class Normalizer {
   static std::string apply(Strip strip, const std::string& text);
 
   std::vector<Step> steps_;
+  std::string where_;
 };
 
 }  // namespace rapt

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/check.h"
+#include "model/utf8.h"
+#include "rapt/error.h"
 
 namespace rapt {
 namespace {
@@ -47,8 +48,9 @@ class Translator {
 
  private:
   [[noreturn]] void refuse(const std::string& expected) const {
+    const std::size_t shown = utf8_valid_bytes(rest_.substr(0, 20));  // whole characters
     throw Error(ErrorCode::kUnsupported,
-                where_ + ": expected " + expected + ", got " + std::string(rest_.substr(0, 20)));
+                where_ + ": expected " + expected + ", got " + std::string(rest_.substr(0, shown)));
   }
 
   void keep(std::size_t size) {

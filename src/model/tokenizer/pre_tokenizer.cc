@@ -98,7 +98,7 @@ void PreTokenizer::add_metaspace(const JsonField& field) {
   const JsonField replacement = field["replacement"];
   const std::string& space = replacement.string();
   if (space.empty() || first_utf8(space).bytes != space.size()) replacement.fail("one character");
-  steps_.push_back(Replace{Regex::literal(" ", field.where()), space});
+  steps_.push_back(Replace{Regex::literal(" ", field.where()), space, field.where()});
   if (!metaspace_is_never(field))
     steps_.push_back(
         Prefix{space, field.has("prepend_scheme") && field["prepend_scheme"].string() == "first"});

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::int64_t kTokens = std::int64_t{1} << 20;  // more than any vocabulary: ids are below
 constexpr std::size_t kFileBytes = std::size_t{1} << 28;
+constexpr std::size_t kTokensAround = 1024;  // a text; ids by name could be many times the file
 
 std::int32_t read_token(const JsonField& field, std::int64_t end = kTokens) {
   return static_cast<std::int32_t>(field.integer(0, end - 1));
@@ -139,6 +140,7 @@ void read_template(const JsonField& field, TokenizerRules& rules) {
     for (std::size_t i = 0; i < ids.array_size(); ++i)
       (text_seen ? after : before)
           .push_back(read_token(ids.at(i), std::ssize(rules.decoder.texts)));
+    if (before.size() + after.size() > kTokensAround) pieces.fail("at most 1024 tokens");
   }
   if (!text_seen) pieces.fail("the text (Sequence) among the pieces");
   rules.first.insert(rules.first.begin(), before.begin(), before.end());

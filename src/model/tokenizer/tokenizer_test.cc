@@ -209,6 +209,50 @@ TEST(Tokenizer, PairsMayBeArrays) {
   EXPECT_EQ(Tokenizer::parse(file.dump()).encode("abc"), small().encode("abc"));
 }
 
+nlohmann::json replace_step(const std::string& from, const std::string& to) {
+  return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
+}
+
+TEST(Tokenizer, TextsThatExplodeAreRefused) {
+  nlohmann::json file = small_tokenizer();
+  for (int n = 0; n < 60; ++n) file["normalizer"]["normalizers"].push_back(replace_step("a", "aa"));
+  const Tokenizer tokenizer = Tokenizer::parse(file.dump());
+  EXPECT_THROW(tokenizer.encode("a"), Error);
+  EXPECT_EQ(tokenizer.encode("b"), small().encode("b"));
+  file = small_tokenizer();
+  file["normalizer"]["normalizers"].push_back(replace_step("a", std::string(1'000'000, 'a')));
+  EXPECT_THROW(Tokenizer::parse(file.dump()).encode("a"), Error);
+  file = small_tokenizer();
+  auto& decoders = file["decoder"]["decoders"];
+  for (int n = 0; n < 60; ++n) decoders.insert(decoders.begin(), replace_step("a", "aa"));
+  EXPECT_THROW(Tokenizer::parse(file.dump()), Error);
+  file = small_tokenizer();
+  file["post_processor"]["special_tokens"]["<s>"]["ids"] = std::vector<int>(1025, 1);
+  EXPECT_THROW(Tokenizer::parse(file.dump()), Error);
+}
+
+TEST(Tokenizer, DamagedJsonIsRefused) {
+  const std::string file = small_tokenizer().dump();
+  for (std::size_t size = 0; size < file.size(); size += 7)
+    EXPECT_THROW(Tokenizer::parse(file.substr(0, size)), Error) << size;
+  for (const std::string text :
+       {"{\"model\":1,\"model\":2}", "null", "[]", "{\"a\":1e999}", "\xFF"})
+    EXPECT_THROW(Tokenizer::parse(text), Error) << text;
+  EXPECT_THROW(Tokenizer::parse(std::string(100'000, '[')), Error);
+  EXPECT_THROW(Tokenizer::parse("{\"a\":" + std::string(100'000, '[')), Error);
+}
+
+// Many spaces beside tokens that take spaces: each is looked at once.
+TEST(Tokenizer, SpacesAroundManyTokensTakeLinearTime) {
+  nlohmann::json file = small_tokenizer();
+  for (const auto& [content, id] : {std::pair(" ", 266), std::pair("\t", 267)})
+    file["added_tokens"].push_back(
+        {{"id", id}, {"content", content}, {"lstrip", true}, {"rstrip", content[0] == ' '}});
+  std::string text;
+  for (int n = 0; n < 300'000; ++n) text += n % 2 == 0 ? " " : "\t";
+  EXPECT_EQ(Tokenizer::parse(file.dump()).encode(text).size(), text.size() + 1);
+}
+
 TEST(Tokenizer, AddedTokensThatAreNotSpecialHaveText) {
   nlohmann::json file = small_tokenizer();
   file["added_tokens"].push_back({{"id", 266}, {"content", "<tool>"}, {"special", false}});
