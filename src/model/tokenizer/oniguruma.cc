@@ -9,8 +9,10 @@
 namespace rapt {
 namespace {
 
-// Oniguruma's word characters; PCRE2's own \w has no marks.
-constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+// Oniguruma's word characters; PCRE2's own \w has no marks. Of other numbers than digits they have
+// those of Latin-1.
+constexpr std::string_view kWord =
+    "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
 
 // What mean the same to both after a backslash, beside characters that are no letters or digits.
 constexpr std::string_view kSameEscapes = "aefnrtdDAzZ";
@@ -96,10 +98,14 @@ class Translator {
     refuse("no escape that PCRE2 may read otherwise");
   }
 
+  // A general category, or a script: by its name alone, PCRE2 has the script's extensions, too.
   void property() {
     const std::size_t end = rest_.find('}');
     if (rest_.size() < 3 || rest_[2] != '{' || end == std::string_view::npos) refuse("\\p{name}");
-    keep(end + 1);
+    const std::string name(rest_.substr(3, end - 3));
+    if (!std::all_of(name.begin(), name.end(), is_letter)) refuse("a category or script");
+    const std::string start(rest_.substr(0, 3));
+    replace(end + 1, start + (name.size() > 2 ? "sc:" : "") + name + "}");
   }
 
   std::size_t hex_digits(std::size_t from, std::size_t most) const {

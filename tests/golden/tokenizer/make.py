@@ -188,6 +188,7 @@ def byte_level_variants(files):
                 split_step(r"[\s,.]", behavior, invert))
     yield "split text", "gpt2", sequence(split_step(" ", "MergedWithNext", kind="String"))
     yield "split words", "gpt2", sequence(split_step(r"\w+|[^\w\s]+", "Isolated"))
+    yield "split scripts", "gpt2", sequence(split_step(r"[\p{Han}\p{Hiragana}]+|\p{Greek}", "Removed"))
     yield "split lines", "gpt2", sequence(split_step(r"^.|.$", "Isolated"))
     yield "split empty", "gpt2", sequence(split_step(r"b|(?=a)", "Isolated"))
     for individual in [False, True]:
