@@ -1,16 +1,8 @@
 #pragma once
 
-#include <chrono>
+#include "base/clock.h"
 
 namespace rapt::bench {
-
-/// Seconds that f() takes.
-template <class F>
-double seconds_of(F&& f) {
-  const auto start = std::chrono::steady_clock::now();
-  f();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 // A repeat calls until this time has passed, so that one scheduler slice does not decide it.
 inline constexpr double kRepeatSeconds = 0.1;

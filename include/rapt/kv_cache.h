@@ -34,6 +34,10 @@ class DenseKvCache {
   /// @throws Error{kBadArgument} naming the field, Error{kOutOfMemory}.
   explicit DenseKvCache(const Shape& shape);
 
+  /// size_bytes() of a cache of this shape, without making it.
+  /// @throws Error as the constructor.
+  static std::size_t bytes_of(const Shape& shape);
+
   const Shape& shape() const { return shape_; }
   std::int64_t length(std::int64_t sequence) const { return lengths_[sequence]; }
   std::size_t size_bytes() const { return size_bytes_; }

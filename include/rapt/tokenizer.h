@@ -32,6 +32,9 @@ class Tokenizer {
   /// One more than the largest token id.
   std::int64_t vocab_size() const;
 
+  /// The tokens that encode() puts before every text; the tokenizer keeps them.
+  std::span<const std::int32_t> beginning() const;
+
   /// Token ids of `text`, with the tokens that the file puts around every text (the first one of a
   /// sequence, say). Text of an added token, like "</s>", becomes that token.
   ///

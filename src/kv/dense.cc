@@ -24,18 +24,25 @@ DenseKvCache::Shape checked(DenseKvCache::Shape shape) {
 
 void DenseKvCache::Free::operator()(float* memory) const noexcept { free_aligned(memory); }
 
-DenseKvCache::DenseKvCache(const Shape& shape)
-    : shape_(checked(shape)), v_stride_(round_up(shape_.v_head_dim, 16)) {
-  const std::int64_t slots = round_up(shape_.capacity, kGroupKeys);
+std::size_t DenseKvCache::bytes_of(const Shape& shape) {
+  const Shape s = checked(shape);
+  const std::int64_t slots = round_up(s.capacity, kGroupKeys);
+  const std::int64_t width = s.head_dim + round_up(s.v_head_dim, 16);
   // As if neither batch nor capacity were 0: sizes of the other axes are computed all the same.
   const double bytes = 4.0 * static_cast<double>(std::max<std::int64_t>(slots, kGroupKeys)) *
-                       static_cast<double>(shape_.head_dim + v_stride_) *
-                       static_cast<double>(std::max<std::int64_t>(shape_.batch, 1)) *
-                       static_cast<double>(shape_.kv_heads);
+                       static_cast<double>(width) *
+                       static_cast<double>(std::max<std::int64_t>(s.batch, 1)) *
+                       static_cast<double>(s.kv_heads);
   require(bytes < 0x1p46, ErrorCode::kOutOfMemory, "DenseKvCache", "less than 2^46 bytes", bytes);
+  return static_cast<std::size_t>(s.batch * s.kv_heads * slots * width) * sizeof(float);
+}
+
+DenseKvCache::DenseKvCache(const Shape& shape)
+    : shape_(checked(shape)),
+      v_stride_(round_up(shape_.v_head_dim, 16)),
+      size_bytes_(bytes_of(shape_)) {
+  const std::int64_t slots = round_up(shape_.capacity, kGroupKeys);
   head_floats_ = slots * (shape_.head_dim + v_stride_);
-  size_bytes_ =
-      static_cast<std::size_t>(shape_.batch * shape_.kv_heads * head_floats_) * sizeof(float);
   memory_.reset(static_cast<float*>(allocate_aligned(std::max<std::size_t>(size_bytes_, 1))));
   nonfinite_.resize(static_cast<std::size_t>(shape_.batch * shape_.kv_heads * chunks_of(slots)));
   lengths_.resize(static_cast<std::size_t>(shape_.batch));

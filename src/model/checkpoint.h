@@ -25,6 +25,11 @@ class Checkpoint {
   /// @throws Error{kIo, kBadFile} naming the file, and the tensor if one is to blame.
   explicit Checkpoint(const std::filesystem::path& directory);
 
+  /// Every tensor's name and file.
+  const std::map<std::string, std::shared_ptr<const SafetensorsFile>>& files() const {
+    return files_;
+  }
+
   bool has(const std::string& name) const { return files_.contains(name); }
 
   /// @throws Error{kBadFile} if there is no tensor of this name.

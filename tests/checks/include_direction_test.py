@@ -17,7 +17,7 @@ PUBLIC = {
     "kv": ["kv_cache"],
     "attention": ["attention", "mask", "problem", "state"],
     "layer": ["layer", "linear", "norm", "rotary"],
-    "model": ["model", "sampler", "session", "tokenizer"],
+    "model": ["evaluate", "model", "model_info", "sampler", "session", "tokenizer"],
 }
 ROOM_OF_PUBLIC = {f"rapt/{name}.h": room for room, names in PUBLIC.items() for name in names}
 TESTS = re.compile(r"_test\.cc$|/test/")

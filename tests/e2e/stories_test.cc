@@ -10,6 +10,7 @@
 #include "model/mapped_file.h"
 #include "model/safetensors.h"
 #include "oracle.h"
+#include "rapt/evaluate.h"
 #include "rapt/sampler.h"
 #include "rapt/session.h"
 #include "rapt/tokenizer.h"
@@ -121,6 +122,28 @@ TEST_F(Stories, LogitsAreThoseOfTheExactNetwork) {
   for (std::size_t n = 0; n < exact.size(); ++n)
     worst = std::max(worst, std::abs(logits.data[n] - exact[n]));
   EXPECT_LT(worst, 1e-4);  // logits reach 20: some ten roundings of them
+}
+
+TEST_F(Stories, LossesAreThoseOfTheExactNetwork) {
+  const SafetensorsFile file(root_ / "expected" / "attention_T256.safetensors");
+  std::vector<std::int32_t> tokens;
+  for (const std::int64_t token : values<std::int64_t>(file, "tokens"))
+    tokens.push_back(static_cast<std::int32_t>(token));
+  const auto exact = values<double>(file, "logits");
+  const std::span<const std::int32_t> all(tokens);
+  const Evaluation got =
+      evaluate(Model::load(root_ / "hf"), Threads(2), all.first(1), all.subspan(1));
+  ASSERT_EQ(got.nats.size() + 1, tokens.size());
+  const std::size_t vocab = exact.size() / tokens.size();
+  double total = 0;
+  for (std::size_t t = 0; t + 1 < tokens.size(); ++t) {
+    double sum = 0;
+    for (std::size_t n = 0; n < vocab; ++n) sum += std::exp(exact[t * vocab + n]);
+    const double loss = std::log(sum) - exact[t * vocab + tokens[t + 1]];
+    ASSERT_NEAR(got.nats[t], loss, 1e-4) << "token " << t;
+    total += loss;
+  }
+  EXPECT_NEAR(got.total_nats(), total, 1e-4 * std::sqrt(256));
 }
 
 }  // namespace

@@ -20,6 +20,8 @@ Tokenizer Tokenizer::parse(std::string_view json, const std::string& where) {
 
 std::int64_t Tokenizer::vocab_size() const { return std::ssize(rules_->decoder.texts); }
 
+std::span<const std::int32_t> Tokenizer::beginning() const { return rules_->first; }
+
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
   require(utf8_valid_bytes(text) == text.size(), ErrorCode::kBadArgument, "Tokenizer.encode text",
           "UTF-8", "another byte at " + std::to_string(utf8_valid_bytes(text)));

@@ -26,7 +26,12 @@ TEST(Tokenizer, UnknownCharactersBecomeTheirBytes) {
   EXPECT_EQ(small().encode("\n"), (Tokens{1, kSpace, kByte + 0x0A}));
 }
 
-TEST(Tokenizer, EmptyTextIsTheFirstTokenAlone) { EXPECT_EQ(small().encode(""), Tokens{1}); }
+TEST(Tokenizer, EmptyTextIsTheBeginningAlone) {
+  const Tokenizer tokenizer = small();
+  const auto beginning = tokenizer.beginning();
+  EXPECT_EQ(Tokens(beginning.begin(), beginning.end()), Tokens{1});
+  EXPECT_EQ(tokenizer.encode(""), Tokens{1});
+}
 
 TEST(Tokenizer, SpecialTokensAreFoundInTheText) {
   EXPECT_EQ(small().encode("a</s>a"), (Tokens{1, kSpace, kA, 2, kSpace, kA}));

@@ -1,0 +1,65 @@
+#include "rapt/model_info.h"
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+
+#include "model/checkpoint.h"
+#include "model/mapped_file.h"
+#include "rapt/kv_cache.h"
+
+namespace rapt {
+namespace {
+
+struct PartRule {
+  const char* part;
+  const char* word;  // of the tensor's name
+};
+
+// The first that fits decides: a norm inside attention is a norm.
+constexpr PartRule kRules[] = {{"embedding", "embed"}, {"head", "lm_head"}, {"norms", "norm"},
+                               {"attention", "attn"},  {"mlp", "mlp"},      {"other", ""}};
+constexpr const char* kOrder[] = {"embedding", "attention", "mlp", "norms", "head", "other"};
+
+const char* part_of(const std::string& tensor) {
+  for (const PartRule& rule : kRules)
+    if (tensor.find(rule.word) != std::string::npos) return rule.part;
+  return "other";
+}
+
+void count_parameters(const Checkpoint& checkpoint, ModelInfo& info) {
+  std::map<std::string, std::int64_t> parts;
+  for (const auto& [name, file] : checkpoint.files()) {
+    const FileTensor& tensor = file->tensor(name);
+    const std::int64_t size = std::accumulate(tensor.shape.begin(), tensor.shape.end(),
+                                              std::int64_t{1}, std::multiplies<>());
+    parts[part_of(name)] += size;
+    info.dtypes[rapt::name(tensor.dtype)] += size;
+    info.parameters += size;
+    info.weights_bytes += tensor.bytes.size();
+  }
+  for (const char* part : kOrder)
+    if (parts[part] > 0) info.parts.push_back({part, parts[part]});
+}
+
+std::size_t caches_of(const ModelConfig& config, std::int64_t tokens) {
+  const std::size_t layer = DenseKvCache::bytes_of(
+      {.kv_heads = config.num_key_value_heads, .head_dim = config.head_dim, .capacity = tokens});
+  return layer * static_cast<std::size_t>(config.num_hidden_layers);
+}
+
+}  // namespace
+
+ModelInfo ModelInfo::read(const std::filesystem::path& directory) {
+  const std::filesystem::path config_file = directory / "config.json";
+  ModelInfo info;
+  info.config = ModelConfig::parse(read_text(config_file), config_file.string());
+  count_parameters(Checkpoint(directory), info);
+  // Caches grow by whole groups of tokens.
+  constexpr std::int64_t kTokens = 1024;
+  info.cache_bytes_per_token = caches_of(info.config, kTokens) / kTokens;
+  info.cache_bytes = caches_of(info.config, info.config.max_position_embeddings);
+  return info;
+}
+
+}  // namespace rapt
