@@ -1,10 +1,8 @@
-#include <unistd.h>
-
-#include <cstdio>
 #include <memory>
 
 #include "bench/report.h"
 #include "cli/commands.h"
+#include "cli/output.h"
 
 namespace rapt::cli {
 namespace {
@@ -15,22 +13,21 @@ struct Options {
   int threads = 1, repeats = 5;
 };
 
-// One line that is rewritten, for people who wait; nothing in a file.
-void show_progress(const std::string& text) {
-  if (isatty(STDERR_FILENO)) std::fprintf(stderr, "\r\033[K%s", text.c_str());
+bench::Measurements measure(const std::vector<bench::Case>& cases, const Options& options) {
+  StatusLine status;
+  return bench::measure(cases, Threads(options.threads), options.repeats,
+                        [&](const std::string& text) { status.show(text); });
 }
 
 void run_bench(const Options& options) {
   const std::vector<bench::Case> cases = bench::cases_matching(options.glob);
   if (options.list) {
-    for (const bench::Case& c : cases) std::puts(c.name.c_str());
+    for (const bench::Case& c : cases) print(c.name + "\n");
     return;
   }
-  const bench::Measurements found =
-      bench::measure(cases, Threads(options.threads), options.repeats, show_progress);
-  show_progress("");
+  const bench::Measurements found = measure(cases, options);
   const bench::Machine machine = bench::this_machine();
-  std::puts((options.json ? to_json(machine, found) : to_table(machine, found)).c_str());
+  print((options.json ? to_json(machine, found) : to_table(machine, found)) + "\n");
 }
 
 }  // namespace
@@ -39,16 +36,24 @@ void add_bench(CLI::App& program) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = program.add_subcommand(
       "bench", "Measure attention and linear maps as shares of what this machine can do at most");
-  command->add_flag("--json", options->json, "Print one JSON object instead of a table");
-  command->add_flag("--list", options->list, "Only list the cases");
   command->add_option("--case", options->glob, "Cases to measure, as a pattern: 'decode/*'")
+      ->type_name("PATTERN")
       ->capture_default_str();
-  command->add_option("--threads", options->threads, "Worker threads, 0: one for each core")
-      ->capture_default_str();
+  command->add_flag("--list", options->list, "Only list the cases");
   command->add_option("--repeats", options->repeats, "Repeats of each case; the fastest counts")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::PositiveNumber.description(""))
+      ->type_name("N")
       ->capture_default_str();
-  command->callback([options] { run_bench(*options); });
+  add_threads(command, options->threads);
+  add_json(command, options->json, "machine, ceilings, cases");
+  command->footer(
+      "A case's share is its useful work beside the ceiling that limits it, FMA peak or read\n"
+      "bandwidth, both measured in the same run.\n"
+      "\n"
+      "Examples:\n"
+      "  rapt bench\n"
+      "  rapt bench --case 'decode/*' --threads 2 --json");
+  on_run(command, [options] { run_bench(*options); });
 }
 
 }  // namespace rapt::cli

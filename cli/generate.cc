@@ -1,169 +1,120 @@
 #include <unistd.h>
 
-#include <algorithm>
-#include <csignal>
 #include <cstdio>
-#include <filesystem>
+#include <iostream>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
-#include <vector>
 
-#include "bench/clock.h"
 #include "cli/commands.h"
+#include "cli/generator.h"
+#include "cli/model_files.h"
 #include "cli/output.h"
 #include "rapt/error.h"
-#include "rapt/sampler.h"
-#include "rapt/session.h"
-#include "rapt/tokenizer.h"
 
 namespace rapt::cli {
 namespace {
 
-constexpr int kInterrupted = 130;  // 128 + SIGINT, as shells have it
-
 struct Options {
   std::string model, prompt;
-  std::int64_t new_tokens = 256;
+  bool prompt_given = false;
   int threads = 0;
   bool json = false;
+  Generator::Options text;
 };
 
-/// What a run gave, and how long its parts took.
-struct Generation {
-  std::vector<std::int32_t> prompt_tokens, tokens;
-  std::vector<double> logprobs;
-  std::string text;
-  const char* finish_reason = "length";
-  double load_seconds = 0, prefill_seconds = 0, decode_seconds = 0;
-  std::int64_t decode_tokens = 0;  // runs of one token
-};
-
-volatile std::sig_atomic_t interrupted = 0;
-
-/// Ctrl-C ends the text after the token in work; a second one ends the program at once.
-void catch_interrupt() {
-  struct sigaction action = {};
-  action.sa_handler = [](int) { interrupted = 1; };
-  action.sa_flags = SA_RESETHAND;
-  sigaction(SIGINT, &action, nullptr);
+/// All of stdin, without the line break that ends its last line.
+std::string read_stdin() {
+  std::string text{std::istreambuf_iterator<char>(std::cin), {}};
+  if (text.ends_with('\n')) text.pop_back();
+  return text;
 }
 
-/// A line for people who wait, gone when the model is there.
-class LoadingLine {
- public:
-  explicit LoadingLine(const std::string& model) {
-    if (shown_) std::fprintf(stderr, "loading %s ...", model.c_str());
-  }
-  ~LoadingLine() {
-    if (shown_) std::fprintf(stderr, "\r\033[K");
-  }
+std::string prompt_of(const Options& options) {
+  if (options.prompt_given && options.prompt != "-") return options.prompt;
+  if (!options.prompt_given && isatty(STDIN_FILENO)) return "";
+  return read_stdin();
+}
 
- private:
-  const bool shown_ = isatty(STDERR_FILENO) != 0;
-};
+double per_second(std::size_t tokens, double seconds) {
+  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
+}
 
-/// Streams the prompt and its continuation, token by token.
-class Generator {
- public:
-  Generator(const Options& options, const Model& model, const Tokenizer& tokenizer,
-            Generation& result)
-      : options_(options), config_(model.config()), model_(model), text_(tokenizer), out_(result) {
-    out_.prompt_tokens = tokenizer.encode(options.prompt);
-  }
+nlohmann::ordered_json part(std::size_t tokens, double seconds) {
+  return {
+      {"tokens", tokens}, {"seconds", seconds}, {"tokens_per_second", per_second(tokens, seconds)}};
+}
 
-  void run() {
-    const std::int64_t prompt = std::ssize(out_.prompt_tokens);
-    const std::int64_t context = config_.max_position_embeddings;
-    if (prompt > context)
-      throw Error(ErrorCode::kBadArgument, "--prompt: expected at most " + std::to_string(context) +
-                                               " tokens, the model's context, got " +
-                                               std::to_string(prompt));
-    Session session(model_, Threads(options_.threads),
-                    std::min(context, prompt + options_.new_tokens));
-    for (const std::int32_t token : out_.prompt_tokens) show(text_.push(token));
-    ConstTensor logits;
-    out_.prefill_seconds = bench::seconds_of([&] { logits = session.prefill(out_.prompt_tokens); });
-    out_.decode_seconds = bench::seconds_of([&] {
-      while (take(logits) && has_room(session)) logits = session.decode(out_.tokens.back());
-    });
-    out_.decode_tokens = session.length() - prompt;
-    show(text_.finish());
-  }
-
- private:
-  // Takes the next token; returns whether another is wanted.
-  bool take(const ConstTensor& logits) {
-    if (interrupted != 0) return stop("interrupted");
-    if (options_.new_tokens == 0) return false;
-    const std::int32_t token = greedy(logits);
-    out_.tokens.push_back(token);
-    out_.logprobs.push_back(log_probability(logits, token));
-    if (config_.ends_text(token)) return stop("stop");
-    show(text_.push(token));
-    return std::ssize(out_.tokens) < options_.new_tokens;
-  }
-
-  bool has_room(const Session& session) {
-    return session.length() < session.capacity() || stop("context");
-  }
-
-  bool stop(const char* reason) {
-    out_.finish_reason = reason;
-    return false;
-  }
-
-  void show(const std::string& text) {
-    out_.text += text;
-    if (!options_.json && !text.empty()) print(text);
-  }
-
-  const Options& options_;
-  const ModelConfig& config_;
-  const Model& model_;
-  TextStream text_;
-  Generation& out_;
-};
-
-void print_json(const Generation& g) {
+void print_json(const Generation& g, const std::string& model, double load_seconds) {
   const nlohmann::ordered_json object = {
+      {"model", model},
       {"text", g.text},
       {"prompt_tokens", g.prompt_tokens},
       {"tokens", g.tokens},
       {"logprobs", g.logprobs},
       {"finish_reason", g.finish_reason},
-      {"load", {{"seconds", g.load_seconds}}},
-      {"prefill", {{"tokens", g.prompt_tokens.size()}, {"seconds", g.prefill_seconds}}},
-      {"decode", {{"tokens", g.decode_tokens}, {"seconds", g.decode_seconds}}}};
+      {"load", {{"seconds", load_seconds}}},
+      {"prefill", part(g.prompt_tokens.size(), g.prefill_seconds)},
+      {"decode", part(g.decode_tokens, g.decode_seconds)}};
   print(object.dump() + "\n");
 }
 
-void check_vocabulary(const Model& model, const Tokenizer& tokenizer) {
-  if (tokenizer.vocab_size() > model.config().vocab_size)
-    throw Error(ErrorCode::kBadFile,
-                "tokenizer.json: expected at most vocab_size of config.json (" +
-                    std::to_string(model.config().vocab_size) + ") tokens, got " +
-                    std::to_string(tokenizer.vocab_size()));
+void print_speed(const Generation& g) {
+  std::fprintf(stderr, "prompt: %zu tokens, %.1f tokens/s; decode: %lld tokens, %.1f tokens/s\n",
+               g.prompt_tokens.size(), per_second(g.prompt_tokens.size(), g.prefill_seconds),
+               static_cast<long long>(g.decode_tokens),
+               per_second(g.decode_tokens, g.decode_seconds));
 }
 
 void run_generate(const Options& options) {
-  Generation result;
-  std::optional<Tokenizer> tokenizer;
-  std::optional<Model> model;
-  result.load_seconds = bench::seconds_of([&] {
-    const LoadingLine line(options.model);
-    tokenizer = Tokenizer::load(std::filesystem::path(options.model) / "tokenizer.json");
-    model = Model::load(options.model);
-    check_vocabulary(*model, *tokenizer);
-  });
+  const auto directory = find_model(options.model);
+  Generator::Options text = options.text;
+  text.quiet = options.json;
+  const std::string prompt = prompt_of(options);
+  const LoadedModel loaded = load_model(directory);
   catch_interrupt();
-  Generator(options, *model, *tokenizer, result).run();
-  if (options.json)
-    print_json(result);
-  else
+  const Generation result =
+      Generator(loaded.model, loaded.tokenizer, text).run(prompt, Threads(options.threads));
+  if (options.json) {
+    print_json(result, directory.string(), loaded.seconds);
+  } else {
     print("\n");
-  if (interrupted != 0) throw CLI::RuntimeError(kInterrupted);
+    print_speed(result);
+  }
+  if (interrupted()) throw CLI::RuntimeError(kInterrupted);
+  if (result.finish_reason == std::string("context"))
+    throw ContextFull("context: expected room for the whole text, got the model's " +
+                      std::to_string(loaded.model.config().max_position_embeddings) +
+                      " tokens full after " + std::to_string(result.tokens.size()) + " new ones");
+}
+
+void add_sampler(CLI::App* command, SamplerConfig& sampler) {
+  const auto add = [&](const char* name, auto& value, auto low, auto high, const char* type,
+                       const char* text) {
+    command->add_option(name, value, text)
+        ->check(CLI::Range(low, high).description(""))
+        ->type_name(type)
+        ->capture_default_str()
+        ->group("Sampling");
+  };
+  add("--temperature", sampler.temperature, 0.0, 1e6, "X",
+      "Logits are divided by it; 0: always the most likely token");
+  add("--top-k", sampler.top_k, std::int64_t{0}, std::int64_t{1} << 31, "K",
+      "Draw among the K most likely tokens; 0: all");
+  add("--top-p", sampler.top_p, 0.0, 1.0, "P",
+      "Draw among the most likely tokens, as many as have probability P together");
+  add("--min-p", sampler.min_p, 0.0, 1.0, "P",
+      "Draw among tokens at least P times as likely as the likeliest");
+  add("--repetition-penalty", sampler.repetition_penalty, 1e-6, 1e6, "X",
+      "Makes tokens of the text so far less likely; 1: does not");
+  command
+      ->add_option("--seed", sampler.seed,
+                   "Seed of the random numbers; the same seed gives the same text")
+      ->check(CLI::NonNegativeNumber.description(""))
+      ->type_name("N")
+      ->capture_default_str()
+      ->group("Sampling");
 }
 
 }  // namespace
@@ -171,32 +122,41 @@ void run_generate(const Options& options) {
 void add_generate(CLI::App& program) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = program.add_subcommand(
-      "generate", "Continue a text with a model: greedy decoding, streamed as it is computed");
-  command
-      ->add_option("MODEL", options->model,
-                   "Hugging Face directory: config.json, model.safetensors, tokenizer.json")
-      ->required()
-      ->type_name("DIR");
-  command->add_option("-p,--prompt", options->prompt, "The text to continue; printed first");
-  command->add_option("-n,--tokens", options->new_tokens, "New tokens at most")
+      "generate", "Continue a text with a model, streamed as it is computed");
+  add_model(command, options->model);
+  CLI::Option* prompt =
+      command
+          ->add_option("-p,--prompt", options->prompt,
+                       "The text to continue; printed first. '-', or left out where stdin is no\n"
+                       "terminal: all of stdin, without its last line break")
+          ->type_name("TEXT");
+  command->add_option("-n,--tokens", options->text.new_tokens, "New tokens at most")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31).description(""))
       ->type_name("N")
       ->capture_default_str();
-  command->add_option("--threads", options->threads, "Worker threads, 0: one for each core")
-      ->check(CLI::Range(0, 1024).description(""))
-      ->type_name("T")
-      ->capture_default_str();
-  command->add_flag(
-      "--json", options->json,
-      "Print one JSON object at the end instead: text, prompt_tokens, tokens, logprobs\n"
-      "(ln p of each new token), finish_reason (stop, length, context, interrupted),\n"
-      "and the tokens and seconds of load, prefill and decode");
+  add_threads(command, options->threads);
+  add_json(command, options->json,
+           "model, text,\n"
+           "prompt_tokens, tokens, logprobs (ln p of each new token under the model),\n"
+           "finish_reason (stop, length, context, interrupted); seconds of load; tokens,\n"
+           "seconds and tokens_per_second of prefill and decode");
+  add_sampler(command, options->text.sampler);
   command->footer(
-      "The text ends at -n tokens, at a token that ends a text, or where the model's context is "
-      "full.\n"
-      "The same model, prompt and -n give the same text on every machine, for any --threads.\n"
-      "Example: rapt generate models/llama -p \"Once upon a time\" -n 100");
-  command->callback([options] { run_generate(*options); });
+      "The text ends at -n tokens or at a token that ends a text. A text that needs more than the\n"
+      "model's context ends there, with exit status 3. At the end stderr has the speed of prompt\n"
+      "and continuation.\n"
+      "\n"
+      "The most likely token is taken unless --temperature is above 0. The same model, prompt and\n"
+      "options give the same text on every machine, for any --threads.\n"
+      "\n"
+      "Examples:\n"
+      "  rapt generate -p \"Once upon a time\"\n"
+      "  rapt generate models/llama -p \"Once upon a time\" -n 100 --temperature 0.8 --top-p 0.95\n"
+      "  rapt generate --json < prompt.txt");
+  on_run(command, [options, prompt] {
+    options->prompt_given = prompt->count() > 0;
+    run_generate(*options);
+  });
 }
 
 }  // namespace rapt::cli

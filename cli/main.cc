@@ -3,16 +3,16 @@
 #include <iostream>
 
 #include "cli/commands.h"
+#include "cli/generator.h"
 #include "cli/output.h"
 
+namespace rapt::cli {
 namespace {
 
-enum ExitStatus { kSuccess = 0, kFailure = 1, kUsage = 2 };
-
-constexpr const char* kFooter =
-    "Exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted.\n"
-    "Environment: RAPT_FORCE_ISA=scalar|avx2|avx512 chooses the instruction set; it changes no "
-    "bit.";
+int fail(const std::exception& error, ExitStatus status) {
+  std::cerr << "rapt: " << error.what() << '\n';
+  return status;
+}
 
 int run(CLI::App& program, int argc, char** argv) {
   try {
@@ -22,23 +22,21 @@ int run(CLI::App& program, int argc, char** argv) {
     return error.get_exit_code();
   } catch (const CLI::ParseError& error) {  // help and version come here too
     return program.exit(error) == 0 ? kSuccess : kUsage;
-  } catch (const rapt::cli::ReaderLeft&) {
+  } catch (const ReaderLeft&) {
     return kSuccess;
+  } catch (const ContextFull& error) {
+    return fail(error, kContextFull);
   } catch (const std::exception& error) {
-    std::cerr << "rapt: " << error.what() << '\n';
-    return kFailure;
+    return fail(error, kFailure);
   }
 }
 
 }  // namespace
+}  // namespace rapt::cli
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // print() tells of it
-  CLI::App program("Exact attention for language models on CPUs.", "rapt");
-  program.set_version_flag("--version", "rapt " RAPT_VERSION);
-  program.require_subcommand(1);
-  program.footer(kFooter);
-  rapt::cli::add_generate(program);
-  rapt::cli::add_bench(program);
-  return run(program, argc, argv);
+  CLI::App program;
+  rapt::cli::add_commands(program);
+  return rapt::cli::run(program, argc, argv);
 }

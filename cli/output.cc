@@ -1,5 +1,7 @@
 #include "cli/output.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <string>
@@ -15,6 +17,12 @@ void print(std::string_view text) {
   if (errno == EPIPE) throw ReaderLeft();
   throw Error(ErrorCode::kIo, "stdout: expected to be written, got \"" +
                                   std::generic_category().message(errno) + "\"");
+}
+
+StatusLine::StatusLine() : shown_(isatty(STDERR_FILENO) != 0) {}
+
+void StatusLine::show(const std::string& text) {
+  if (shown_) std::fprintf(stderr, "\r\033[K%s", text.c_str());
 }
 
 }  // namespace rapt::cli

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace rapt::cli {
@@ -10,5 +11,20 @@ struct ReaderLeft {};
 /// Writes `text` to stdout and flushes it, so that a reader sees it now.
 /// @throws ReaderLeft; Error{kIo} for what else the system refuses, a full disk say.
 void print(std::string_view text);
+
+/// One line of stderr that is rewritten, for people who wait: nothing unless it is a terminal, and
+/// gone at the end.
+class StatusLine {
+ public:
+  StatusLine();
+  ~StatusLine() { show(""); }
+  StatusLine(const StatusLine&) = delete;
+  StatusLine& operator=(const StatusLine&) = delete;
+
+  void show(const std::string& text);
+
+ private:
+  const bool shown_;
+};
 
 }  // namespace rapt::cli

@@ -1,77 +1,84 @@
-// The program `rapt` as a shell sees it: output and exit status.
-#include <gtest/gtest.h>
-#include <sys/wait.h>
-
-#include <array>
-#include <cstdio>
-#include <filesystem>
-#include <string>
+// The program `rapt` as a shell sees it: usage, where it finds its model, exit status.
+#include "program.h"
 
 namespace rapt::test {
 namespace {
 
-struct Outcome {
-  std::string output;  // stdout and stderr
-  int status = -1;
-};
-
-/// Runs `rapt` with `arguments`, which a shell reads.
-Outcome rapt(const std::string& arguments) {
-  Outcome outcome;
-  const std::string command = std::string(RAPT_PROGRAM) + " " + arguments + " 2>&1";
-  std::FILE* pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr) return outcome;
-  std::array<char, 4096> buffer;
-  for (std::size_t size; (size = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
-    outcome.output.append(buffer.data(), size);
-  const int status = pclose(pipe);
-  if (WIFEXITED(status)) outcome.status = WEXITSTATUS(status);
-  return outcome;
-}
-
 TEST(Program, HelpAndVersionSucceed) {
-  EXPECT_EQ(rapt("--version").output.find("rapt "), 0u);
+  EXPECT_EQ(rapt("--version").output, "rapt " RAPT_VERSION "\n");
   EXPECT_EQ(rapt("--version").status, 0);
-  const Outcome help = rapt("generate --help");
-  EXPECT_EQ(help.status, 0);
-  for (const char* option : {"MODEL", "--prompt", "--tokens", "--threads", "--json"})
-    EXPECT_NE(help.output.find(option), std::string::npos) << option;
+  for (const char* command : {"", "generate", "eval", "info", "bench"}) {
+    const Outcome help = rapt(std::string(command) + " --help");
+    EXPECT_EQ(help.status, 0) << command;
+    EXPECT_NE(help.output.find("Usage: rapt"), std::string::npos) << command;
+    EXPECT_NE(help.output.find("Examples:\n  rapt "), std::string::npos) << command;
+    EXPECT_EQ(help.errors, "") << command;
+  }
 }
 
 TEST(Program, WrongUsageIsStatus2) {
-  for (const char* arguments : {"", "nonsense", "generate", "generate x -n -1", "generate x -n a"})
-    EXPECT_EQ(rapt(arguments).status, 2) << arguments;
+  for (const char* arguments :
+       {"", "nonsense", "--nonsense", "generate x y", "generate x -n -1", "generate x -n a",
+        "generate x --temperature -1", "generate x --top-p 1.5", "generate x --min-p 2",
+        "generate x --top-k -1", "generate x --repetition-penalty 0", "generate x --seed -1",
+        "generate x --threads 2000", "eval", "eval /", "eval / f --stride -1", "info a b",
+        "bench --repeats 0"}) {
+    const Outcome outcome = rapt(arguments);
+    EXPECT_EQ(outcome.status, 2) << arguments;
+    EXPECT_EQ(outcome.output, "") << arguments;
+    EXPECT_NE(outcome.errors, "") << arguments;
+  }
 }
 
 TEST(Program, FailureIsStatus1AndNamesTheFile) {
   const Outcome outcome = rapt("generate /nowhere");
   EXPECT_EQ(outcome.status, 1);
-  EXPECT_EQ(outcome.output.find("rapt: /nowhere/tokenizer.json: expected a readable file"), 0u);
+  EXPECT_EQ(outcome.errors.find("rapt: /nowhere/tokenizer.json: expected a readable file"), 0u);
 }
 
-class GenerateProgram : public testing::Test {
- protected:
-  void SetUp() override {
-    if (!std::filesystem::exists(model_)) GTEST_SKIP() << "no trained model at " << model_;
+TEST(Program, AWrongInstructionSetFailsBeforeAnythingIsPrinted) {
+  for (const char* arguments : {"generate -p hello", "eval f", "info", "bench --list"}) {
+    const Outcome outcome = rapt(arguments, "RAPT_FORCE_ISA=sse9");
+    EXPECT_EQ(outcome.status, 1) << arguments;
+    EXPECT_EQ(outcome.output, "") << arguments;
+    EXPECT_EQ(outcome.errors.find("rapt: RAPT_FORCE_ISA: expected one of"), 0u) << arguments;
   }
-
-  const std::string model_ = std::string(RAPT_TEST_DATA) + "/stories260K/hf";
-};
-
-TEST_F(GenerateProgram, PrintsThePromptAndItsContinuation) {
-  const Outcome outcome = rapt("generate '" + model_ + "' -p 'The big dog' -n 7");
-  EXPECT_EQ(outcome.output, "The big dog was a big, red b\n");
-  EXPECT_EQ(outcome.status, 0);
 }
 
-TEST_F(GenerateProgram, AReaderThatLeavesEndsItQuietly) {
-  const Outcome outcome = rapt("generate '" + model_ + "' -n 400 | head -c 4");
-  EXPECT_EQ(outcome.output, "Once");
-}
-
-TEST_F(GenerateProgram, AFullDiskIsAFailure) {
-  const Outcome outcome = rapt("generate '" + model_ + "' -n 4 > /dev/full");
+TEST(Program, SaysWhereItLookedForAModel) {
+  EXPECT_EQ(rapt("info", "RAPT_MODEL=/nowhere").errors,
+            "rapt: RAPT_MODEL: expected a model's directory, got '/nowhere'\n");
+  const TestDirectory prefix;  // of an installation without a model
+  std::filesystem::create_directory(prefix.file("bin"));
+  std::filesystem::copy_file(RAPT_PROGRAM, prefix.file("bin/rapt"));
+  const Outcome outcome = shell("unset RAPT_MODEL; '" + prefix.file("bin/rapt") + "' info");
   EXPECT_EQ(outcome.status, 1);
+  EXPECT_EQ(outcome.errors,
+            "rapt: MODEL: expected a model's directory as argument, in RAPT_MODEL, "
+            "or at " +
+                prefix.file("share/rapt/models/default") + ", got none of them\n");
+}
+
+class ModelSearch : public TrainedModel {};
+
+TEST_F(ModelSearch, FindsTheModelBesideTheProgram) {
+  const TestDirectory prefix;
+  std::filesystem::create_directory(prefix.file("bin"));
+  std::filesystem::copy_file(RAPT_PROGRAM, prefix.file("bin/rapt"));
+  std::filesystem::create_directories(prefix.file("share/rapt/models"));
+  std::filesystem::create_directory_symlink(std::filesystem::absolute(model_),
+                                            prefix.file("share/rapt/models/default"));
+  const std::string program = "unset RAPT_MODEL; '" + prefix.file("bin/rapt") + "' ";
+  const std::string text = prefix.write("text", "Once upon a time");
+  EXPECT_NE(shell(program + "info").output.find("260,032"), std::string::npos);
+  EXPECT_EQ(shell(program + "generate -p 'The big dog' -n 7").output,
+            "The big dog was a big, red b\n");
+  EXPECT_EQ(shell(program + "eval '" + text + "'").status, 0);
+}
+
+TEST_F(ModelSearch, AnArgumentComesBeforeTheVariable) {
+  EXPECT_EQ(rapt("info '" + model_ + "'", "RAPT_MODEL=/nowhere").status, 0);
+  EXPECT_EQ(rapt("info", "RAPT_MODEL='" + model_ + "'").status, 0);
 }
 
 }  // namespace

@@ -7,6 +7,19 @@ function(execute)
 endfunction()
 
 execute(${CMAKE_COMMAND} --install ${BUILD_DIR} --prefix ${prefix})
+# The program with its manual and completions, and the model where it looks for one.
+if(PROGRAM)
+  foreach(file bin/rapt share/man/man1/rapt.1 share/bash-completion/completions/rapt
+          share/zsh/site-functions/_rapt share/fish/vendor_completions.d/rapt.fish)
+    if(NOT EXISTS ${prefix}/${file})
+      message(FATAL_ERROR "expected ${file} to be installed")
+    endif()
+  endforeach()
+  unset(ENV{RAPT_MODEL})
+  if(MODEL)
+    execute(${prefix}/bin/rapt info)
+  endif()
+endif()
 # What rapt alone uses must not be asked of who uses rapt.
 file(GLOB_RECURSE config ${prefix}/rapt-*.cmake)
 foreach(file ${config})

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "rapt/model.h"
+#include "rapt/sampler.h"
+#include "rapt/threads.h"
+#include "rapt/tokenizer.h"
+
+namespace rapt::cli {
+
+/// Thrown where a text needs more tokens than the model's context has.
+struct ContextFull : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// What a run gave, and how long its parts took.
+struct Generation {
+  std::vector<std::int32_t> prompt_tokens, tokens;
+  std::vector<double> logprobs;  ///< ln p of `tokens` under the model
+  std::string text;
+  const char* finish_reason = "length";
+  double prefill_seconds = 0, decode_seconds = 0;
+  std::int64_t decode_tokens = 0;  ///< runs of one token
+};
+
+/// Streams a prompt and its continuation, token by token.
+class Generator {
+ public:
+  struct Options {
+    std::int64_t new_tokens = 256;
+    bool quiet = false;  ///< do not print the text
+    SamplerConfig sampler;
+  };
+
+  Generator(const Model& model, const Tokenizer& tokenizer, const Options& options)
+      : model_(model),
+        config_(model_.config()),
+        tokenizer_(tokenizer),
+        text_(tokenizer),
+        options_(options),
+        sampler_(options.sampler) {}
+
+  /// Ends at `new_tokens`, at a token that ends a text, at a full context ("context"), or at Ctrl-C
+  /// ("interrupted"); finish_reason says which.
+  /// @throws ContextFull if the prompt alone is longer than the context; Error.
+  Generation run(const std::string& prompt, const Threads& threads);
+
+ private:
+  bool take(const ConstTensor& logits);
+  bool stop(const char* reason);
+  void show(const std::string& text);
+
+  const Model model_;
+  const ModelConfig& config_;
+  const Tokenizer tokenizer_;
+  TextStream text_;
+  const Options options_;
+  const Sampler sampler_;
+  std::vector<std::int32_t> context_;  // prompt and new tokens
+  Generation out_;
+};
+
+/// From now on Ctrl-C ends the text after the token in work; a second one ends the program at once.
+void catch_interrupt();
+bool interrupted();
+
+}  // namespace rapt::cli

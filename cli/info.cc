@@ -1,0 +1,116 @@
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/commands.h"
+#include "cli/model_files.h"
+#include "cli/output.h"
+#include "rapt/model_info.h"
+
+namespace rapt::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  bool json = false;
+};
+
+/// Whether the embedding serves as head: a stored head goes before a tied one.
+bool head_is_tied(const ModelInfo& info) {
+  return std::ranges::none_of(info.parts, [](const auto& part) { return part.name == "head"; });
+}
+
+std::string to_json(const ModelInfo& info, const std::string& model) {
+  using Json = nlohmann::ordered_json;
+  const ModelConfig& c = info.config;
+  Json by_part = Json::object();
+  for (const ModelInfo::Part& part : info.parts) by_part[part.name] = part.parameters;
+  const Json object = {{"model", model},
+                       {"architecture", c.architecture},
+                       {"layers", c.num_hidden_layers},
+                       {"hidden_size", c.hidden_size},
+                       {"intermediate_size", c.intermediate_size},
+                       {"attention_heads", c.num_attention_heads},
+                       {"kv_heads", c.num_key_value_heads},
+                       {"head_dim", c.head_dim},
+                       {"context", c.max_position_embeddings},
+                       {"vocabulary", c.vocab_size},
+                       {"tied_head", head_is_tied(info)},
+                       {"parameters", info.parameters},
+                       {"parameters_by_part", by_part},
+                       {"parameters_by_dtype", info.dtypes},
+                       {"weights_bytes", info.weights_bytes},
+                       {"cache_bytes_per_token", info.cache_bytes_per_token},
+                       {"cache_bytes", info.cache_bytes}};
+  return object.dump(2) + "\n";
+}
+
+/// 1234567 as "1,234,567".
+std::string grouped(std::int64_t value) {
+  std::string digits = std::to_string(value);
+  for (std::ptrdiff_t n = std::ssize(digits) - 3; n > 0; n -= 3) digits.insert(n, ",");
+  return digits;
+}
+
+std::string bytes_text(std::size_t bytes) {
+  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  auto size = static_cast<double>(bytes);
+  int unit = 0;
+  for (; size >= 1024 && unit < 4; ++unit) size /= 1024;
+  char text[32];
+  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", size, units[unit]);
+  return text;
+}
+
+std::string line(const std::string& name, const std::string& value) {
+  return name + std::string(name.size() < 20 ? 20 - name.size() : 1, ' ') + value + "\n";
+}
+
+std::string to_table(const ModelInfo& info, const std::string& model) {
+  const ModelConfig& c = info.config;
+  std::string dtypes;
+  for (const auto& [dtype, parameters] : info.dtypes) dtypes += " " + dtype;
+  std::string table =
+      line("model", model) + line("architecture", c.architecture) +
+      line("layers", grouped(c.num_hidden_layers)) + line("hidden size", grouped(c.hidden_size)) +
+      line("MLP size", grouped(c.intermediate_size)) +
+      line("heads", grouped(c.num_attention_heads) + " of dimension " + grouped(c.head_dim) +
+                        " over " + grouped(c.num_key_value_heads) + " key/value heads") +
+      line("context", grouped(c.max_position_embeddings) + " tokens") +
+      line("vocabulary", grouped(c.vocab_size) + " tokens") +
+      line("parameters", grouped(info.parameters));
+  for (const ModelInfo::Part& part : info.parts)
+    table += line("  " + part.name, grouped(part.parameters));
+  if (head_is_tied(info)) table += line("  head", "the embedding");
+  return table + line("weights", bytes_text(info.weights_bytes) + " in the file, as" + dtypes) +
+         line("KV cache", bytes_text(info.cache_bytes_per_token) + " a token, " +
+                              bytes_text(info.cache_bytes) + " at full context");
+}
+
+void run_info(const Options& options) {
+  const auto directory = find_model(options.model);
+  const ModelInfo info = ModelInfo::read(directory);
+  print(options.json ? to_json(info, directory.string()) : to_table(info, directory.string()));
+}
+
+}  // namespace
+
+void add_info(CLI::App& program) {
+  const auto options = std::make_shared<Options>();
+  CLI::App* command = program.add_subcommand("info", "Show a model's shape, size and memory");
+  add_model(command, options->model);
+  add_json(command, options->json,
+           "the same in bytes and tokens, with\n"
+           "parameters_by_part and parameters_by_dtype");
+  command->footer(
+      "Reads config.json and the list of tensors, no weight. The KV cache is f32.\n"
+      "\n"
+      "Examples:\n"
+      "  rapt info\n"
+      "  rapt info models/llama --json");
+  on_run(command, [options] { run_info(*options); });
+}
+
+}  // namespace rapt::cli

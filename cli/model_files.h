@@ -1,0 +1,30 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <string>
+
+#include "rapt/model.h"
+#include "rapt/tokenizer.h"
+
+namespace rapt::cli {
+
+/// Adds the positional option MODEL.
+void add_model(CLI::App* command, std::string& model);
+
+/// The model's directory: `named` if it is not empty, else $RAPT_MODEL, else the one that stands
+/// beside the program.
+/// @throws Error{kIo} that says where it looked.
+std::filesystem::path find_model(const std::string& named);
+
+struct LoadedModel {
+  Model model;
+  Tokenizer tokenizer;
+  double seconds;
+};
+
+/// Reads model and tokenizer of a directory; a line on a terminal says so while it takes.
+/// @throws Error naming the file and what is wrong.
+LoadedModel load_model(const std::filesystem::path& directory);
+
+}  // namespace rapt::cli

@@ -1,0 +1,165 @@
+// `rapt eval` and `rapt info` as a shell sees them.
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/isa.h"
+#include "program.h"
+#include "rapt/evaluate.h"
+#include "rapt/model_info.h"
+#include "rapt/tokenizer.h"
+
+namespace rapt::test {
+namespace {
+
+using nlohmann::json;
+
+class EvalProgram : public TrainedModel {
+ protected:
+  void SetUp() override {
+    TrainedModel::SetUp();
+    for (int n = 0; n < 40; ++n)
+      text_ += "Once upon a time there was a dog number " + std::to_string(n) + ". It was big.\n";
+    a_ = directory_.write("a.txt", text_);
+    b_ = directory_.write("b.txt", "Tim and Sue went to the park. They saw a red ball.");
+  }
+
+  Outcome eval(const std::string& arguments, const std::string& variables = "") const {
+    return rapt("eval '" + model_ + "' " + arguments, variables);
+  }
+  json report(const std::string& arguments, const std::string& variables = "") const {
+    return json::parse(eval(arguments + " --json", variables).output);
+  }
+
+  const TestDirectory directory_;
+  std::string text_, a_, b_;
+};
+
+TEST_F(EvalProgram, FiguresAreThoseOfTheLibrary) {
+  const json got = report(a_ + " --context 64 --stride 16");
+  const Tokenizer tokenizer = Tokenizer::load(model_);
+  std::vector<std::int32_t> tokens = tokenizer.encode(text_);
+  ASSERT_EQ(tokens.front(), 1);
+  tokens.erase(tokens.begin());
+  const Evaluation want =
+      evaluate(Model::load(model_), Threads(1), std::vector<std::int32_t>{1}, tokens, {64, 16, {}});
+  const Interval interval = bootstrap_interval(want.windows);
+  const json& file = got["files"][0];
+  EXPECT_EQ(file["nats"], want.total_nats());
+  EXPECT_EQ(file["tokens"], tokens.size());
+  EXPECT_EQ(file["bytes"], text_.size());
+  EXPECT_EQ(file["windows"], want.windows.size());
+  EXPECT_EQ(file["nats_per_token_95"], (json{interval.low, interval.high}));
+  const double mean = want.total_nats() / static_cast<double>(tokens.size());
+  EXPECT_EQ(file["nats_per_token"], mean);
+  EXPECT_NEAR(file["perplexity"], std::exp(mean), 1e-12 * std::exp(mean));
+  EXPECT_NEAR(file["bits_per_byte"],
+              want.total_nats() / std::log(2.0) / static_cast<double>(text_.size()), 1e-13);
+}
+
+TEST_F(EvalProgram, TheWholeIsTotalsOverTotals) {
+  const json got = report(a_ + " " + b_), alone = report(b_);
+  EXPECT_EQ(got.size(), 6u);
+  EXPECT_EQ(got["model"], model_);
+  EXPECT_EQ(got["context"], 512);
+  EXPECT_EQ(got["stride"], 256);
+  EXPECT_GT(got["seconds"], 0.0);
+  ASSERT_EQ(got["files"].size(), 2u);
+  EXPECT_EQ(got["files"][1], alone["files"][0]);
+  EXPECT_EQ(got["files"][1]["file"], b_);
+  EXPECT_TRUE(got["files"][1]["nats_per_token_95"].is_null());  // one window
+  const json &a = got["files"][0], &b = got["files"][1], &whole = got["whole"];
+  EXPECT_EQ(a.size(), 9u);
+  EXPECT_EQ(whole.size(), 8u);
+  for (const char* sum : {"tokens", "bytes", "windows", "nats"})
+    EXPECT_EQ(whole[sum].get<double>(), a[sum].get<double>() + b[sum].get<double>()) << sum;
+  EXPECT_GT(whole["nats_per_token_95"][1], whole["nats_per_token_95"][0]);
+  EXPECT_EQ(whole["nats_per_token"].get<double>(),
+            whole["nats"].get<double>() / whole["tokens"].get<double>());
+}
+
+TEST_F(EvalProgram, SameFiguresForThreadsAndInstructionSets) {
+  json want = report(a_ + " " + b_);
+  want.erase("seconds");
+  for (const Isa isa : supported_isas())
+    for (const char* threads : {"1", "2", "3"}) {
+      json got = report(a_ + " " + b_ + " --threads " + threads,
+                        "RAPT_FORCE_ISA=" + std::string(name(isa)));
+      got.erase("seconds");
+      EXPECT_EQ(got, want) << name(isa) << ", threads " << threads;
+    }
+}
+
+TEST_F(EvalProgram, TableHasALineAFile) {
+  const Outcome outcome = eval(a_ + " " + b_);
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_EQ(outcome.errors, "");  // no progress where nobody waits
+  EXPECT_EQ(outcome.output.find("context 512 tokens, stride 256\n\nfile "), 0u) << outcome.output;
+  for (const std::string& name : {a_, b_, std::string("whole")})
+    EXPECT_NE(outcome.output.find("\n" + name + " "), std::string::npos) << name;
+  EXPECT_EQ(eval(b_).output.find("whole"), std::string::npos);
+}
+
+TEST_F(EvalProgram, RefusesTextsThatCannotBeScored) {
+  const std::string empty = directory_.write("empty", ""), bad = directory_.write("bad", "abc\xff"),
+                    single = directory_.write("single", "Once");
+  const auto refuses = [&](const std::string& file, const std::string& message) {
+    const Outcome outcome = eval(b_ + " " + file);  // before anything is computed
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_EQ(outcome.output, "");
+    EXPECT_EQ(outcome.errors, "rapt: " + file + ": " + message + "\n");
+  };
+  refuses(empty, "expected a text, got an empty file");
+  refuses(bad, "expected UTF-8, got another byte at 3");
+  refuses(single, "expected a text of at least two tokens, got 1");
+  EXPECT_EQ(eval(directory_.file("none")).errors.find("rapt: " + directory_.file("none") + ": "),
+            0u);
+  EXPECT_EQ(eval(b_ + " --stride 512").errors,
+            "rapt: evaluate.stride: expected 1 to 511 tokens, got 512\n");
+  EXPECT_EQ(eval(b_ + " --context 513").status, 1);
+}
+
+TEST_F(EvalProgram, AReaderThatLeavesEndsItQuietly) {
+  const Outcome outcome = eval(a_ + " " + a_ + " " + a_ + " | head -c 7");
+  EXPECT_EQ(outcome.output, "context");
+  EXPECT_EQ(outcome.status, 0);
+}
+
+class InfoProgram : public TrainedModel {};
+
+TEST_F(InfoProgram, JsonIsOneObjectOfTheStatedForm) {
+  const json got = json::parse(rapt("info '" + model_ + "' --json").output);
+  const ModelInfo info = ModelInfo::read(model_);
+  EXPECT_EQ(got, (json{{"model", model_},
+                       {"architecture", "LlamaForCausalLM"},
+                       {"layers", 5},
+                       {"hidden_size", 64},
+                       {"intermediate_size", 172},
+                       {"attention_heads", 8},
+                       {"kv_heads", 4},
+                       {"head_dim", 8},
+                       {"context", 512},
+                       {"vocabulary", 512},
+                       {"tied_head", true},
+                       {"parameters", 260032},
+                       {"parameters_by_part",
+                        {{"embedding", 512 * 64},
+                         {"attention", 5 * 64 * (64 + 32 + 32 + 64)},
+                         {"mlp", 5 * 3 * 64 * 172},
+                         {"norms", 11 * 64}}},
+                       {"parameters_by_dtype", {{"F32", 260032}}},
+                       {"weights_bytes", 4 * 260032},
+                       {"cache_bytes_per_token", info.cache_bytes_per_token},
+                       {"cache_bytes", info.cache_bytes}}));
+}
+
+TEST_F(InfoProgram, TableSaysTheSame) {
+  const Outcome outcome = rapt("info '" + model_ + "'");
+  EXPECT_EQ(outcome.status, 0);
+  for (const char* text :
+       {"LlamaForCausalLM", "8 of dimension 8 over 4 key/value heads", "512 tokens", "260,032",
+        "165,120", "F32", "1015.8 KiB", "1.9 KiB a token"})
+    EXPECT_NE(outcome.output.find(text), std::string::npos) << text << "\n" << outcome.output;
+}
+
+}  // namespace
+}  // namespace rapt::test
