@@ -34,12 +34,12 @@ std::string replaced(const std::string& text, const std::string& from, const std
 }  // namespace
 
 template <class F>
-void Decoder::change_each(F&& f) {
+void TokenDecoder::change_each(F&& f) {
   for (TokenText& token : texts)
     if (token.kind == TokenText::kText) f(token);
 }
 
-void Decoder::apply(const JsonField& field) {
+void TokenDecoder::apply(const JsonField& field) {
   const std::vector<JsonField> steps = sequence(field, "decoders");
   std::size_t n = 0;
   const auto next_is = [&](const char* type) {
@@ -75,7 +75,7 @@ void Decoder::apply(const JsonField& field) {
                    "this order, Strip only after Fuse");
 }
 
-void Decoder::apply_metaspace(const JsonField& field) {
+void TokenDecoder::apply_metaspace(const JsonField& field) {
   const std::string& space = field["replacement"].string();
   if (space.empty() || first_utf8(space).bytes != space.size())
     field["replacement"].fail("one character");
@@ -88,7 +88,7 @@ void Decoder::apply_metaspace(const JsonField& field) {
   }
 }
 
-void Decoder::bytes_by_name() {
+void TokenDecoder::bytes_by_name() {
   replace_each_byte = true;
   change_each([](TokenText& token) {
     const int byte = named_byte(token.text);
@@ -96,7 +96,7 @@ void Decoder::bytes_by_name() {
   });
 }
 
-void Decoder::read_strip(const JsonField& field) {
+void TokenDecoder::read_strip(const JsonField& field) {
   if (field["stop"].integer(0, kMostStripped) != 0) field["stop"].serve_only(false, "0");
   strip = field["start"].integer(0, kMostStripped);
   stripped = field["content"].string();

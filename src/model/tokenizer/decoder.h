@@ -23,7 +23,7 @@ struct TokenText {
 /// The texts of the tokens, and what happens to them one after the other. As a tokenizer.json has
 /// it, a decoder is a list of steps over the texts of all tokens; here every step that looks at
 /// each token alone is done once, when the file is read.
-struct Decoder {
+struct TokenDecoder {
   std::vector<TokenText> texts;  ///< by token
   /// What a token gives as the first one that gives text, where that is different.
   std::unordered_map<std::int32_t, std::string> first_texts;

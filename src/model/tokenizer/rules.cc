@@ -28,7 +28,8 @@ JsonField part(const JsonField& root, const char* key) {
   return root.has(key) ? root[key] : JsonField(null, root.where() + " " + key);
 }
 
-void set_text(Decoder& decoder, const JsonField& id, std::int32_t token, const std::string& text) {
+void set_text(TokenDecoder& decoder, const JsonField& id, std::int32_t token,
+              const std::string& text) {
   if (std::ssize(decoder.texts) <= token) decoder.texts.resize(token + 1);
   if (decoder.texts[token].kind != TokenText::kNothing) id.fail("an id that no other token has");
   decoder.texts[token] = {TokenText::kText, text};

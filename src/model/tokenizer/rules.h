@@ -25,7 +25,7 @@ struct TokenizerRules {
   PreTokenizer pre_tokenizer;
   BytePairEncoding bpe;
   std::vector<std::int32_t> first, last;
-  Decoder decoder;
+  TokenDecoder decoder;
 
   /// @throws Error{kBadFile, kUnsupported} naming the field.
   static TokenizerRules parse(std::string_view json, const std::string& where);

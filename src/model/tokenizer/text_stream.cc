@@ -9,7 +9,7 @@ namespace {
 constexpr const char* kReplacementCharacter = "\xEF\xBF\xBD";  // U+FFFD
 
 // What stands for so many bytes that are no character.
-std::string replacement(const Decoder& decoder, std::size_t bytes) {
+std::string replacement(const TokenDecoder& decoder, std::size_t bytes) {
   std::string text;
   for (std::size_t n = 0; n < (decoder.replace_each_byte ? bytes : 1); ++n)
     text += kReplacementCharacter;
@@ -17,7 +17,7 @@ std::string replacement(const Decoder& decoder, std::size_t bytes) {
 }
 
 // Takes the whole characters from the front of `bytes`, and what can become none.
-std::string take_characters(const Decoder& decoder, std::string& bytes) {
+std::string take_characters(const TokenDecoder& decoder, std::string& bytes) {
   std::string text;
   std::size_t done = 0;
   while (done < bytes.size()) {
@@ -34,7 +34,7 @@ std::string take_characters(const Decoder& decoder, std::string& bytes) {
 }  // namespace
 
 std::string TextStream::push(std::int32_t token) {
-  const Decoder& decoder = rules_->decoder;
+  const TokenDecoder& decoder = rules_->decoder;
   require(token >= 0 && token < std::ssize(decoder.texts), ErrorCode::kBadArgument, "token",
           "0 to " + std::to_string(std::ssize(decoder.texts) - 1), token);
   const TokenText& piece = decoder.texts[token];
