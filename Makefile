@@ -3,6 +3,7 @@ export CTEST_PARALLEL_LEVEL ?= $(shell nproc)
 FUZZ_RUNS ?= 10000000
 fuzz_targets = $(notdir $(wildcard tests/fuzz/corpus/*))
 sources = $(shell git ls-files '*.h' '*.cc')
+demo_examples = example_4_5_grouped_query example_5_2_kv_cache
 
 .PHONY: build setup test test-all asan tsan emulated dev fuzz demo bench lint format
 
@@ -37,8 +38,10 @@ fuzz: setup  ## the loaders against FUZZ_RUNS arbitrary inputs each; clang
 	    -artifact_prefix=build/fuzz/ -print_final_stats=1 build/fuzz/corpus/$$target tests/fuzz/corpus/$$target; \
 	done
 
-demo: setup build  ## text from a model, two examples, the measurements
-	scripts/demo
+demo: setup  ## text from a model and its loss on a text, two examples, the measurements
+	cmake --preset release
+	cmake --build --preset release --target rapt_program $(demo_examples)
+	scripts/demo $(demo_examples)
 
 bench: build  ## speed beside the ceilings of this machine
 	build/release/bin/rapt bench
