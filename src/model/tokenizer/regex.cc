@@ -3,6 +3,7 @@
 
 #include <pcre2.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/check.h"
@@ -13,7 +14,8 @@ namespace rapt {
 namespace {
 
 constexpr std::size_t kPatternBytes = std::size_t{1} << 16;
-constexpr std::uint32_t kMatchSteps = 1'000'000;
+// Sane patterns pass over a long run of spaces a few times before they decide.
+constexpr std::size_t kMatchSteps = 1'000'000, kMatchStepsPerByte = 64;
 constexpr std::uint32_t kHeapKib = 64 * 1024;
 
 struct Free {
@@ -43,7 +45,6 @@ PCRE2_SPTR units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(te
 
 struct Regex::Compiled {
   Owned<pcre2_code> code;
-  Owned<pcre2_match_context> limits;
   std::string where;
 };
 
@@ -70,9 +71,6 @@ Regex Regex::compile(const std::string& pattern, unsigned options, const std::st
           message_of(error) + " at byte " + std::to_string(offset));
   // Without it, where the machine or the pattern has none, matching is slower and no different.
   pcre2_jit_compile(compiled->code.get(), PCRE2_JIT_COMPLETE);
-  compiled->limits = owned(pcre2_match_context_create(nullptr));
-  pcre2_set_match_limit(compiled->limits.get(), kMatchSteps);
-  pcre2_set_heap_limit(compiled->limits.get(), kHeapKib);
   Regex regex;
   regex.compiled_ = std::move(compiled);
   return regex;
@@ -81,10 +79,15 @@ Regex Regex::compile(const std::string& pattern, unsigned options, const std::st
 std::vector<TextSpan> Regex::matches(std::string_view text) const {
   const pcre2_code* code = compiled_->code.get();
   const auto data = owned(pcre2_match_data_create(1, nullptr));
+  const auto limits = owned(pcre2_match_context_create(nullptr));
+  pcre2_set_match_limit(limits.get(),
+                        static_cast<std::uint32_t>(std::min<std::size_t>(
+                            kMatchSteps + kMatchStepsPerByte * text.size(), UINT32_MAX)));
+  pcre2_set_heap_limit(limits.get(), kHeapKib);
   const PCRE2_SIZE* span = pcre2_get_ovector_pointer(data.get());
   const auto match = [&](std::size_t from, std::uint32_t options) {
     return pcre2_match(code, units(text), text.size(), from, options | PCRE2_NO_UTF_CHECK,
-                       data.get(), compiled_->limits.get());
+                       data.get(), limits.get());
   };
   std::vector<TextSpan> found;
   for (std::size_t from = 0; from <= text.size();) {

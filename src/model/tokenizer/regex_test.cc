@@ -67,5 +67,12 @@ TEST(Regex, DeepMatchesOfLongTextsDoNotOverflowTheStack) {
   EXPECT_EQ(Regex::pattern("(?:a|b)+", "p").matches(text).size(), 1u);
 }
 
+TEST(Regex, LongRunsOfSpacesAreMatched) {
+  const std::string text(3'000'000, ' ');
+  const Regex pattern = Regex::pattern(R"(\s*[\r\n]+|\s+(?!\S)|\s+)", "p");
+  EXPECT_EQ(pattern.matches(text).size(), 1u);
+  EXPECT_EQ(pattern.matches(text + "a").size(), 2u);
+}
+
 }  // namespace
 }  // namespace rapt::test
