@@ -27,7 +27,7 @@ def draw(rows: list[dict], path: pathlib.Path) -> None:
         tokens, [row["copy_second_half"] for row in rows], color="tab:red", label="second half"
     )
     copy.set_ylabel("loss, nats a token")
-    copy.set_ylim(bottom=0)
+    copy.set_ylim(0, 12)
     copy.set_title("128 random tokens, twice")
     copy.legend()
     for axes in (text, copy):

@@ -35,7 +35,7 @@ class Phase:
 
 PHASES = (
     Phase("copy", 100, 16, 256, 1.0, 120),
-    Phase("text", 1700, 16, 256, 0.15, 120),
+    Phase("text", 1300, 16, 256, 0.15, 120),
     Phase("long", 500, 8, 512, 0.15, 240),
 )
 WARMUP_STEPS = 50
