@@ -61,7 +61,8 @@ TEST(DefaultModel, SampledTextIsTheSameForThreadsAndInstructionSets) {
 
 TEST(DefaultModel, LossOfATextIsTheSameForThreadsAndInstructionSets) {
   const TestDirectory directory;
-  const std::string file = directory.write("text", content_of(RAPT_GOLDEN_DIR "/default_model.txt"));
+  const std::string file =
+      directory.write("text", content_of(RAPT_GOLDEN_DIR "/default_model.txt"));
   const auto losses = [&](const std::string& threads, const std::string& isa) {
     const Outcome outcome =
         rapt("eval --json --threads " + threads + " -- '" + file + "'", "RAPT_FORCE_ISA=" + isa);
