@@ -1,6 +1,7 @@
 #include "rapt/rotary.h"
 
 #include <string>
+#include <utility>
 
 #include "base/check.h"
 #include "base/elementary.h"
@@ -42,16 +43,17 @@ RotaryTable Rotary::table(const std::vector<std::int64_t>& positions) const {
 void Rotary::update(const std::vector<std::int64_t>& positions, RotaryTable& table) const {
   if (table.style == style_ && table.positions == positions && table.inv_freq == inv_freq_) return;
   const CanonicalFloatEnv env;
-  table = {style_, positions, inv_freq_, {}, {}};
-  table.cos.reserve(positions.size() * inv_freq_.size());
-  table.sin.reserve(positions.size() * inv_freq_.size());
+  RotaryTable made{style_, positions, inv_freq_, {}, {}};  // where memory ends, `table` stays whole
+  made.cos.reserve(positions.size() * inv_freq_.size());
+  made.sin.reserve(positions.size() * inv_freq_.size());
   for (std::int64_t position : positions)
     for (float frequency : inv_freq_) {
       const float angle = static_cast<float>(position) * frequency;
       const elementary::SinCos turn = elementary::sin_cos(angle);
-      table.cos.push_back(static_cast<float>(turn.cos));
-      table.sin.push_back(static_cast<float>(turn.sin));
+      made.cos.push_back(static_cast<float>(turn.cos));
+      made.sin.push_back(static_cast<float>(turn.sin));
     }
+  table = std::move(made);
 }
 
 void apply_rotary(const Threads& threads, const RotaryTable& table, const ConstTensor& x,
@@ -61,7 +63,8 @@ void apply_rotary(const Threads& threads, const RotaryTable& table, const ConstT
           "a last extent of at least " + std::to_string(2 * table.pairs()), x.extents);
   require(table.tokens() == tokens || table.tokens() == x.extents[1], ErrorCode::kBadShape,
           "apply_rotary.table",
-          std::to_string(tokens) + " or " + std::to_string(x.extents[1]) + " tokens", table.tokens());
+          std::to_string(tokens) + " or " + std::to_string(x.extents[1]) + " tokens",
+          table.tokens());
   require(y.extents == x.extents, ErrorCode::kBadShape, "apply_rotary.y", x.extents, y.extents);
   const RotaryKernels& kernels = rotary_kernels(active_isa());
   const bool half = table.style == RotaryStyle::kHalf;

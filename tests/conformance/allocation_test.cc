@@ -191,11 +191,21 @@ TEST_F(Allocation, FailureIsAnError) {
   const Model model = Model::random(config, 1);
   expect_error_wherever_it_fails([&] { Session(model, one); });
   const std::vector<std::int32_t> tokens(550, 7);
+  Session whole(model, one);
+  const ConstTensor expected = whole.prefill(tokens);
   expect_error_wherever_it_fails([&] {
     counting = false;
     Session session(model, one);
     counting = true;
-    session.prefill(tokens);
+    try {
+      session.prefill(tokens);
+    } catch (const Error&) {  // the session is as it was before
+      counting = false;
+      const ConstTensor logits = session.prefill(tokens);
+      for (std::int64_t n = 0; n < config.vocab_size; ++n)
+        EXPECT_EQ(logits.at(0, 0, 0, n), expected.at(0, 0, 0, n));
+      throw;
+    }
   });
 }
 
