@@ -26,7 +26,7 @@ def main() -> None:
     difference = float((ours(ids) - theirs(ids).logits).abs().max())
     print(f"largest difference of a logit: {difference:.2e}")
     tokens = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(TEXT).ids
-    same = tokens == AutoTokenizer.from_pretrained(folder).encode(TEXT, add_special_tokens=False)
+    same = tokens == AutoTokenizer.from_pretrained(folder).encode(TEXT)
     back = Tokenizer.from_file(str(folder / "tokenizer.json")).decode(tokens) == TEXT
     print(f"tokens equal: {same}; decoded text equal: {back}")
     if difference > 1e-3 or not same or not back:

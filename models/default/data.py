@@ -10,7 +10,7 @@ import pathlib
 import ftfy
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 BOS = "<|endoftext|>"
 HELD_OUT_SHARE = 0.05
@@ -85,7 +85,7 @@ def xz_bits_per_byte(documents: list[str]) -> float:
 
 
 def train_tokenizer(splits: list[Split], vocab_size: int, path: pathlib.Path) -> Tokenizer:
-    """Byte-level BPE in the manner of GPT-2, from the training part only; id 0 is `BOS`."""
+    """Byte-level BPE in the manner of GPT-2, from the training part only; `BOS`, id 0, begins texts."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
@@ -96,6 +96,11 @@ def train_tokenizer(splits: list[Split], vocab_size: int, path: pathlib.Path) ->
         show_progress=False,
     )
     tokenizer.train_from_iterator((text for split in splits for text in split.train), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A",
+        pair=f"{BOS} $A {BOS} $B",
+        special_tokens=[(BOS, tokenizer.token_to_id(BOS))],
+    )
     temporary = path.with_name(path.name + ".part")
     tokenizer.save(str(temporary))
     os.replace(temporary, path)

@@ -1,4 +1,6 @@
 // The model that comes with rapt: what its card says of it, and the same text everywhere.
+#include <nlohmann/json.hpp>
+
 #include "base/isa.h"
 #include "base/splitmix64.h"
 #include "program.h"
@@ -38,6 +40,14 @@ TEST(DefaultModel, CopiesWhatItHasSeen) {
   EXPECT_LT(second, 1.5);
 }
 
+TEST(DefaultModel, WritesFromNothing) {
+  const Outcome outcome = rapt("generate -p '' -n 3 --json");
+  ASSERT_EQ(outcome.status, 0) << outcome.errors;
+  const auto result = nlohmann::json::parse(outcome.output);
+  EXPECT_EQ(result.at("prompt_tokens"), std::vector<int>{0});  // a text begins with this token
+  EXPECT_EQ(result.at("tokens").size(), 3);
+}
+
 TEST(DefaultModel, IsUsedWhereNoneIsNamed) {
   const Outcome outcome = rapt("info --json");
   ASSERT_EQ(outcome.status, 0) << outcome.errors;
@@ -67,9 +77,10 @@ TEST(DefaultModel, LossOfATextIsTheSameForThreadsAndInstructionSets) {
     const Outcome outcome =
         rapt("eval --json --threads " + threads + " -- '" + file + "'", "RAPT_FORCE_ISA=" + isa);
     EXPECT_EQ(outcome.status, 0) << outcome.errors;
-    return outcome.output.substr(0, outcome.output.find("seconds"));
+    return nlohmann::json::parse(outcome.output).at("whole").at("nats").get<double>();
   };
-  const std::string want = losses("1", "scalar");
+  const double want = losses("1", "scalar");
+  EXPECT_GT(want, 0);
   for (const Isa isa : supported_isas())
     for (const char* threads : {"1", "2", "3"}) EXPECT_EQ(losses(threads, name(isa)), want);
 }
