@@ -1,5 +1,6 @@
 #include "model/tokenizer/pre_tokenizer.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -9,6 +10,10 @@
 
 namespace rapt {
 namespace {
+
+// More than any file has. Cutting words and putting characters before the parts, a long list could
+// make more words than fit into any memory.
+constexpr std::size_t kMostParts = 16;
 
 // Words with the space before them. @source GPT-2's encoder (Radford et al., 2019).
 constexpr std::string_view kGpt2Pattern =
@@ -53,7 +58,9 @@ std::vector<TextSpan> PreTokenizer::Cut::operator()(std::string_view text) const
 
 PreTokenizer PreTokenizer::parse(const JsonField& field) {
   PreTokenizer result;
-  for (const JsonField& step : sequence(field, "pretokenizers")) result.add(step);
+  const std::vector<JsonField> parts = sequence(field, "pretokenizers");
+  field.serve_only(parts.size() <= kMostParts, "at most 16 pre-tokenizers");
+  for (const JsonField& part : parts) result.add(part);
   return result;
 }
 
@@ -88,6 +95,10 @@ void PreTokenizer::add(const JsonField& field) {
 }
 
 void PreTokenizer::add_byte_level(const JsonField& field) {
+  const bool is_first = std::none_of(steps_.begin(), steps_.end(), [](const Step& step) {
+    return std::holds_alternative<Bytes>(step);
+  });
+  field["type"].serve_only(is_first, "one ByteLevel");  // each doubles what is not ASCII
   if (field["add_prefix_space"].boolean()) steps_.push_back(Prefix{" "});
   if (flag(field, "use_regex", true))
     steps_.push_back(Cut{Regex::pattern(kGpt2Pattern, field.where()), Cut::kIsolated});

@@ -126,6 +126,10 @@ TEST_P(BadTokenizer, IsAnErrorThatNamesTheField) {
   }
 }
 
+nlohmann::json repeated(std::size_t times, const nlohmann::json& part) {
+  return {{"type", "Sequence"}, {"pretokenizers", std::vector<nlohmann::json>(times, part)}};
+}
+
 constexpr ErrorCode kBad = ErrorCode::kBadFile, kNot = ErrorCode::kUnsupported;
 
 INSTANTIATE_TEST_SUITE_P(
@@ -176,6 +180,9 @@ INSTANTIATE_TEST_SUITE_P(
         Damage{"/pre_tokenizer", {{"type", "ByteLevel"}}, kBad, "pre_tokenizer add_prefix_space"},
         Damage{"/pre_tokenizer", {{"type", "Whitespace"}}, kNot, "pre_tokenizer type"},
         Damage{"/pre_tokenizer", "ByteLevel", kBad, "pre_tokenizer"},
+        Damage{"/pre_tokenizer", repeated(2, {{"type", "ByteLevel"}, {"add_prefix_space", false}}),
+               kNot, "pre_tokenizer pretokenizers[1] type"},
+        Damage{"/pre_tokenizer", repeated(17, {{"type", "Digits"}}), kNot, "pre_tokenizer"},
         Damage{"/pre_tokenizer",
                {{"type", "Split"}, {"pattern", {{"String", "a"}}}, {"behavior", "Joined"}},
                kBad,
