@@ -117,9 +117,12 @@ void read_added_token(const JsonField& field, TokenizerRules& rules) {
 // Special tokens are found before others of the same content.
 void read_added_tokens(const JsonField& field, TokenizerRules& rules) {
   std::set<std::string> contents;
-  for (std::size_t n = 0; n < field.array_size(); ++n)
-    if (!contents.insert(field.at(n)["content"].string()).second)
-      field.at(n)["content"].fail("each token once");
+  std::set<std::int32_t> ids;  // set_text cannot tell a special token's from one that is free
+  for (std::size_t n = 0; n < field.array_size(); ++n) {
+    const JsonField content = field.at(n)["content"], id = field.at(n)["id"];
+    if (!contents.insert(content.string()).second) content.fail("each token once");
+    if (!ids.insert(read_token(id)).second) id.fail("an id that no other token has");
+  }
   for (const bool special : {true, false})
     for (std::size_t n = 0; n < field.array_size(); ++n)
       if (flag(field.at(n), "special", false) == special) read_added_token(field.at(n), rules);

@@ -160,6 +160,10 @@ INSTANTIATE_TEST_SUITE_P(
         Damage{"/added_tokens/1/lstrip", 1, kBad, "added_tokens[1] lstrip"},
         Damage{
             "/added_tokens/1", {{"id", 0}, {"content", "<unk>"}}, kBad, "added_tokens[1] content"},
+        Damage{"/added_tokens/1",
+               {{"id", 0}, {"content", "new"}, {"special", true}},
+               kBad,
+               "added_tokens[1] id"},
         Damage{"/normalizer/normalizers/0/type", "Nmt", kNot, "normalizer normalizers[0] type"},
         Damage{"/normalizer/normalizers/0",
                {{"type", "Strip"}, {"strip_left", true}},
