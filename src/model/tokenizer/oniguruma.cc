@@ -159,13 +159,28 @@ class Translator {
     refuse("(?: (?= (?! (?> (?<= (?<! (?i: (?-i: or a first (?i)");
   }
 
-  // {n}, {n,} and {n,m} repeat; + after them is possessive there and one more repeat here.
+  // The digits from `from` on, without leading zeros; `from` is then after them.
+  std::string_view count(std::size_t& from) const {
+    std::size_t begin = from;
+    while (from < rest_.size() && is_digit(rest_[from])) ++from;
+    while (begin + 1 < from && rest_[begin] == '0') ++begin;
+    return rest_.substr(begin, from - begin);
+  }
+
+  // {n}, {n,} and {n,m} repeat. After them + is possessive there and one more repeat here; after a
+  // fixed count ? is lazy there and makes the whole optional here. Another brace is itself; newer
+  // PCRE2 repeats by { 1} and {,1}, too.
   void interval() {
     std::size_t end = 1;
-    while (end < rest_.size() && (is_digit(rest_[end]) || rest_[end] == ',')) ++end;
-    if (end == rest_.size() || rest_[end] != '}' || end == 1) return keep(1);  // a brace
-    if (rest_[1] == ',') refuse("a repeat with its least count");
-    if (end + 1 < rest_.size() && rest_[end + 1] == '+') refuse("no + after a repeat");
+    const std::string_view least = count(end);
+    std::string_view most = least;
+    if (rest_.substr(end).starts_with(',')) most = count(++end);
+    if (!rest_.substr(end).starts_with('}') || (least.empty() && most.empty()))
+      return replace(1, "\\{");
+    if (least.empty()) refuse("a repeat with its least count");
+    const std::string_view after = rest_.substr(end + 1);
+    if (after.starts_with('+')) refuse("no + after a repeat");
+    if (least == most && after.starts_with('?')) refuse("no ? after a fixed count");
     keep(end + 1);
   }
 

@@ -1,8 +1,8 @@
-#include "model/tokenizer/oniguruma.h"
+#include "model/tokenizer/regex.h"
 
 #include <gtest/gtest.h>
 
-#include "model/tokenizer/regex.h"
+#include "model/tokenizer/oniguruma.h"
 #include "rapt/error.h"
 
 namespace rapt::test {
@@ -14,7 +14,7 @@ TEST(Oniguruma, WhatBothReadAlikeStays) {
   for (const std::string pattern :
        {R"((?i:'s|'t|'re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}|x{2,}y{3}|\d++$)",
         R"( ?[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]+(?=a)(?!b)(?<=c)(?<!d)(?>e)(?:f)(g))",
-        R"((?i)a{b\x{41}\x41\.\()"})
+        R"((?i)a\x{41}\x41\.\(x{2,}?y{2,3}?)"})
     EXPECT_EQ(translated(pattern), pattern);
 }
 
@@ -24,16 +24,18 @@ TEST(Oniguruma, WhatTheyReadDifferentlyIsRewritten) {
   const std::string word = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
   EXPECT_EQ(translated(R"(\w\W[\w])"), "[" + word + "][^" + word + "][" + word + "]");
   EXPECT_EQ(translated(R"(\p{Han}[\P{Latin}])"), R"(\p{sc:Han}[\P{sc:Latin}])");
+  EXPECT_EQ(translated(R"({|a{b}{ 1}{1, 2}{,}[{]{1,,2}{)"),
+            R"(\{|a\{b}\{ 1}\{1, 2}\{,}[{]\{1,,2}\{)");
   EXPECT_EQ(translated(R"(\h[\h]\v\u00e9)"), R"([0-9A-Fa-f][0-9A-Fa-f]\x{B}\x{00e9})");
 }
 
 TEST(Oniguruma, WhatTheyReadDifferentlyOtherwiseIsRefused) {
   for (const std::string pattern :
-       {R"(\b)",     R"(\1)",   R"(\k<a>)", R"(\K)",       R"(\R)",      R"([\W])",
-        R"([\b])",   "[a[b]]",  "[a&&b]",   "[[:alpha:]]", "[]a]",       "[^]a]",
-        "[a",        "(?m:.)",  "(?s).",    "a(?i)b",      "(?<name>a)", "(?#a)",
-        "(?R)",      "(*FAIL)", "a{2}+",    "a{,2}",       "\\",         R"(\pL)",
-        R"(\p{^L})", R"(\p{L)", R"(\xE9)",  R"(\x{})",     R"(\x{41)",   R"(\u12)"})
+       {R"(\b)",    R"(\1)",   R"(\k<a>)",    R"(\K)",     R"(\R)",   R"([\W])", R"([\b])",
+        "[a[b]]",   "[a&&b]",  "[[:alpha:]]", "[]a]",      "[^]a]",   "[a",      "(?m:.)",
+        "(?s).",    "a(?i)b",  "(?<name>a)",  "(?#a)",     "(?R)",    "(*FAIL)", "a{2}+",
+        "a{,2}",    "\\",      R"(\pL)",      R"(\p{^L})", R"(\p{L)", R"(\xE9)", R"(\x{})",
+        R"(\x{41)", R"(\u12)", "a{2}?",       "a{2,2}?",   "a{2,02}?"})
     EXPECT_THROW(translated(pattern), Error) << pattern;
 }
 
