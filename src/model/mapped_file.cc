@@ -46,10 +46,9 @@ MappedFile::~MappedFile() {
 }
 
 std::string read_text(const std::filesystem::path& path) {
-  constexpr std::size_t kLongest = 100'000'000;
   const MappedFile file(path);
-  require(file.bytes().size() <= kLongest, ErrorCode::kBadFile, path.string(),
-          "a text of at most " + std::to_string(kLongest) + " bytes", file.bytes().size());
+  require(file.bytes().size() <= kMostTextBytes, ErrorCode::kBadFile, path.string(),
+          "a text of at most " + std::to_string(kMostTextBytes) + " bytes", file.bytes().size());
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 

@@ -22,8 +22,12 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+/// Texts are read into memory as a whole: more than this is none that a model has.
+inline constexpr std::size_t kMostTextBytes = 100'000'000;
+
 /// The whole content of a text file.
-/// @throws Error{kIo} naming the file and the system's reason; Error{kBadFile} if it is above 100 MB.
+/// @throws Error{kIo} naming the file and the system's reason; Error{kBadFile} if it is above
+///         kMostTextBytes.
 std::string read_text(const std::filesystem::path& path);
 
 }  // namespace rapt

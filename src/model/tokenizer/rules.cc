@@ -4,13 +4,13 @@
 #include <utility>
 
 #include "base/check.h"
+#include "model/mapped_file.h"
 #include "model/tokenizer/parts.h"
 
 namespace rapt {
 namespace {
 
 constexpr std::int64_t kTokens = std::int64_t{1} << 20;  // more than any vocabulary: ids are below
-constexpr std::size_t kFileBytes = std::size_t{1} << 28;
 constexpr std::size_t kTokensAround = 1024;  // a text; ids by name could be many times the file
 
 std::int32_t read_token(const JsonField& field, std::int64_t end = kTokens) {
@@ -164,7 +164,8 @@ void read_post_processor(const JsonField& field, TokenizerRules& rules) {
 }  // namespace
 
 TokenizerRules TokenizerRules::parse(std::string_view json, const std::string& where) {
-  require(json.size() <= kFileBytes, ErrorCode::kBadFile, where, "at most 2^28 bytes", json.size());
+  require(json.size() <= kMostTextBytes, ErrorCode::kBadFile, where,
+          "a text of at most " + std::to_string(kMostTextBytes) + " bytes", json.size());
   const nlohmann::json document = parse_json(json, where);
   const JsonField root(document, where);
   serve_only_null(root, {"truncation", "padding"});

@@ -1,5 +1,7 @@
 #include "rapt/tokenizer.h"
 
+#include <system_error>
+
 #include "base/check.h"
 #include "model/mapped_file.h"
 #include "model/tokenizer/rules.h"
@@ -8,7 +10,9 @@
 namespace rapt {
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
-  const auto file = std::filesystem::is_directory(path) ? path / "tokenizer.json" : path;
+  std::error_code unreadable;  // which reading the file reports
+  const bool is_model = std::filesystem::is_directory(path, unreadable);
+  const auto file = is_model ? path / "tokenizer.json" : path;
   return parse(read_text(file), file.string());
 }
 

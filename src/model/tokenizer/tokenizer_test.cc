@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "model/mapped_file.h"
 #include "model/model_test_files.h"
 #include "model/utf8.h"
 #include "rapt/error.h"
@@ -256,6 +257,17 @@ TEST(Tokenizer, DamagedJsonIsRefused) {
     EXPECT_THROW(Tokenizer::parse(text), Error) << text;
   EXPECT_THROW(Tokenizer::parse(std::string(100'000, '[')), Error);
   EXPECT_THROW(Tokenizer::parse("{\"a\":" + std::string(100'000, '[')), Error);
+}
+
+TEST(Tokenizer, PathsThatCannotBeReadAreErrors) {
+  for (const std::string& path : {std::string("none"), std::string(10'000, 'a')})
+    EXPECT_THROW(Tokenizer::load(path), Error) << path.size();
+}
+
+TEST(Tokenizer, FilesBeyondTheLimitAreRefused) {
+  std::string file = small_tokenizer().dump();
+  file.resize(kMostTextBytes + 1, ' ');
+  EXPECT_THROW(Tokenizer::parse(file), Error);
 }
 
 // Many spaces beside tokens that take spaces: each is looked at once.
