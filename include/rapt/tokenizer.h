@@ -38,9 +38,10 @@ class Tokenizer {
   /// Token ids of `text`, with the tokens that the file puts around every text (the first one of a
   /// sequence, say). Text of an added token, like "</s>", becomes that token.
   ///
-  /// @throws Error{kBadArgument} if the text is not UTF-8; Error{kUnsupported} if a pattern of the
-  ///         file takes too many steps on it.
-  /// @cost   O(n log n) in the length of the text.
+  /// @throws Error{kBadArgument} if the text is not UTF-8; Error{kUnsupported} if one match of a
+  ///         pattern of the file takes too many steps.
+  /// @cost   O(n log n) in the length of the text, and the time the file's patterns take: O(n) for
+  ///         those of well-known models, O(n^2) for hostile ones, as the limit is a match's.
   std::vector<std::int32_t> encode(std::string_view text) const;
 
   /// Text of `tokens`: valid UTF-8 always. Special tokens give no text.
