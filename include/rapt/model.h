@@ -48,6 +48,7 @@ class Model {
   /// Reads a Hugging Face directory: config.json and model.safetensors or, where that is not, the
   /// files of model.safetensors.index.json. They are memory-mapped.
   ///
+  /// @pre    the files stay as they are while the model lives.
   /// @throws Error{kIo, kBadFile, kUnsupported} naming the file and what is wrong;
   ///         Error{kOutOfMemory}.
   /// @cost   a packed copy of the matrices, in F32; an F32 embedding is read where it is mapped.

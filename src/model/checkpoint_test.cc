@@ -1,6 +1,7 @@
 #include "model/checkpoint.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "model/model_test_files.h"
 #include "rapt/error.h"
@@ -24,6 +25,12 @@ nlohmann::json small_index() {
 
 char first_byte(const Checkpoint& checkpoint, const std::string& name) {
   return static_cast<char>(checkpoint.tensor(name).tensor->bytes[0]);
+}
+
+TEST(Checkpoint, APipeIsRefusedAndNotWaitedFor) {
+  const Directory directory;
+  ASSERT_EQ(mkfifo((directory.path() / "model.safetensors").c_str(), 0600), 0);
+  EXPECT_THROW(Checkpoint(directory.path()), Error);
 }
 
 TEST(Checkpoint, TensorsOfAllShardsAreFound) {
