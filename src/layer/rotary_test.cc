@@ -39,16 +39,17 @@ std::pair<std::int64_t, std::int64_t> partners(RotaryStyle style, std::int64_t p
 Tensor plain(const RotaryTable& table, const ConstTensor& x) {
   Tensor y(x.extents);
   test::copy(x, y.view);
-  test::for_each_index(
-      {x.extents[0], x.extents[1], x.extents[2], table.pairs()}, [&](auto b, auto t, auto h, auto i) {
-        const std::int64_t token = table.tokens() == x.extents[1] ? t : b * x.extents[1] + t;
-        const float cos = table.cos[token * table.pairs() + i],
-                    sin = table.sin[token * table.pairs() + i];
-        const auto [first, second] = partners(table.style, table.pairs(), i);
-        const float x0 = x.at(b, t, h, first), x1 = x.at(b, t, h, second);
-        y.view.at(b, t, h, first) = std::fma(x0, cos, -(x1 * sin));
-        y.view.at(b, t, h, second) = std::fma(x1, cos, x0 * sin);
-      });
+  test::for_each_index({x.extents[0], x.extents[1], x.extents[2], table.pairs()},
+                       [&](auto b, auto t, auto h, auto i) {
+                         const std::int64_t token =
+                             table.tokens() == x.extents[1] ? t : b * x.extents[1] + t;
+                         const float cos = table.cos[token * table.pairs() + i],
+                                     sin = table.sin[token * table.pairs() + i];
+                         const auto [first, second] = partners(table.style, table.pairs(), i);
+                         const float x0 = x.at(b, t, h, first), x1 = x.at(b, t, h, second);
+                         y.view.at(b, t, h, first) = std::fma(x0, cos, -(x1 * sin));
+                         y.view.at(b, t, h, second) = std::fma(x1, cos, x0 * sin);
+                       });
   return y;
 }
 
