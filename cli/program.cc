@@ -47,7 +47,7 @@ void add_threads(CLI::App* command, int& threads) {
 }
 
 void add_json(CLI::App* command, bool& json, const std::string& contents) {
-  command->add_flag("--json", json, "Print one JSON object instead: " + contents);
+  command->add_flag("--json", json, "Print one JSON object instead; it has " + contents);
 }
 
 void on_run(CLI::App* command, std::function<void()> run) {

@@ -13,12 +13,11 @@ std::vector<std::string> names_of(const CLI::Option& option) {
   return names;
 }
 
-bool takes_value(const CLI::Option& option) { return option.get_type_size() != 0; }
-
-/// The first sentence, in one line, without what quotes and brackets would mean to a shell.
+/// What stands before the first semicolon or the end of the first sentence, in one line, without
+/// what quotes and brackets would mean to a shell.
 std::string summary(std::string text) {
-  text = text.substr(0, std::min(text.find_first_of(";:."), text.size()));
   std::replace(text.begin(), text.end(), '\n', ' ');
+  text = text.substr(0, std::min(text.find(';'), (text + ' ').find(". ")));
   std::erase_if(text, [](char c) { return std::string("'\"[]`$\\").find(c) != std::string::npos; });
   return text;
 }

@@ -24,4 +24,7 @@ inline std::vector<const CLI::Option*> options_of(const CLI::App& command) {
   return command.get_options([](const CLI::Option* option) { return option->nonpositional(); });
 }
 
+/// False for flags, which have a type but expect none of it.
+inline bool takes_value(const CLI::Option& option) { return option.get_items_expected_max() != 0; }
+
 }  // namespace rapt::cli

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import unittest
 
+FLAGS = {"-h", "--help", "--version", "--json", "--list"}
 OPTION = re.compile(r"^  (?:(-\w),)?(--[\w-]+)", re.M)
 
 
@@ -63,7 +64,10 @@ class Manual(unittest.TestCase):
         sections = dict(re.findall(r"^    (\w+)\)\n(.*?);;", text, re.M | re.S))
         for command, options in self.commands().items():
             for option in options:
-                self.assertIn(f"'{option}[", sections.get(command, text))
+                section = sections.get(command, text.split("  local command=")[0])
+                (value,) = re.findall(rf"'{option}\[[^]']+\](:\w+:)?'", section)
+                self.assertEqual(value == "", option in FLAGS, f"{command} {option}")
+        self.assertIn("[Worker threads, 0: one for each core]", sections["eval"])
         self.assertEqual(sections.keys(), set(filter(None, self.commands())))
 
     def test_fish(self):
@@ -73,7 +77,9 @@ class Manual(unittest.TestCase):
             here = [line for line in lines if f"-n '{condition}'" in line]
             for option in options:
                 word = f" -l {option[2:]} " if option.startswith("--") else f" -s {option[1:]} "
-                self.assertTrue(any(word in line for line in here), f"{command} {option}")
+                (line,) = [line for line in here if word in line]
+                self.assertEqual(" -x " not in line, option in FLAGS, f"{command} {option}")
+                self.assertRegex(line, " -d '[^']+'$")
 
 
 if __name__ == "__main__":
