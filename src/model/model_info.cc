@@ -27,12 +27,17 @@ const char* part_of(const std::string& tensor) {
   return "other";
 }
 
+/// Found by its zeros first, as the extents beside a 0 may have any product.
+std::int64_t elements(const std::vector<std::int64_t>& shape) {
+  if (std::ranges::find(shape, 0) != shape.end()) return 0;
+  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+}
+
 void count_parameters(const Checkpoint& checkpoint, ModelInfo& info) {
   std::map<std::string, std::int64_t> parts;
   for (const auto& [name, file] : checkpoint.files()) {
     const FileTensor& tensor = file->tensor(name);
-    const std::int64_t size = std::accumulate(tensor.shape.begin(), tensor.shape.end(),
-                                              std::int64_t{1}, std::multiplies<>());
+    const std::int64_t size = elements(tensor.shape);
     parts[part_of(name)] += size;
     info.dtypes[rapt::name(tensor.dtype)] += size;
     info.parameters += size;
