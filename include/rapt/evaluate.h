@@ -14,9 +14,10 @@ namespace rapt {
 ///
 /// With P the tokens that begin every window (a beginning-of-sequence token, mostly), window w is
 /// those P and the text's tokens [w stride, w stride + context - P). The first window scores all of
-/// its text, each later one only what no window before it held: its last `stride` tokens. So the
-/// loss of a token depends on tokens before it alone, at least context - P - stride of them where
-/// the text has them. Where P is 0 the very first token has nothing before it and is not scored.
+/// its text, each later one only what no window before it held: its last `stride` tokens, fewer in
+/// the last window where the text ends. So the loss of a token depends on tokens before it alone, at
+/// least context - P - stride of them where the text has them. Where P is 0 the very first token has
+/// nothing before it and is not scored.
 struct EvaluationOptions {
   std::int64_t context = 0;  ///< tokens of a window, with its P; 0: the model's context
   std::int64_t stride = 0;   ///< 1 to context - max(P, 1); 0: half of `context`, or that limit
@@ -41,7 +42,7 @@ struct Evaluation {
 /// The loss of `model` on a text's `tokens`, with `beginning` before every window.
 ///
 /// The same bits for any number of threads and every instruction set. Memory does not grow with the
-/// text beyond 8 bytes a token.
+/// text beyond 8 bytes a token and 16 a window.
 ///
 /// @throws Error{kBadArgument} if no token can be scored, context or stride is out of range, a token
 ///         is outside the vocabulary, or the model's logits are NaN.
