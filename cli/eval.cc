@@ -21,6 +21,28 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr const char* kFooter =
+    "A text is cut into windows of N tokens, S apart. Each begins with the tokens that the\n"
+    "tokenizer puts before a text (BOS); in the first all text tokens are scored, in the others\n"
+    "the last S, which no window before held. A token's loss is -ln p given the window before "
+    "it.\n"
+    "\n"
+    "  nats/token    sum of the losses / tokens scored\n"
+    "  bits/byte     sum of the losses / ln 2 / bytes of the file: comparable between "
+    "tokenizers\n"
+    "  perplexity    e^(nats/token)\n"
+    "  95% interval  of nats/token, by 2000 resamples of the windows with a fixed seed; none\n"
+    "                where there is one window\n"
+    "  whole         total nats over total tokens and bytes, and the windows, of all files\n"
+    "\n"
+    "A tokenizer without BOS leaves the first token of a file unscored. The same figures on "
+    "every\n"
+    "machine, for any --threads.\n"
+    "\n"
+    "Examples:\n"
+    "  rapt eval book.txt\n"
+    "  rapt eval models/llama a.txt b.txt --context 512 --stride 128 --json";
+
 struct Options {
   std::string model;
   std::vector<std::string> files;
@@ -137,14 +159,13 @@ class Evaluator {
     });
     if (texts.size() > 1) show(whole);
     if (options_.json)
-      print(Json({{"model", model},
-                  {"context", last.context},
-                  {"stride", last.stride},
-                  {"seconds", seconds},
-                  {"files", files},
-                  {"whole", to_json(whole)}})
-                .dump(2) +
-            "\n");
+      print(json_text({{"model", model},
+                       {"context", last.context},
+                       {"stride", last.stride},
+                       {"seconds", seconds},
+                       {"files", files},
+                       {"whole", to_json(whole)}},
+                      2));
   }
 
  private:
@@ -179,7 +200,7 @@ class Evaluator {
 
 // The first argument is MODEL only if it is a directory: FILE may stand alone.
 void sort_arguments(Options& options) {
-  if (options.model.empty() || std::filesystem::is_directory(options.model)) return;
+  if (options.model.empty() || names_directory(options.model)) return;
   options.files.insert(options.files.begin(), options.model);
   options.model.clear();
 }
@@ -217,27 +238,7 @@ void add_eval(CLI::App& program) {
            "model, context, stride,\n"
            "seconds; files and whole, each with tokens (scored), bytes, windows, nats,\n"
            "nats_per_token, nats_per_token_95 (low, high), bits_per_byte, perplexity");
-  command->footer(
-      "A text is cut into windows of N tokens, S apart. Each begins with the tokens that the\n"
-      "tokenizer puts before a text (BOS); in the first all text tokens are scored, in the others\n"
-      "the last S, which no window before held. A token's loss is -ln p given the window before "
-      "it.\n"
-      "\n"
-      "  nats/token    sum of the losses / tokens scored\n"
-      "  bits/byte     sum of the losses / ln 2 / bytes of the file: comparable between "
-      "tokenizers\n"
-      "  perplexity    e^(nats/token)\n"
-      "  95% interval  of nats/token, by 2000 resamples of the windows with a fixed seed; none\n"
-      "                where there is one window\n"
-      "  whole         total nats over total tokens and bytes, and the windows, of all files\n"
-      "\n"
-      "A tokenizer without BOS leaves the first token of a file unscored. The same figures on "
-      "every\n"
-      "machine, for any --threads.\n"
-      "\n"
-      "Examples:\n"
-      "  rapt eval book.txt\n"
-      "  rapt eval models/llama a.txt b.txt --context 512 --stride 128 --json");
+  command->footer(kFooter);
   on_run(command, [options] { run_eval(*options); });
 }
 

@@ -57,7 +57,7 @@ void print_json(const Generation& g, const std::string& model, double load_secon
       {"load", {{"seconds", load_seconds}}},
       {"prefill", part(g.prompt_tokens.size(), g.prefill_seconds)},
       {"decode", part(g.decode_tokens, g.decode_seconds)}};
-  print(object.dump() + "\n");
+  print(json_text(object));
 }
 
 void print_speed(const Generation& g) {

@@ -19,7 +19,8 @@ struct Options {
 
 /// Whether the embedding serves as head: a stored head goes before a tied one.
 bool head_is_tied(const ModelInfo& info) {
-  return std::ranges::none_of(info.parts, [](const auto& part) { return part.name == "head"; });
+  return info.config.tie_word_embeddings &&
+         std::ranges::none_of(info.parts, [](const auto& part) { return part.name == "head"; });
 }
 
 std::string to_json(const ModelInfo& info, const std::string& model) {
@@ -44,7 +45,7 @@ std::string to_json(const ModelInfo& info, const std::string& model) {
                        {"weights_bytes", info.weights_bytes},
                        {"cache_bytes_per_token", info.cache_bytes_per_token},
                        {"cache_bytes", info.cache_bytes}};
-  return object.dump(2) + "\n";
+  return json_text(object, 2);
 }
 
 /// 1234567 as "1,234,567".

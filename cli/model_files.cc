@@ -16,6 +16,8 @@ namespace fs = std::filesystem;
 fs::path beside_program() {
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  require(!error, ErrorCode::kIo, "/proc/self/exe",
+          "where the program is, as MODEL and RAPT_MODEL are left out", error.message());
   return (program.parent_path() / RAPT_DEFAULT_MODEL).lexically_normal();
 }
 
@@ -29,6 +31,11 @@ void check_vocabulary(const Model& model, const Tokenizer& tokenizer) {
 
 }  // namespace
 
+bool names_directory(const fs::path& path) {
+  std::error_code error;
+  return fs::is_directory(path, error);
+}
+
 void add_model(CLI::App* command, std::string& model) {
   command
       ->add_option("MODEL", model,
@@ -41,12 +48,12 @@ fs::path find_model(const std::string& named) {
   if (!named.empty()) return named;
   const char* variable = std::getenv("RAPT_MODEL");
   if (variable != nullptr && *variable != '\0') {
-    require(fs::is_directory(variable), ErrorCode::kIo, "RAPT_MODEL", "a model's directory",
+    require(names_directory(variable), ErrorCode::kIo, "RAPT_MODEL", "a model's directory",
             "'" + std::string(variable) + "'");
     return variable;
   }
   const fs::path installed = beside_program();
-  require(fs::is_directory(installed), ErrorCode::kIo, "MODEL",
+  require(names_directory(installed), ErrorCode::kIo, "MODEL",
           "a model's directory as argument, in RAPT_MODEL, or at " + installed.string(),
           "none of them");
   return installed;

@@ -9,6 +9,9 @@
 
 namespace rapt::cli {
 
+/// False too where the system does not say.
+bool names_directory(const std::filesystem::path& path);
+
 /// Adds the positional option MODEL.
 void add_model(CLI::App* command, std::string& model);
 

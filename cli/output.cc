@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <system_error>
 
@@ -17,6 +18,10 @@ void print(std::string_view text) {
   if (errno == EPIPE) throw ReaderLeft();
   throw Error(ErrorCode::kIo, "stdout: expected to be written, got \"" +
                                   std::generic_category().message(errno) + "\"");
+}
+
+std::string json_text(const nlohmann::ordered_json& object, int indent) {
+  return object.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 StatusLine::StatusLine() : shown_(isatty(STDERR_FILENO) != 0) {}

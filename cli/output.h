@@ -1,5 +1,6 @@
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,10 @@ struct ReaderLeft {};
 /// Writes `text` to stdout and flushes it, so that a reader sees it now.
 /// @throws ReaderLeft; Error{kIo} for what else the system refuses, a full disk say.
 void print(std::string_view text);
+
+/// An object and a line break. Strings that are not UTF-8, file names say, have U+FFFD for what is
+/// not: JSON has no other way, and the work is done.
+std::string json_text(const nlohmann::ordered_json& object, int indent = -1);
 
 /// One line of stderr that is rewritten, for people who wait: nothing unless it is a terminal, and
 /// gone at the end.

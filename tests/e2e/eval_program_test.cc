@@ -124,6 +124,18 @@ TEST_F(EvalProgram, AReaderThatLeavesEndsItQuietly) {
   EXPECT_EQ(outcome.status, 0);
 }
 
+TEST_F(EvalProgram, NamesThatAreNotUtf8AreReplacedInJson) {
+  const std::string file = directory_.write("\xff.txt", "Tim and Sue went to the park.");
+  EXPECT_EQ(report("'" + file + "'")["files"][0]["file"], directory_.file("\uFFFD.txt"));
+  const std::string link = directory_.file("\xfe");
+  std::filesystem::create_directory_symlink(std::filesystem::absolute(model_), link);
+  for (const char* arguments : {"' --json", "' --json -p Once -n 1"}) {
+    const std::string command = std::string(arguments).ends_with("1") ? "generate '" : "info '";
+    EXPECT_EQ(json::parse(rapt(command + link + arguments).output)["model"],
+              directory_.file("\uFFFD"));
+  }
+}
+
 class InfoProgram : public TrainedModel {};
 
 TEST_F(InfoProgram, JsonIsOneObjectOfTheStatedForm) {
@@ -150,6 +162,16 @@ TEST_F(InfoProgram, JsonIsOneObjectOfTheStatedForm) {
                        {"weights_bytes", 4 * 260032},
                        {"cache_bytes_per_token", info.cache_bytes_per_token},
                        {"cache_bytes", info.cache_bytes}}));
+}
+
+TEST_F(InfoProgram, TheHeadIsTiedOnlyWhereTheConfigSaysSo) {
+  const TestDirectory directory;
+  std::filesystem::copy(model_ + "/model.safetensors", directory.file("model.safetensors"));
+  json config = json::parse(content_of(model_ + "/config.json"));
+  config["tie_word_embeddings"] = false;
+  directory.write("config.json", config.dump());
+  const Outcome outcome = rapt("info --json '" + directory.file("") + "'");
+  EXPECT_EQ(json::parse(outcome.output)["tied_head"], false);
 }
 
 TEST_F(InfoProgram, TableSaysTheSame) {
