@@ -1,6 +1,8 @@
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -89,11 +91,16 @@ void run_generate(const Options& options) {
                       " tokens full after " + std::to_string(result.tokens.size()) + " new ones");
 }
 
+std::string is_a_number(const std::string& text) {
+  return std::isnan(std::strtod(text.c_str(), nullptr)) ? "not a number: " + text : "";
+}
+
 void add_sampler(CLI::App* command, SamplerConfig& sampler) {
   const auto add = [&](const char* name, auto& value, auto low, auto high, const char* type,
                        const char* text) {
     command->add_option(name, value, text)
         ->check(CLI::Range(low, high).description(""))
+        ->check(is_a_number)  // the range lets NaN through
         ->type_name(type)
         ->capture_default_str()
         ->group("Sampling");

@@ -30,10 +30,21 @@ TEST(Program, WrongUsageIsStatus2) {
   }
 }
 
+TEST(Program, NanIsWrongUsage) {
+  for (const char* option : {"--temperature", "--top-p", "--min-p", "--repetition-penalty"})
+    EXPECT_EQ(rapt("generate x " + std::string(option) + " nan").status, 2) << option;
+}
+
 TEST(Program, FailureIsStatus1AndNamesTheFile) {
   const Outcome outcome = rapt("generate /nowhere");
   EXPECT_EQ(outcome.status, 1);
   EXPECT_EQ(outcome.errors.find("rapt: /nowhere/tokenizer.json: expected a readable file"), 0u);
+}
+
+TEST(Program, APathThatCannotBeAskedForIsNoDirectory) {
+  const std::string path(5000, 'a'), wrong = "rapt: RAPT_MODEL: expected a model's directory";
+  EXPECT_EQ(rapt("info", "RAPT_MODEL=" + path).errors.find(wrong), 0u);
+  EXPECT_EQ(rapt("eval " + path, "RAPT_MODEL=/nowhere").errors.find(wrong), 0u);
 }
 
 TEST(Program, AWrongInstructionSetFailsBeforeAnythingIsPrinted) {
