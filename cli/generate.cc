@@ -72,7 +72,7 @@ void print_speed(const Generation& g) {
 void run_generate(const Options& options) {
   const auto directory = find_model(options.model);
   Generator::Options text = options.text;
-  text.quiet = options.json;
+  text.quiet = text.logprobs = options.json;
   const std::string prompt = prompt_of(options);
   const LoadedModel loaded = load_model(directory);
   catch_interrupt();

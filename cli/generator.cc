@@ -17,7 +17,7 @@ volatile std::sig_atomic_t was_interrupted = 0;
 void catch_interrupt() {
   struct sigaction action = {};
   action.sa_handler = [](int) { was_interrupted = 1; };
-  action.sa_flags = SA_RESETHAND;
+  action.sa_flags = SA_RESETHAND | SA_RESTART;  // a write that waits for its reader goes on
   sigaction(SIGINT, &action, nullptr);
 }
 
@@ -37,6 +37,7 @@ Generation Generator::run(const std::string& prompt, const Threads& threads) {
     while (take(logits) && (session.length() < session.capacity() || stop("context")))
       logits = session.decode(out_.tokens.back());
   });
+  out_.decode_seconds -= logprob_seconds_;  // the speed is that of a run without them
   out_.decode_tokens = session.length() - count;
   show(text_.finish());
   return std::move(out_);
@@ -49,7 +50,9 @@ bool Generator::take(const ConstTensor& logits) {
   const std::int32_t token = sampler_.next(logits, context_);
   context_.push_back(token);
   out_.tokens.push_back(token);
-  out_.logprobs.push_back(log_probability(logits, token));
+  if (options_.logprobs)
+    logprob_seconds_ +=
+        seconds_of([&] { out_.logprobs.push_back(log_probability(logits, token)); });
   if (config_.ends_text(token)) return stop("stop");
   show(text_.push(token));
   return std::ssize(out_.tokens) < options_.new_tokens;

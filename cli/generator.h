@@ -20,7 +20,7 @@ struct ContextFull : std::runtime_error {
 /// What a run gave, and how long its parts took.
 struct Generation {
   std::vector<std::int32_t> prompt_tokens, tokens;
-  std::vector<double> logprobs;  ///< ln p of `tokens` under the model
+  std::vector<double> logprobs;  ///< ln p of `tokens` under the model, if wanted
   std::string text;
   const char* finish_reason = "length";
   double prefill_seconds = 0, decode_seconds = 0;
@@ -33,6 +33,7 @@ class Generator {
   struct Options {
     std::int64_t new_tokens = 256;
     bool quiet = false;  ///< do not print the text
+    bool logprobs = false;
     SamplerConfig sampler;
   };
 
@@ -61,6 +62,7 @@ class Generator {
   const Options options_;
   const Sampler sampler_;
   std::vector<std::int32_t> context_;  // prompt and new tokens
+  double logprob_seconds_ = 0;
   Generation out_;
 };
 
