@@ -1,18 +1,21 @@
 #include <unistd.h>
 
+#include <array>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <iostream>
-#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
 
+#include "base/check.h"
 #include "cli/commands.h"
 #include "cli/generator.h"
 #include "cli/model_files.h"
 #include "cli/output.h"
+#include "model/mapped_file.h"
 #include "rapt/error.h"
 
 namespace rapt::cli {
@@ -28,7 +31,15 @@ struct Options {
 
 /// All of stdin, without the line break that ends its last line.
 std::string read_stdin() {
-  std::string text{std::istreambuf_iterator<char>(std::cin), {}};
+  std::string text;
+  std::array<char, 1 << 16> buffer;
+  for (std::size_t size; (size = std::fread(buffer.data(), 1, buffer.size(), stdin)) > 0;) {
+    text.append(buffer.data(), size);
+    require(text.size() <= kMostTextBytes, ErrorCode::kBadArgument, "stdin",
+            "a prompt of at most " + std::to_string(kMostTextBytes) + " bytes", "more");
+  }
+  require(std::ferror(stdin) == 0, ErrorCode::kIo, "stdin", "a prompt that can be read",
+          std::generic_category().message(errno));
   if (text.ends_with('\n')) text.pop_back();
   return text;
 }

@@ -41,6 +41,11 @@ void add_model(CLI::App* command, std::string& model) {
       ->add_option("MODEL", model,
                    "Directory of a Hugging Face model: config.json, model.safetensors,\n"
                    "tokenizer.json. Left out: $RAPT_MODEL, else the model that came with rapt")
+      ->check(CLI::Validator(
+          [](const std::string& name) {
+            return name.empty() ? "expected a directory, got an empty name" : "";
+          },
+          ""))
       ->type_name("");
 }
 

@@ -39,8 +39,8 @@ std::string options(const CLI::App& command) {
     const bool positional = option->get_positional();
     std::string name = option->get_name(positional, !positional);
     if (const auto comma = name.find(','); comma != std::string::npos) name.insert(comma + 1, " ");
-    text += item(name, takes_value(*option) ? option->get_type_name() : "",
-                 description_of(*option));
+    text +=
+        item(name, takes_value(*option) ? option->get_type_name() : "", description_of(*option));
   }
   return text;
 }

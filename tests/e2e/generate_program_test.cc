@@ -44,6 +44,27 @@ TEST_F(GenerateProgram, ThePromptMayComeFromStdin) {
   EXPECT_EQ(generate("-p '' -n 3 </dev/null").output, "Once upon a\n");
 }
 
+TEST_F(GenerateProgram, AStdinThatCannotBeReadIsNoEmptyPrompt) {
+  for (const char* input : {"</", "<&-"}) {
+    const Outcome outcome = generate("-n 3 " + std::string(input));
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_EQ(outcome.output, "");
+    EXPECT_EQ(outcome.errors.find("rapt: stdin: expected a prompt that can be read, got "), 0u)
+        << outcome.errors;
+  }
+  const Outcome endless = generate("-n 3 </dev/zero");
+  EXPECT_EQ(endless.status, 1);
+  EXPECT_NE(endless.errors.find("stdin: expected a prompt of at most "), std::string::npos);
+}
+
+TEST(ModelArgument, AnEmptyOneIsNotOneLeftOut) {
+  for (const char* command : {"info ''", "generate '' -p a"}) {
+    const Outcome outcome = rapt(command);
+    EXPECT_EQ(outcome.status, 2) << command;
+    EXPECT_NE(outcome.errors.find("got an empty name"), std::string::npos) << outcome.errors;
+  }
+}
+
 // The text is golden: it must be this one on every machine.
 TEST_F(GenerateProgram, SampledTextIsTheSameForThreadsAndInstructionSets) {
   const std::string want =
