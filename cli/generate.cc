@@ -98,8 +98,8 @@ void run_generate(const Options& options) {
   if (interrupted()) throw CLI::RuntimeError(kInterrupted);
   if (result.finish_reason == std::string("context"))
     throw ContextFull("context: expected room for the whole text, got the model's " +
-                      std::to_string(loaded.model.config().max_position_embeddings) +
-                      " tokens full after " + std::to_string(result.tokens.size()) + " new ones");
+                      std::to_string(loaded.model.config().context()) + " tokens full after " +
+                      std::to_string(result.tokens.size()) + " new ones");
 }
 
 std::string is_a_number(const std::string& text) {

@@ -25,7 +25,7 @@ bool interrupted() { return was_interrupted != 0; }
 
 Generation Generator::run(const std::string& prompt, const Threads& threads) {
   context_ = out_.prompt_tokens = tokenizer_.encode(prompt);
-  const std::int64_t count = std::ssize(context_), room = config_.max_position_embeddings;
+  const std::int64_t count = std::ssize(context_), room = config_.context();
   if (count > room)
     throw ContextFull("prompt: expected at most " + std::to_string(room) +
                       " tokens, the model's context, got " + std::to_string(count));

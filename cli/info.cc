@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <cstdio>
+#include <iomanip>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 
 #include "cli/commands.h"
@@ -23,6 +25,22 @@ bool head_is_tied(const ModelInfo& info) {
          std::ranges::none_of(info.parts, [](const auto& part) { return part.name == "head"; });
 }
 
+nlohmann::ordered_json positions_json(const ModelConfig& c) {
+  const RotaryConfig rotary = c.rotary();
+  nlohmann::ordered_json object = {{"kind", "rotary"},
+                                   {"theta", rotary.theta},
+                                   {"features", rotary.dims},
+                                   {"scaling", name(rotary.scaling)}};
+  std::visit(
+      [&](const auto& scaling) {
+        if constexpr (requires { scaling.factor; }) object["factor"] = scaling.factor;
+        if constexpr (requires { scaling.original_context; })
+          object["original_context"] = scaling.original_context;
+      },
+      rotary.scaling);
+  return object;
+}
+
 std::string to_json(const ModelInfo& info, const std::string& model) {
   using Json = nlohmann::ordered_json;
   const ModelConfig& c = info.config;
@@ -36,7 +54,8 @@ std::string to_json(const ModelInfo& info, const std::string& model) {
                        {"attention_heads", c.num_attention_heads},
                        {"kv_heads", c.num_key_value_heads},
                        {"head_dim", c.head_dim},
-                       {"context", c.max_position_embeddings},
+                       {"context", c.context()},
+                       {"positions", positions_json(c)},
                        {"vocabulary", c.vocab_size},
                        {"tied_head", head_is_tied(info)},
                        {"parameters", info.parameters},
@@ -53,6 +72,23 @@ std::string grouped(std::int64_t value) {
   std::string digits = std::to_string(value);
   for (std::ptrdiff_t n = std::ssize(digits) - 3; n > 0; n -= 3) digits.insert(n, ",");
   return digits;
+}
+
+/// "rotary, theta 500000, 64 of 128 features, llama3 by 8 from 8,192 tokens".
+std::string positions_text(const ModelConfig& c) {
+  const RotaryConfig rotary = c.rotary();
+  std::ostringstream text;
+  text << std::setprecision(12) << "rotary, theta " << rotary.theta;
+  if (rotary.dims < c.head_dim) text << ", " << rotary.dims << " of " << c.head_dim << " features";
+  std::visit(
+      [&](const auto& scaling) {
+        if constexpr (requires { scaling.factor; })
+          text << ", " << name(rotary.scaling) << " by " << scaling.factor;
+        if constexpr (requires { scaling.original_context; })
+          text << " from " << grouped(scaling.original_context) << " tokens";
+      },
+      rotary.scaling);
+  return text.str();
 }
 
 std::string bytes_text(std::size_t bytes) {
@@ -79,7 +115,7 @@ std::string to_table(const ModelInfo& info, const std::string& model) {
       line("MLP size", grouped(c.intermediate_size)) +
       line("heads", grouped(c.num_attention_heads) + " of dimension " + grouped(c.head_dim) +
                         " over " + grouped(c.num_key_value_heads) + " key/value heads") +
-      line("context", grouped(c.max_position_embeddings) + " tokens") +
+      line("context", grouped(c.context()) + " tokens") + line("positions", positions_text(c)) +
       line("vocabulary", grouped(c.vocab_size) + " tokens") +
       line("parameters", grouped(info.parameters));
   for (const ModelInfo::Part& part : info.parts)

@@ -31,14 +31,14 @@ Matrix<Real> project(const Matrix<Real>& x, const ConstTensor& w, const ConstTen
   return y;
 }
 
-/// Turns every head of every row; row t stands at position first + t.
+/// Turns every head of every row; row t stands at position first + t of `length` tokens.
 template <class Real>
 void rotate(const std::optional<Rotary>& rotary, std::int64_t dim, std::int64_t first,
-            Matrix<Real>& x) {
+            std::int64_t length, Matrix<Real>& x) {
   if (!rotary) return;
   for (std::size_t t = 0; t < x.size(); ++t) {
-    const RotaryTable turn = rotary->table({first + static_cast<std::int64_t>(t)});
-    const bool half = turn.style == RotaryStyle::kHalf;
+    const RotaryTable turn = rotary->table({first + static_cast<std::int64_t>(t)}, {length});
+    const bool half = turn.config.style == RotaryStyle::kHalf;
     for (std::size_t head = 0; head < x[t].size(); head += dim)
       for (std::int64_t i = 0; i < turn.pairs(); ++i) {
         Real& a = x[t][head + (half ? i : 2 * i)];
@@ -61,8 +61,8 @@ Matrix<Real> plain_layer(const MultiHeadAttention::Config& c, const MultiHeadAtt
   const Matrix<Real> v = project(memory, w.v, w.v_bias);
   const auto queries = static_cast<std::int64_t>(x.size()),
              keys = static_cast<std::int64_t>(memory.size());
-  rotate(c.rotary, c.head_dim, keys - queries, q);
-  rotate(c.rotary, c.head_dim, 0, k);
+  rotate(c.rotary, c.head_dim, keys - queries, keys, q);
+  rotate(c.rotary, c.head_dim, 0, keys, k);
   Problem shape;  // for visibility
   shape.q_tokens = queries;
   shape.kv_tokens = keys;

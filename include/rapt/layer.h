@@ -33,15 +33,17 @@ MutableTensor merge_heads(const MutableTensor& x);
 class MultiHeadAttention {
  public:
   struct Config {
-    std::int64_t model_dim = 0;    ///< d, the width of x and y
-    std::int64_t memory_dim = 0;   ///< dc, the width of the memory; 0 means model_dim
-    std::int64_t q_heads = 1;      ///< Hq
-    std::int64_t kv_heads = 0;     ///< Hkv; 0 means q_heads
-    std::int64_t head_dim = 0;     ///< D; 0 means model_dim / q_heads
-    std::int64_t v_head_dim = 0;   ///< Dv; 0 means D
-    Mask mask = Mask::none();      ///< see mask.h
-    std::optional<float> scale;    ///< default 1 / sqrt(D)
-    std::optional<Rotary> rotary;  ///< positions as in problem.h: keys at their slots
+    std::int64_t model_dim = 0;   ///< d, the width of x and y
+    std::int64_t memory_dim = 0;  ///< dc, the width of the memory; 0 means model_dim
+    std::int64_t q_heads = 1;     ///< Hq
+    std::int64_t kv_heads = 0;    ///< Hkv; 0 means q_heads
+    std::int64_t head_dim = 0;    ///< D; 0 means model_dim / q_heads
+    std::int64_t v_head_dim = 0;  ///< Dv; 0 means D
+    Mask mask = Mask::none();     ///< see mask.h
+    std::optional<float> scale;   ///< default 1 / sqrt(D)
+    /// Positions as in problem.h: keys at their slots. The length that its scaling may ask for is
+    /// the capacity of the cache, else the number of the sequence's keys that are no padding.
+    std::optional<Rotary> rotary;
   };
 
   /// Weights and biases as a checkpoint has them: rows are outputs. Biases without data are absent.

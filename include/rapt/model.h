@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "rapt/rotary.h"
+
 namespace rapt {
 
 /// Extents and constants of a decoder-only model, with the names of Hugging Face's config.json.
@@ -21,6 +23,8 @@ struct ModelConfig {
   std::int64_t max_position_embeddings = 0;
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000.0;
+  double partial_rotary_factor = 1.0;  ///< of a head's features, those that are rotated
+  RotaryScaling rope_scaling;
   bool attention_bias = false;
   bool mlp_bias = false;
   bool tie_word_embeddings = false;
@@ -35,6 +39,13 @@ struct ModelConfig {
   /// The same with its defaults filled in.
   /// @throws Error{kBadArgument} naming the first field out of range.
   ModelConfig validated() const;
+
+  /// The rotary positions of its layers: the leading head_dim partial_rotary_factor features.
+  RotaryConfig rotary() const;
+
+  /// The longest sequence that its positions serve, in tokens: max_position_embeddings, or what
+  /// dynamic NTK and YaRN stretch the original context to, where that is more.
+  std::int64_t context() const;
 
   /// Whether generation stops at `token`: a token that ends a text, or begins another.
   bool ends_text(std::int32_t token) const;

@@ -22,8 +22,9 @@ enum class Logits {
 /// prefill and decode (docs/numerics.md). Not thread-safe; sessions of one model are independent.
 class Session {
  public:
-  /// A session for up to `capacity` tokens; 0 means the model's max_position_embeddings.
-  /// @throws Error{kBadArgument} if capacity is negative or above max_position_embeddings;
+  /// A session for up to `capacity` tokens; 0 means the model's context(). It is also the length
+  /// that dynamic NTK and LongRoPE scale positions for (see rotary.h).
+  /// @throws Error{kBadArgument} if capacity is negative or above the model's context();
   ///         Error{kOutOfMemory}.
   explicit Session(const Model& model, const Threads& threads = Threads(),
                    std::int64_t capacity = 0);

@@ -82,16 +82,19 @@ std::array<MutableTensor, kCount> carve(Scratch& scratch, const Dims (&extents)[
   return tensors;
 }
 
-/// Turns [B, T, H, D], token (b, t) at position(b, t), in place.
-template <class Position>
+/// Turns [B, T, H, D], token (b, t) at position(b, t) of a sequence made for length(b), in place.
+template <class Position, class Length>
 void rotate(const Threads& threads, const Config& config, const MutableTensor& x,
-            MultiHeadAttention::Workspace& workspace, Position&& position) {
+            MultiHeadAttention::Workspace& workspace, Position&& position, Length&& length) {
   if (!config.rotary) return;
-  std::vector<std::int64_t> positions;
+  std::vector<std::int64_t> positions, lengths;
   positions.reserve(x.extents[0] * x.extents[1]);
-  for (std::int64_t b = 0; b < x.extents[0]; ++b)
+  lengths.reserve(x.extents[0]);
+  for (std::int64_t b = 0; b < x.extents[0]; ++b) {
+    lengths.push_back(length(b));
     for (std::int64_t t = 0; t < x.extents[1]; ++t) positions.push_back(position(b, t));
-  config.rotary->update(positions, workspace.rotary);
+  }
+  config.rotary->update(positions, lengths, workspace.rotary);
   apply_rotary(threads, workspace.rotary, x, x);
 }
 
@@ -172,8 +175,10 @@ void MultiHeadAttention::append(const Threads& threads, const ConstTensor& c, De
   k_(threads, c, k, workspace.kernels);
   v_(threads, c, v, workspace.kernels);
   const MutableTensor k_heads = split_heads(k, config_.kv_heads);
-  rotate(threads, config_, k_heads, workspace,
-         [&](std::int64_t b, std::int64_t t) { return cache.length(b) + t; });
+  rotate(
+      threads, config_, k_heads, workspace,
+      [&](std::int64_t b, std::int64_t t) { return cache.length(b) + t; },
+      [&](std::int64_t) { return cache.shape().capacity; });
   cache.append(k_heads, split_heads(v, config_.kv_heads));
 }
 
@@ -197,14 +202,19 @@ void MultiHeadAttention::operator()(const Threads& threads, const Plan& plan, co
                       k_heads = split_heads(k, config_.kv_heads),
                       o_heads = split_heads(o, config_.q_heads);
 
+  const auto length = [&](std::int64_t b) {
+    return inputs.cache == nullptr ? p.kv_range(b).size() : inputs.cache->shape().capacity;
+  };
   q_(threads, inputs.x, q, workspace.kernels);
-  rotate(threads, config_, q_heads, workspace,
-         [&](std::int64_t b, std::int64_t t) { return p.q_position(b, t); });
+  rotate(
+      threads, config_, q_heads, workspace,
+      [&](std::int64_t b, std::int64_t t) { return p.q_position(b, t); }, length);
   if (inputs.cache == nullptr) {
     k_(threads, c, k, workspace.kernels);
     v_(threads, c, v, workspace.kernels);
-    rotate(threads, config_, k_heads, workspace,
-           [&](std::int64_t b, std::int64_t t) { return t - p.kv_range(b).begin; });
+    rotate(
+        threads, config_, k_heads, workspace,
+        [&](std::int64_t b, std::int64_t t) { return t - p.kv_range(b).begin; }, length);
   }
   run(plan, {q_heads, k_heads, split_heads(v, config_.kv_heads), inputs.cache}, workspace.kernels,
       {o_heads, outputs.lse, {}, {}});

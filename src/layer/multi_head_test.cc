@@ -67,13 +67,16 @@ Config config(std::int64_t q_heads, std::int64_t kv_heads, std::int64_t d, std::
   return c;
 }
 
-/// Multi-head, grouped-query with rotary positions, multi-query with some of the features rotated
-/// in pairs, and cross-attention over a memory of another width.
+/// Multi-head, grouped-query with rotary positions and with those scaled for the sequence's length,
+/// multi-query with some of the features rotated in pairs, and cross-attention over a memory of
+/// another width.
 std::vector<Layer> layers() {
   std::vector<Layer> all;
   all.emplace_back(config(4, 4, 6, 6, Mask::none()), ReferenceMask{}, true);
   Config grouped = config(4, 2, 8, 5, Mask::causal());
   grouped.rotary = Rotary(8);
+  all.emplace_back(grouped, ReferenceMask{.causal = true}, false);
+  grouped.rotary = Rotary({.dims = 8, .scaling = DynamicNtkScaling{4, 16}});
   all.emplace_back(grouped, ReferenceMask{.causal = true}, false);
   Config one = config(3, 1, 10, 10, Mask::sliding_window(7));
   one.rotary = Rotary(6, 500.0, RotaryStyle::kInterleaved);

@@ -1,5 +1,6 @@
 #include "rapt/rotary.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -8,6 +9,7 @@
 #include "base/float_env.h"
 #include "base/rows.h"
 #include "kernels/rotary/rotary.h"
+#include "layer/rotary_scaling.h"
 
 namespace rapt {
 namespace {
@@ -22,38 +24,56 @@ void copy_features(const ConstTensor& x, const MutableTensor& y, std::int64_t b,
 
 }  // namespace
 
-Rotary::Rotary(std::int64_t dims, double theta, RotaryStyle style) : style_(style) {
-  require(dims > 0 && dims % 2 == 0, ErrorCode::kBadArgument, "Rotary.dims",
-          "a positive even number", dims);
-  require(theta > 0, ErrorCode::kBadArgument, "Rotary.theta", "a positive number", theta);
+Rotary::Rotary(const RotaryConfig& config) : config_(config) {
   const CanonicalFloatEnv env;
-  inv_freq_.resize(dims / 2);
-  for (std::int64_t i = 0; i < dims / 2; ++i) {
-    const float exponent = static_cast<float>(2 * i) / static_cast<float>(dims);
-    inv_freq_[i] = 1.0f / static_cast<float>(elementary::pow(theta, exponent));
-  }
+  check_rotary(config);
+  RotaryFrequencies made = rotary_frequencies(config, 0);
+  inv_freq_ = std::move(made.inv_freq);
+  attention_factor_ = made.attention_factor;
 }
 
-RotaryTable Rotary::table(const std::vector<std::int64_t>& positions) const {
+std::vector<double> Rotary::inv_freq(std::int64_t length) const {
+  if (!is_beyond(config_.scaling, length)) return inv_freq_;
+  const CanonicalFloatEnv env;
+  return rotary_frequencies(config_, length).inv_freq;
+}
+
+RotaryTable Rotary::table(const std::vector<std::int64_t>& positions,
+                          const std::vector<std::int64_t>& lengths) const {
   RotaryTable table;
-  update(positions, table);
+  update(positions, lengths, table);
   return table;
 }
 
-void Rotary::update(const std::vector<std::int64_t>& positions, RotaryTable& table) const {
-  if (table.style == style_ && table.positions == positions && table.inv_freq == inv_freq_) return;
+void Rotary::update(const std::vector<std::int64_t>& positions,
+                    const std::vector<std::int64_t>& lengths, RotaryTable& table) const {
+  if (table.config == config_ && table.positions == positions && table.lengths == lengths) return;
+  const std::size_t sequences = std::max<std::size_t>(lengths.size(), 1);
+  require(positions.size() % sequences == 0, ErrorCode::kBadShape, "Rotary.lengths",
+          "a divisor of " + std::to_string(positions.size()) + " positions", lengths.size());
   const CanonicalFloatEnv env;
-  RotaryTable made{style_, positions, inv_freq_, {}, {}};  // where memory ends, `table` stays whole
+  RotaryTable made{config_, positions, lengths, {}, {}};  // where memory ends, `table` stays whole
   made.cos.reserve(positions.size() * inv_freq_.size());
   made.sin.reserve(positions.size() * inv_freq_.size());
-  for (std::int64_t position : positions)
-    for (float frequency : inv_freq_) {
-      const float angle = static_cast<float>(position) * frequency;
-      const elementary::SinCos turn = elementary::sin_cos(angle);
-      made.cos.push_back(static_cast<float>(turn.cos));
-      made.sin.push_back(static_cast<float>(turn.sin));
-    }
+  for (std::size_t n = 0; n < sequences; ++n)
+    append_rows(std::span(positions).subspan(n * positions.size() / sequences,
+                                             positions.size() / sequences),
+                inv_freq(lengths.empty() ? 0 : lengths[n]), made);
   table = std::move(made);
+}
+
+void Rotary::append_rows(std::span<const std::int64_t> positions,
+                         const std::vector<double>& inv_freq, RotaryTable& table) const {
+  for (const std::int64_t position : positions)
+    for (const double frequency : inv_freq) {
+      const double angle =
+          config_.precision == RotaryPrecision::kF64
+              ? static_cast<double>(position) * frequency
+              : double{static_cast<float>(position) * static_cast<float>(frequency)};
+      const elementary::SinCos turn = elementary::sin_cos(angle);
+      table.cos.push_back(static_cast<float>(turn.cos * attention_factor_));
+      table.sin.push_back(static_cast<float>(turn.sin * attention_factor_));
+    }
 }
 
 void apply_rotary(const Threads& threads, const RotaryTable& table, const ConstTensor& x,
@@ -67,7 +87,7 @@ void apply_rotary(const Threads& threads, const RotaryTable& table, const ConstT
           table.tokens());
   require(y.extents == x.extents, ErrorCode::kBadShape, "apply_rotary.y", x.extents, y.extents);
   const RotaryKernels& kernels = rotary_kernels(active_isa());
-  const bool half = table.style == RotaryStyle::kHalf;
+  const bool half = table.config.style == RotaryStyle::kHalf;
   for_rows(threads, tokens, kTokensAtATime, [&](std::int64_t first, std::int64_t end) {
     for (std::int64_t token = first; token < end; ++token) {
       const std::int64_t b = token / x.extents[1], t = token % x.extents[1];

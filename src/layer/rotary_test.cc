@@ -18,7 +18,9 @@ using test::error_of;
 using test::Layout;
 using test::normal;
 using test::same_bits;
+using test::sequence;
 using test::Tensor;
+using test::tokens;
 
 constexpr RotaryStyle kStyles[] = {RotaryStyle::kHalf, RotaryStyle::kInterleaved};
 
@@ -39,17 +41,17 @@ std::pair<std::int64_t, std::int64_t> partners(RotaryStyle style, std::int64_t p
 Tensor plain(const RotaryTable& table, const ConstTensor& x) {
   Tensor y(x.extents);
   test::copy(x, y.view);
-  test::for_each_index({x.extents[0], x.extents[1], x.extents[2], table.pairs()},
-                       [&](auto b, auto t, auto h, auto i) {
-                         const std::int64_t token =
-                             table.tokens() == x.extents[1] ? t : b * x.extents[1] + t;
-                         const float cos = table.cos[token * table.pairs() + i],
-                                     sin = table.sin[token * table.pairs() + i];
-                         const auto [first, second] = partners(table.style, table.pairs(), i);
-                         const float x0 = x.at(b, t, h, first), x1 = x.at(b, t, h, second);
-                         y.view.at(b, t, h, first) = std::fma(x0, cos, -(x1 * sin));
-                         y.view.at(b, t, h, second) = std::fma(x1, cos, x0 * sin);
-                       });
+  test::for_each_index(
+      {x.extents[0], x.extents[1], x.extents[2], table.pairs()},
+      [&](auto b, auto t, auto h, auto i) {
+        const std::int64_t token = table.tokens() == x.extents[1] ? t : b * x.extents[1] + t;
+        const float cos = table.cos[token * table.pairs() + i],
+                    sin = table.sin[token * table.pairs() + i];
+        const auto [first, second] = partners(table.config.style, table.pairs(), i);
+        const float x0 = x.at(b, t, h, first), x1 = x.at(b, t, h, second);
+        y.view.at(b, t, h, first) = std::fma(x0, cos, -(x1 * sin));
+        y.view.at(b, t, h, second) = std::fma(x1, cos, x0 * sin);
+      });
   return y;
 }
 
@@ -67,7 +69,8 @@ TEST(Rotary, TablesAreNearF64) {
         // 2i / R rounded once moves the power by ln theta u, its rounding and that of 1 / x by 2 u.
         EXPECT_NEAR(rotary.inv_freq()[i], exact, (std::log(theta) + 2) * 0x1p-24 * exact);
         for (std::size_t t = 0; t < positions.size(); ++t) {
-          const float angle = static_cast<float>(positions[t]) * rotary.inv_freq()[i];
+          const float angle =
+              static_cast<float>(positions[t]) * static_cast<float>(rotary.inv_freq()[i]);
           EXPECT_NEAR(table.cos[t * table.pairs() + i], std::cos(double{angle}), 0x1p-24);
           EXPECT_NEAR(table.sin[t * table.pairs() + i], std::sin(double{angle}), 0x1p-24);
         }
@@ -80,14 +83,14 @@ TEST(Rotary, UpdateComputesOnlyWhatChanged) {
   const Rotary rotary(8), other(8, 500000.0);
   RotaryTable table = rotary.table({3, 1, 4});
   table.cos[0] = 2.0f;  // no cosine: shows whether it was computed anew
-  rotary.update({3, 1, 4}, table);
+  rotary.update({3, 1, 4}, {}, table);
   EXPECT_EQ(table.cos[0], 2.0f);
-  rotary.update({3, 1, 5}, table);
+  rotary.update({3, 1, 5}, {}, table);
   EXPECT_EQ(table.cos, rotary.table({3, 1, 5}).cos);
-  other.update({3, 1, 5}, table);
+  other.update({3, 1, 5}, {}, table);
   EXPECT_EQ(table.sin, other.table({3, 1, 5}).sin);
-  Rotary(8, 500000.0, RotaryStyle::kInterleaved).update({3, 1, 5}, table);
-  EXPECT_EQ(table.style, RotaryStyle::kInterleaved);
+  Rotary(8, 500000.0, RotaryStyle::kInterleaved).update({3, 1, 5}, {}, table);
+  EXPECT_EQ(table.config.style, RotaryStyle::kInterleaved);
 }
 
 TEST(Rotary, TablesOfAChunkAreRowsOfTheWhole) {
@@ -167,10 +170,55 @@ TEST(Rotary, ScoresDependOnTheDistance) {
   }
 }
 
+// Rows of a padded batch, told their positions, are the rows of the sequence alone.
+TEST(Rotary, ExplicitPositionsMakePaddingInvisible) {
+  const std::int64_t width = 12, short_tokens = 7, long_tokens = 12;
+  for (const RotaryStyle style : kStyles) {
+    const Rotary rotary(6, 10000.0, style);
+    const Tensor x = normal({2, width, 3, 8}, 5);
+    Tensor y(x.view.extents);
+    std::vector<std::int64_t> positions = range(-(width - short_tokens), short_tokens);
+    for (const std::int64_t p : range(0, long_tokens)) positions.push_back(p);
+    apply_rotary(Threads(2), rotary.table(positions), x.view, y.view);
+    const auto alone = [&](std::int64_t b, std::int64_t first, std::int64_t count) {
+      const ConstTensor rows = tokens(ConstTensor(sequence(x.view, b)), first, count);
+      Tensor turned({1, count, 3, 8});
+      apply_rotary(Threads(1), rotary.table(range(0, count)), rows, turned.view);
+      return same_bits(tokens(sequence(y.view, b), first, count), turned.view);
+    };
+    EXPECT_TRUE(alone(0, width - short_tokens, short_tokens));
+    EXPECT_TRUE(alone(1, 0, long_tokens));
+  }
+}
+
+TEST(Rotary, ExactTablesAreGoodToAMillion) {
+  for (const double theta : {10000.0, 500000.0}) {
+    const std::int64_t dims = 128;
+    const Rotary exact({.dims = dims, .theta = theta, .precision = RotaryPrecision::kF64}),
+        trained(dims, theta);
+    std::vector<std::int64_t> positions = {0, 1, -1, 4095, 131071, 1 << 20, 1000003};
+    for (std::int64_t p = 999'000; p < 1'000'000; p += 37) positions.push_back(p);
+    const RotaryTable table = exact.table(positions), f32 = trained.table(positions);
+    double worst_f32 = 0;
+    for (std::size_t t = 0; t < positions.size(); ++t)
+      for (std::int64_t i = 0; i < table.pairs(); ++i) {
+        const long double angle =
+            positions[t] * std::pow(static_cast<long double>(theta), -2.0L * i / dims);
+        const double bound = 0x1p-25 + std::abs(static_cast<double>(positions[t])) * 0x1p-51;
+        const std::size_t at = t * table.pairs() + i;
+        ASSERT_LE(std::abs(table.cos[at] - std::cos(angle)), bound) << positions[t] << ", " << i;
+        ASSERT_LE(std::abs(table.sin[at] - std::sin(angle)), bound) << positions[t] << ", " << i;
+        worst_f32 = std::max(worst_f32, std::abs(f32.cos[at] - double(std::cos(angle))));
+      }
+    EXPECT_GT(worst_f32, 0x1p-8) << "f32 angles are that good, too: the option is for nothing";
+    EXPECT_LT(worst_f32, 0x1p-3);  // 2^20 2^-23
+  }
+}
+
 TEST(Rotary, NamesWhatIsWrong) {
   EXPECT_EQ(error_of([] { Rotary(7); }), "Rotary.dims: expected a positive even number, got 7");
   EXPECT_EQ(error_of([] { Rotary(0); }), "Rotary.dims: expected a positive even number, got 0");
-  EXPECT_EQ(error_of([] { Rotary(8, -1.0); }), "Rotary.theta: expected a positive number, got -1");
+  EXPECT_EQ(error_of([] { Rotary(8, -1.0); }), "Rotary.theta: expected 1 to 1e30, got -1");
   const Threads one(1);
   const Tensor x({2, 3, 1, 8}), y({2, 3, 1, 7});
   const auto apply = [&](std::int64_t dims, std::int64_t tokens, const Tensor& out) {

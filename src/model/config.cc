@@ -3,8 +3,10 @@
 #include <set>
 
 #include "base/check.h"
+#include "layer/rotary_scaling.h"
 #include "model/families.h"
 #include "model/json.h"
+#include "model/rotary_fields.h"
 #include "rapt/model.h"
 
 namespace rapt {
@@ -28,6 +30,7 @@ const Fields<std::int64_t> kExtents = {
 const Fields<double> kNumbers = {
     {"rms_norm_eps", &ModelConfig::rms_norm_eps},
     {"rope_theta", &ModelConfig::rope_theta},
+    {"partial_rotary_factor", &ModelConfig::partial_rotary_factor},
 };
 const Fields<bool> kFlags = {
     {"attention_bias", &ModelConfig::attention_bias},
@@ -71,19 +74,6 @@ void check_model_type(const JsonField& root, const ModelConfig& config) {
     field.fail("\"" + expected + "\", as " + config.architecture + " is one");
 }
 
-// What transformers 5 writes in the place of rope_theta and rope_scaling, and the latter itself.
-void read_rotary(const JsonField& field, ModelConfig& config) {
-  field.for_each_member([&](const std::string& key, const JsonField& member) {
-    if (key == "rope_theta") {
-      config.rope_theta = member.number();
-    } else if (key == "rope_type" || key == "type") {
-      member.serve_only(member.string() == "default", "rotary positions of type \"default\"");
-    } else {
-      member.serve_only(member.is_null(), "no other field than rope_type and rope_theta");
-    }
-  });
-}
-
 // Returns whether `key` is served. Its value is not null.
 bool read_field(const std::string& key, const JsonField& field, ModelConfig& config) {
   if (const auto extent = kExtents.find(key); extent != kExtents.end())
@@ -98,10 +88,10 @@ bool read_field(const std::string& key, const JsonField& field, ModelConfig& con
     config.architecture = read_architecture(field);
   else if (key == "hidden_act")
     field.serve_only(field.string() == "silu", "\"silu\"");
-  else if (key == "rope_scaling" || key == "rope_parameters")
-    read_rotary(field, config);
+  else if (key == "original_max_position_embeddings")
+    field.integer(1, kLargest);
   else
-    return false;
+    return key == "rope_scaling" || key == "rope_parameters";  // read after the others
   return true;
 }
 
@@ -128,6 +118,7 @@ ModelConfig ModelConfig::parse(const std::string& json, const std::string& where
     field.serve_only(read_field(key, field, config),
                      "no field that this version does not know: it may change the model");
   });
+  read_rotary(root, config);
   check_model_type(root, config);
   try {
     return config.validated();
@@ -156,7 +147,33 @@ ModelConfig ModelConfig::validated() const {
   check(c.head_dim % 2 == 0, "head_dim", "an even number", c.head_dim);
   check(c.rms_norm_eps >= 0 && c.rms_norm_eps < 1, "rms_norm_eps", "0 <= eps < 1", c.rms_norm_eps);
   check(c.rope_theta >= 1 && c.rope_theta <= 1e12, "rope_theta", "1 to 1e12", c.rope_theta);
+  check(c.partial_rotary_factor > 0 && c.partial_rotary_factor <= 1, "partial_rotary_factor",
+        "more than 0, up to 1", c.partial_rotary_factor);
+  check(c.rotary().dims > 0 && c.rotary().dims % 2 == 0, "partial_rotary_factor",
+        "an even number of the " + std::to_string(c.head_dim) + " features of a head",
+        c.partial_rotary_factor);
+  check_rotary(c.rotary());
   return c;
+}
+
+RotaryConfig ModelConfig::rotary() const {
+  RotaryConfig rotary;
+  rotary.dims = static_cast<std::int64_t>(static_cast<double>(head_dim) * partial_rotary_factor);
+  rotary.theta = rope_theta;
+  rotary.scaling = rope_scaling;
+  return rotary;
+}
+
+std::int64_t ModelConfig::context() const {
+  const auto stretched = [](const auto& scaling) {
+    const double tokens = scaling.factor * static_cast<double>(scaling.original_context);
+    return static_cast<std::int64_t>(std::min(tokens, static_cast<double>(kLargest)));
+  };
+  if (const auto* dynamic = std::get_if<DynamicNtkScaling>(&rope_scaling))
+    return std::max(max_position_embeddings, stretched(*dynamic));
+  if (const auto* yarn = std::get_if<YarnScaling>(&rope_scaling))
+    return std::max(max_position_embeddings, stretched(*yarn));
+  return max_position_embeddings;
 }
 
 bool ModelConfig::ends_text(std::int32_t token) const {

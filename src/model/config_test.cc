@@ -24,6 +24,40 @@ TEST(Config, RotaryParametersOfNewerFilesAreRead) {
   EXPECT_EQ(ModelConfig::parse(file.dump()).rope_theta, 5e5);
 }
 
+TEST(Config, RotaryScalingOfBothFormsIsRead) {
+  const nlohmann::json scaling = {{"factor", 8.0},
+                                  {"low_freq_factor", 1.0},
+                                  {"high_freq_factor", 4.0},
+                                  {"original_max_position_embeddings", 4}};
+  nlohmann::json older = small_config(), newer = small_config();
+  older["rope_scaling"] = newer["rope_parameters"] = scaling;
+  older["rope_scaling"]["type"] = newer["rope_parameters"]["rope_type"] = "llama3";
+  older["rope_theta"] = newer["rope_parameters"]["rope_theta"] = 5e5;
+  older["partial_rotary_factor"] = newer["rope_parameters"]["partial_rotary_factor"] = 0.5;
+  newer["rope_theta"] = 7;  // what is inside goes first
+  const RotaryConfig want = {.dims = 2, .theta = 5e5, .scaling = Llama3Scaling{8, 1, 4, 4}};
+  EXPECT_EQ(ModelConfig::parse(older.dump()).rotary(), want);
+  EXPECT_EQ(ModelConfig::parse(newer.dump()).rotary(), want);
+}
+
+TEST(Config, ContextIsThatOfThePositions) {
+  const auto context = [](const nlohmann::json& scaling,
+                          const nlohmann::json& beside = nlohmann::json::object()) {
+    nlohmann::json file = small_config();  // 16 positions
+    file["rope_scaling"] = scaling;
+    file.update(beside);
+    return ModelConfig::parse(file.dump()).context();
+  };
+  EXPECT_EQ(context(nullptr), 16);
+  EXPECT_EQ(context({{"type", "linear"}, {"factor", 4}}), 16);
+  EXPECT_EQ(context({{"type", "dynamic"}, {"factor", 2.5}}), 40);
+  nlohmann::json yarn = {{"rope_type", "yarn"}, {"factor", 4}};
+  EXPECT_EQ(context(yarn), 64);
+  EXPECT_EQ(context(yarn, {{"original_max_position_embeddings", 4}}), 16);
+  yarn["original_max_position_embeddings"] = 8;
+  EXPECT_EQ(context(yarn), 32);
+}
+
 struct BadField {
   const char* key;
   nlohmann::json value;
@@ -107,10 +141,54 @@ INSTANTIATE_TEST_SUITE_P(
         BadField{"hidden_act", "gelu", kNot,
                  "dir/config.json hidden_act: expected \"silu\", got \"gelu\""},
         BadField{"rope_scaling",
-                 {{"rope_type", "yarn"}},
+                 {{"rope_type", "mrope"}},
                  kNot,
-                 "dir/config.json rope_scaling rope_type: expected rotary positions of type "
-                 "\"default\", got \"yarn\""},
+                 "dir/config.json rope_scaling rope_type: expected one of \"default\", \"linear\", "
+                 "\"dynamic\", \"yarn\", \"llama3\", \"longrope\", got \"mrope\""},
+        BadField{"rope_scaling",
+                 {{"rope_type", "yarn"}},
+                 kBad,
+                 "dir/config.json rope_scaling factor: expected a value, got none"},
+        BadField{"rope_scaling",
+                 {{"type", "linear"}, {"factor", "2"}},
+                 kBad,
+                 "dir/config.json rope_scaling factor: expected a number, got \"2\""},
+        BadField{"rope_scaling",
+                 {{"type", "linear"}, {"factor", 0.5}},
+                 kBad,
+                 "dir/config.json: LinearScaling.factor: expected 1 to 1e+06, got 0.5"},
+        BadField{"rope_scaling",
+                 {{"type", "linear"}, {"factor", 2}, {"beta_fast", 32}},
+                 kNot,
+                 "dir/config.json rope_scaling beta_fast: expected no field that type \"linear\" "
+                 "does not have, got 32"},
+        BadField{"rope_scaling",
+                 {{"type", "linear"}, {"rope_type", "yarn"}, {"factor", 2}},
+                 kBad,
+                 "dir/config.json rope_scaling type: expected rope_type's value, got \"linear\""},
+        BadField{"rope_scaling",
+                 {{"type", "yarn"}, {"factor", 2}, {"original_max_position_embeddings", 0}},
+                 kBad,
+                 "dir/config.json rope_scaling original_max_position_embeddings: expected an "
+                 "integer from 1 to 2147483648, got 0"},
+        BadField{"rope_scaling",
+                 {{"type", "yarn"}, {"factor", 2}, {"truncate", 1}},
+                 kBad,
+                 "dir/config.json rope_scaling truncate: expected true or false, got 1"},
+        BadField{"rope_scaling",
+                 {{"type", "longrope"}, {"short_factor", {1, 1}}, {"long_factor", {1, "2"}}},
+                 kBad,
+                 "dir/config.json rope_scaling long_factor[1]: expected a number, got \"2\""},
+        BadField{"rope_scaling",
+                 {{"type", "longrope"}, {"short_factor", {1, 1}}, {"long_factor", {1, 2, 3}}},
+                 kBad,
+                 "dir/config.json: LongRopeScaling.long_factor: expected 2 numbers, got 3"},
+        BadField{"original_max_position_embeddings", "4096", kBad,
+                 "dir/config.json original_max_position_embeddings: expected an integer from 1 to "
+                 "2147483648, got \"4096\""},
+        BadField{"partial_rotary_factor", 0.3, kBad,
+                 "dir/config.json: ModelConfig.partial_rotary_factor: expected an even number of "
+                 "the 4 features of a head, got 0.3"},
         BadField{"quantization_config",
                  {{"bits", 4}},
                  kNot,

@@ -42,7 +42,7 @@ void score(Session& session, const Threads& threads, std::int64_t vocab_size,
 EvaluationOptions resolve(EvaluationOptions options, const ModelConfig& config,
                           std::int64_t beginning) {
   const std::int64_t least = std::max<std::int64_t>(beginning, 1) + 1;
-  const std::int64_t longest = config.max_position_embeddings;
+  const std::int64_t longest = config.context();
   if (options.context == 0) options.context = longest;
   require(options.context >= least && options.context <= longest, ErrorCode::kBadArgument,
           "evaluate.context", std::to_string(least) + " to " + std::to_string(longest) + " tokens",

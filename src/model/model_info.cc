@@ -63,7 +63,7 @@ ModelInfo ModelInfo::read(const std::filesystem::path& directory) {
   // Caches grow by whole groups of tokens.
   constexpr std::int64_t kTokens = 1024;
   info.cache_bytes_per_token = caches_of(info.config, kTokens) / kTokens;
-  info.cache_bytes = caches_of(info.config, info.config.max_position_embeddings);
+  info.cache_bytes = caches_of(info.config, info.config.context());
   return info;
 }
 

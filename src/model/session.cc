@@ -66,7 +66,7 @@ void Session::State::truncate(std::int64_t tokens) {
 }
 
 Session::Session(const Model& model, const Threads& threads, std::int64_t capacity) {
-  const std::int64_t longest = model.config().max_position_embeddings;
+  const std::int64_t longest = model.config().context();
   require(capacity >= 0 && capacity <= longest, ErrorCode::kBadArgument, "Session.capacity",
           "0 to " + std::to_string(longest), capacity);
   state_ = with_memory("Session", [&] {

@@ -16,7 +16,7 @@ PUBLIC = {
     "base": ["error", "scratch", "tensor", "threads"],
     "kv": ["kv_cache"],
     "attention": ["attention", "mask", "problem", "state"],
-    "layer": ["layer", "linear", "norm", "rotary"],
+    "layer": ["layer", "linear", "norm", "positions", "rotary", "rotary_scaling"],
     "model": ["evaluate", "model", "model_info", "sampler", "session", "tokenizer"],
 }
 ROOM_OF_PUBLIC = {f"rapt/{name}.h": room for room, names in PUBLIC.items() for name in names}

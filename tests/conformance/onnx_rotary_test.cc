@@ -26,8 +26,9 @@ RotaryTable table_of(const OnnxCase& c) {
   const auto cos = cache.values<float>(), sin = c.inputs.at("sin_cache").values<float>();
   const std::int64_t pairs = cache.shape.back();
   RotaryTable table;
-  table.style = c.attribute("interleaved", 0) != 0 ? RotaryStyle::kInterleaved : RotaryStyle::kHalf;
-  table.inv_freq.resize(pairs);
+  table.config.dims = 2 * pairs;
+  table.config.style =
+      c.attribute("interleaved", 0) != 0 ? RotaryStyle::kInterleaved : RotaryStyle::kHalf;
   if (c.has("position_ids")) {
     table.positions = c.inputs.at("position_ids").values<std::int64_t>();
   } else {

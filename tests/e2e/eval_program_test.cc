@@ -141,27 +141,31 @@ class InfoProgram : public TrainedModel {};
 TEST_F(InfoProgram, JsonIsOneObjectOfTheStatedForm) {
   const json got = json::parse(rapt("info '" + model_ + "' --json").output);
   const ModelInfo info = ModelInfo::read(model_);
-  EXPECT_EQ(got, (json{{"model", model_},
-                       {"architecture", "LlamaForCausalLM"},
-                       {"layers", 5},
-                       {"hidden_size", 64},
-                       {"intermediate_size", 172},
-                       {"attention_heads", 8},
-                       {"kv_heads", 4},
-                       {"head_dim", 8},
-                       {"context", 512},
-                       {"vocabulary", 512},
-                       {"tied_head", true},
-                       {"parameters", 260032},
-                       {"parameters_by_part",
-                        {{"embedding", 512 * 64},
-                         {"attention", 5 * 64 * (64 + 32 + 32 + 64)},
-                         {"mlp", 5 * 3 * 64 * 172},
-                         {"norms", 11 * 64}}},
-                       {"parameters_by_dtype", {{"F32", 260032}}},
-                       {"weights_bytes", 4 * 260032},
-                       {"cache_bytes_per_token", info.cache_bytes_per_token},
-                       {"cache_bytes", info.cache_bytes}}));
+  EXPECT_EQ(
+      got,
+      (json{{"model", model_},
+            {"architecture", "LlamaForCausalLM"},
+            {"layers", 5},
+            {"hidden_size", 64},
+            {"intermediate_size", 172},
+            {"attention_heads", 8},
+            {"kv_heads", 4},
+            {"head_dim", 8},
+            {"context", 512},
+            {"positions",
+             {{"kind", "rotary"}, {"theta", 10000.0}, {"features", 8}, {"scaling", "default"}}},
+            {"vocabulary", 512},
+            {"tied_head", true},
+            {"parameters", 260032},
+            {"parameters_by_part",
+             {{"embedding", 512 * 64},
+              {"attention", 5 * 64 * (64 + 32 + 32 + 64)},
+              {"mlp", 5 * 3 * 64 * 172},
+              {"norms", 11 * 64}}},
+            {"parameters_by_dtype", {{"F32", 260032}}},
+            {"weights_bytes", 4 * 260032},
+            {"cache_bytes_per_token", info.cache_bytes_per_token},
+            {"cache_bytes", info.cache_bytes}}));
 }
 
 TEST_F(InfoProgram, TheHeadIsTiedOnlyWhereTheConfigSaysSo) {
@@ -172,6 +176,29 @@ TEST_F(InfoProgram, TheHeadIsTiedOnlyWhereTheConfigSaysSo) {
   directory.write("config.json", config.dump());
   const Outcome outcome = rapt("info --json '" + directory.file("") + "'");
   EXPECT_EQ(json::parse(outcome.output)["tied_head"], false);
+}
+
+TEST_F(InfoProgram, ScaledPositionsAreShown) {
+  const TestDirectory directory;
+  std::filesystem::copy(model_ + "/model.safetensors", directory.file("model.safetensors"));
+  json config = json::parse(content_of(model_ + "/config.json"));
+  config["partial_rotary_factor"] = 0.5;
+  config["rope_scaling"] = {
+      {"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 1024}};
+  directory.write("config.json", config.dump());
+  const std::string command = "info '" + directory.file("") + "'";
+  const std::string table = rapt(command).output;
+  EXPECT_NE(table.find("rotary, theta 10000, 4 of 8 features, yarn by 4 from 1,024 tokens\n"),
+            std::string::npos)
+      << table;
+  const json got = json::parse(rapt(command + " --json").output);
+  EXPECT_EQ(got["context"], 4096);
+  EXPECT_EQ(got["positions"], (json{{"kind", "rotary"},
+                                    {"theta", 10000.0},
+                                    {"features", 4},
+                                    {"scaling", "yarn"},
+                                    {"factor", 4.0},
+                                    {"original_context", 1024}}));
 }
 
 TEST_F(InfoProgram, TableSaysTheSame) {

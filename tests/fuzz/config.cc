@@ -12,6 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     rapt::fuzz::expect(config.num_key_value_heads >= 1 && config.head_dim >= 2,
                        "defaults to be filled in");
     rapt::fuzz::expect(config.rms_norm_eps >= 0 && config.rope_theta >= 1, "numbers in range");
+    rapt::fuzz::expect(config.context() >= config.max_position_embeddings, "a context");
     config.validated();
   });
   return 0;

@@ -66,6 +66,57 @@ void expect_same_bits_however_run(const ModelConfig& config, std::int64_t count)
 
 TEST(ModelInvariance, SameBitsHoweverRun) { expect_same_bits_however_run(small_llama(70), 70); }
 
+std::vector<RotaryScaling> scalings(std::int64_t original) {
+  return {LinearScaling{4}, DynamicNtkScaling{4, original},
+          YarnScaling{.factor = 4, .original_context = original}, Llama3Scaling{8, 1, 4, original},
+          LongRopeScaling{{1, 1, 1, 1, 1}, {1, 1.5, 2, 8, 20}, 4, original}};
+}
+
+TEST(ModelInvariance, SameBitsHoweverRunBeyondTheOriginalContext) {
+  for (const RotaryScaling& scaling : scalings(20)) {
+    SCOPED_TRACE(name(scaling));
+    ModelConfig config = small_llama(70);
+    config.rope_scaling = scaling;
+    expect_same_bits_however_run(config, 70);
+  }
+}
+
+// Positions are those of the scaling: other logits than without it, once there is a distance.
+TEST(ModelInvariance, ScalingReachesTheModel) {
+  const ModelConfig config = small_llama(70);
+  const auto tokens = random_tokens(config, 70);
+  const auto whole = [](std::int64_t) { return 70; };
+  const Tensor plain = logits_of(Model::random(config, 1), tokens, 1, whole);
+  for (const RotaryScaling& scaling : scalings(20)) {
+    SCOPED_TRACE(name(scaling));
+    ModelConfig scaled = config;
+    scaled.rope_scaling = scaling;
+    const Tensor logits = logits_of(Model::random(scaled, 1), tokens, 1, whole);
+    EXPECT_FALSE(same_bits(plain.view, logits.view));
+    for (int n = 0; n < 97; ++n)
+      EXPECT_NEAR(plain.view.at(0, 0, 0, n), logits.view.at(0, 0, 0, n), 1e-5) << n;
+  }
+}
+
+// What a session is made for is the length that dynamic NTK and LongRoPE scale for; up to the
+// original context it does not show.
+TEST(ModelInvariance, OnlyCapacitiesBeyondTheOriginalContextShow) {
+  for (const RotaryScaling& scaling : scalings(20)) {
+    SCOPED_TRACE(name(scaling));
+    ModelConfig config = small_llama(40);
+    config.rope_scaling = scaling;
+    const Model model = Model::random(config, 1);
+    const auto tokens = random_tokens(config, 12);
+    const auto logits = [&](std::int64_t capacity) {
+      Session session(model, Threads(1), capacity);
+      return hash_bits(session.prefill(tokens));
+    };
+    const bool looks = scaling.index() == 2 || scaling.index() == 5;
+    EXPECT_EQ(logits(12), logits(20));
+    EXPECT_EQ(logits(12) != logits(40), looks);
+  }
+}
+
 TEST(ModelInvariance, SameBitsHoweverRunAtContext2048Exhaustive) {
   ModelConfig config = small_llama(2048);
   config.hidden_size = 128;

@@ -79,7 +79,7 @@ MultiHeadAttention make_attention(const ModelConfig& c, const Weights& weights,
   config.kv_heads = c.num_key_value_heads;
   config.head_dim = c.head_dim;
   config.mask = Mask::causal();
-  config.rotary = Rotary(c.head_dim, c.rope_theta);
+  config.rotary = Rotary(c.rotary());
   return {config,
           {q.weight.view, q.bias.view, k.weight.view, k.bias.view, v.weight.view, v.bias.view,
            o.weight.view, o.bias.view}};

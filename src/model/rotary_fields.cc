@@ -1,0 +1,140 @@
+#include "model/rotary_fields.h"
+
+#include <set>
+#include <utility>
+
+namespace rapt {
+namespace {
+
+constexpr const char* kOriginal = "original_max_position_embeddings";
+
+/// The object rope_scaling or rope_parameters; remembers which of its fields were read.
+class Parameters {
+ public:
+  Parameters(const JsonField& object, const JsonField& root, const ModelConfig& config)
+      : object_(object), root_(root), config_(config) {}
+
+  bool has(const char* key) const { return object_.has(key); }
+  JsonField operator[](const char* key) {
+    read_.insert(key);
+    return object_[key];
+  }
+  double number(const char* key, double otherwise) {
+    return has(key) ? (*this)[key].number() : otherwise;
+  }
+  std::vector<double> numbers(const char* key) {
+    const JsonField list = (*this)[key];
+    std::vector<double> values;
+    for (std::size_t n = 0; n < list.array_size(); ++n) values.push_back(list.at(n).number());
+    return values;
+  }
+  std::optional<double> attention_factor() {
+    if (!has("attention_factor")) return std::nullopt;
+    return (*this)["attention_factor"].number();
+  }
+  /// Tokens of training: a field beside the object goes first, as in transformers.
+  std::int64_t original_context() {
+    const std::int64_t inside = has(kOriginal) ? tokens((*this)[kOriginal]) : context();
+    return root_.has(kOriginal) ? tokens(root_[kOriginal]) : inside;
+  }
+  std::int64_t context() const { return config_.max_position_embeddings; }
+
+  void ignore(const char* key) { read_.insert(key); }
+  void check_all_read(const std::string& type) const {
+    object_.for_each_member([&](const std::string& key, const JsonField& field) {
+      field.serve_only(field.is_null() || read_.contains(key),
+                       "no field that type \"" + type + "\" does not have");
+    });
+  }
+
+ private:
+  static std::int64_t tokens(const JsonField& field) {
+    return field.integer(1, std::int64_t{1} << 31);
+  }
+
+  JsonField object_, root_;
+  const ModelConfig& config_;
+  std::set<std::string> read_;
+};
+
+RotaryScaling read_default(Parameters&) { return {}; }
+
+RotaryScaling read_linear(Parameters& p) { return LinearScaling{p["factor"].number()}; }
+
+RotaryScaling read_dynamic(Parameters& p) {
+  return DynamicNtkScaling{p["factor"].number(), p.context()};
+}
+
+RotaryScaling read_yarn(Parameters& p) {
+  YarnScaling s;
+  s.factor = p["factor"].number();
+  s.original_context = p.original_context();
+  s.beta_fast = p.number("beta_fast", s.beta_fast);
+  s.beta_slow = p.number("beta_slow", s.beta_slow);
+  if (p.has("truncate")) s.truncate = p["truncate"].boolean();
+  s.mscale = p.number("mscale", 0);
+  s.mscale_all_dim = p.number("mscale_all_dim", 0);
+  s.attention_factor = p.attention_factor();
+  p.ignore("finetuned");  // a note of YaRN's authors
+  return s;
+}
+
+RotaryScaling read_llama3(Parameters& p) {
+  return Llama3Scaling{p["factor"].number(), p["low_freq_factor"].number(),
+                       p["high_freq_factor"].number(), p.original_context()};
+}
+
+RotaryScaling read_longrope(Parameters& p) {
+  LongRopeScaling s;
+  s.short_factor = p.numbers("short_factor");
+  s.long_factor = p.numbers("long_factor");
+  s.original_context = p.original_context();
+  const auto context = static_cast<double>(p.context());
+  s.factor = p.number("factor", context / static_cast<double>(s.original_context));
+  s.attention_factor = p.attention_factor();
+  return s;
+}
+
+using Read = RotaryScaling (*)(Parameters&);
+constexpr std::pair<const char*, Read> kTypes[] = {
+    {"default", read_default}, {"linear", read_linear}, {"dynamic", read_dynamic},
+    {"yarn", read_yarn},       {"llama3", read_llama3}, {"longrope", read_longrope}};
+
+RotaryScaling read_type(const JsonField& type, Parameters& parameters) {
+  std::string names;
+  for (const auto& [name, read] : kTypes) {
+    if (type.string() == name) return read(parameters);
+    names += (names.empty() ? "\"" : ", \"") + std::string(name) + "\"";
+  }
+  type.fail("one of " + names, ErrorCode::kUnsupported);
+}
+
+/// rope_type, which was called type; some files have both.
+JsonField type_of(Parameters& parameters) {
+  const char* key = parameters.has("rope_type") ? "rope_type" : "type";
+  const JsonField type = parameters[key];
+  if (parameters.has("type") && parameters["type"].string() != type.string())
+    parameters["type"].fail("rope_type's value");
+  return type;
+}
+
+}  // namespace
+
+void read_rotary(const JsonField& root, ModelConfig& config) {
+  const bool newer = root.has("rope_parameters");
+  if (!newer && !root.has("rope_scaling")) return;
+  if (newer && root.has("rope_scaling")) root["rope_scaling"].fail("none beside rope_parameters");
+  Parameters parameters(root[newer ? "rope_parameters" : "rope_scaling"], root, config);
+  config.rope_theta = parameters.number("rope_theta", config.rope_theta);
+  config.partial_rotary_factor =
+      parameters.number("partial_rotary_factor", config.partial_rotary_factor);
+  std::string type = "default";
+  if (parameters.has("rope_type") || parameters.has("type")) {
+    const JsonField field = type_of(parameters);
+    config.rope_scaling = read_type(field, parameters);
+    type = field.string();
+  }
+  parameters.check_all_read(type);
+}
+
+}  // namespace rapt
