@@ -43,7 +43,7 @@ Work work_of(const AttentionCase& c) {
   const double features = static_cast<double>(p.head_dim + p.value_dim());
   const double rows =
       static_cast<double>(p.batch * (p.q_tokens * p.q_heads + p.kv_tokens * p.kv_heads));
-  const double pairs = static_cast<double>(p.visible_pairs()) * static_cast<double>(p.q_heads);
+  const auto pairs = static_cast<double>(p.visible_pairs());
   return {2 * pairs * features, sizeof(float) * rows * features};
 }
 

@@ -26,7 +26,7 @@ Cost measure(const rapt::Problem& p, const rapt::Inputs& inputs, const rapt::Mut
     cost.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
   const double features = static_cast<double>(p.head_dim + p.value_dim());
-  cost.flops = 2.0 * p.visible_pairs() * p.q_heads * features;
+  cost.flops = 2.0 * p.visible_pairs() * features;
   cost.bytes = 4.0 * (p.q_tokens * p.q_heads + p.kv_tokens * p.kv_heads) * features;
   return cost;
 }

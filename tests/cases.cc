@@ -1,6 +1,7 @@
 #include "cases.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "pairwise.h"
@@ -21,13 +22,33 @@ const std::vector<Heads> kHeads = {{1, 1}, {3, 3}, {2, 1}, {6, 3}, {7, 1}, {8, 1
 const char* const kPaddingNames[] = {"none", "left", "right", "mixed"};
 const char* const kValueNames[] = {"normal", "peaked", "large", "tiny"};
 
-enum Axis { kQ, kK, kMask, kPadding, kD, kDv, kHead, kBatch, kLayout, kValue, kSource, kThread };
+const char* const kModifierNames[] = {"none", "softcap", "alibi", "relative",
+                                      "bias", "sinks",   "all"};
+
+enum Axis {
+  kQ,
+  kK,
+  kMask,
+  kModifier,
+  kPosition,
+  kPadding,
+  kD,
+  kDv,
+  kHead,
+  kBatch,
+  kLayout,
+  kValue,
+  kSource,
+  kThread
+};
 
 std::vector<int> axis_levels() {
   const auto size = [](const auto& v) { return static_cast<int>(v.size()); };
   return {size(kLengths),
           size(kLengths),
           size(masks()),
+          7,
+          2,
           4,
           size(kHeadDims),
           size(kValueDims),
@@ -44,6 +65,8 @@ AttentionCase case_of(const std::vector<int>& level) {
   c.q_tokens = kLengths[level[kQ]];
   c.kv_tokens = kLengths[level[kK]];
   c.mask = &masks()[level[kMask]];
+  c.modifiers = static_cast<Modifiers>(level[kModifier]);
+  c.positions = static_cast<Positions>(level[kPosition]);
   c.padding = static_cast<Padding>(level[kPadding]);
   c.head_dim = kHeadDims[level[kD]];
   c.v_head_dim = kValueDims[level[kDv]];
@@ -59,6 +82,9 @@ AttentionCase case_of(const std::vector<int>& level) {
 
 /// A cache holds its tokens from slot 0 on: it has no padding on the left.
 bool sensible(const AttentionCase& c) {
+  // Masks by token are matrices: made again for each problem of a case.
+  const std::int64_t pairs = c.batch * c.q_heads * c.q_tokens * c.kv_tokens;
+  if (c.mask->of_tokens && pairs > 1 << 20) return false;
   return c.source == KvSource::kTensors || c.padding == Padding::kNone ||
          c.padding == Padding::kRight;
 }
@@ -80,28 +106,36 @@ Range padded(std::int64_t tokens, Padding padding, std::int64_t b, bool keys) {
   return keys ? Range{0, tokens - pad} : Range{pad, tokens};
 }
 
+bool has(Modifiers set, Modifiers one) { return set == one || set == Modifiers::kAll; }
+
+ScoreModifiers modifiers_of(Modifiers set, std::int64_t q_heads) {
+  ScoreModifiers m;
+  if (has(set, Modifiers::kSoftcap)) m.softcap = 3.0f;
+  if (has(set, Modifiers::kAlibi)) m.alibi_slopes = alibi_slopes(q_heads);
+  if (has(set, Modifiers::kRelative)) {
+    m.relative_bias = RelativeBias{12, 40, q_heads % 2 == 0, {}};
+    Rng rng(9);
+    for (std::int64_t n = 0; n < 12 * q_heads; ++n)
+      m.relative_bias->table.push_back(rng.normal());
+  }
+  m.additive_bias = has(set, Modifiers::kBias);
+  if (has(set, Modifiers::kSinks)) {
+    Rng rng(8);
+    for (std::int64_t h = 0; h < q_heads; ++h) m.sinks.push_back(2 * rng.normal());
+    m.sinks.front() = -std::numeric_limits<float>::infinity();
+  }
+  return m;
+}
+
+/// Two apart, with neighbours swapped and a shift for each sequence.
+std::vector<std::int64_t> positions_of(std::int64_t batch, std::int64_t tokens, std::int64_t shift) {
+  std::vector<std::int64_t> positions;
+  for (std::int64_t b = 0; b < batch; ++b)
+    for (std::int64_t t = 0; t < tokens; ++t) positions.push_back(2 * (t ^ 1) + 5 * b + shift);
+  return positions;
+}
+
 }  // namespace
-
-const std::vector<NamedMask>& masks() {
-  static const std::vector<NamedMask> all = {
-      {"none", Mask::none(), {}},
-      {"causal", Mask::causal(), {.causal = true}},
-      {"window1", Mask::sliding_window(1), {.causal = true, .before = 0}},
-      {"window5", Mask::sliding_window(5), {.causal = true, .before = 4}},
-      {"window600", Mask::sliding_window(600), {.causal = true, .before = 599}},
-      {"window_3_2", Mask::window(3, 2), {.before = 3, .after = 2}},
-      {"window_40_700", Mask::window(40, 700), {.before = 40, .after = 700}},
-      {"causal_and_window_33_5",
-       Mask::causal() & Mask::window(33, 5),
-       {.causal = true, .before = 33}},
-  };
-  return all;
-}
-
-const NamedMask& mask_named(const std::string& name) {
-  const auto& all = masks();
-  return *std::find_if(all.begin(), all.end(), [&](const NamedMask& m) { return name == m.name; });
-}
 
 Problem AttentionCase::problem() const {
   Problem p;
@@ -112,38 +146,64 @@ Problem AttentionCase::problem() const {
   p.kv_heads = kv_heads;
   p.head_dim = head_dim;
   p.v_head_dim = v_head_dim;
-  p.mask = mask->mask;
+  p.modifiers = modifiers_of(modifiers, q_heads);
+  if (positions == Positions::kGiven) {
+    p.q_positions = positions_of(batch, q_tokens, 2 * (kv_tokens - q_tokens) + 1);
+    p.kv_positions = positions_of(batch, kv_tokens, -3);
+  }
   if (padding != Padding::kNone)
     for (std::int64_t b = 0; b < batch; ++b) {
       p.q_ranges.push_back(padded(q_tokens, padding, b, false));
       p.kv_ranges.push_back(padded(kv_tokens, padding, b, true));
     }
+  p.mask = mask->make(p);
   return p;
 }
 
 std::string AttentionCase::name() const {
   const auto number = [](std::int64_t n) { return std::to_string(n); };
-  return std::string(mask->name) + "/b" + number(batch) + "/q" + number(q_tokens) + "/k" +
+  const std::string modified =
+      modifiers == Modifiers::kNone ? "" : std::string("/") + kModifierNames[static_cast<int>(modifiers)];
+  const std::string placed = positions == Positions::kDefault ? "" : "/positions";
+  return std::string(mask->name) + modified + placed + "/b" + number(batch) + "/q" + number(q_tokens) + "/k" +
          number(kv_tokens) + "/h" + number(q_heads) + ":" + number(kv_heads) + "/d" +
-         number(head_dim) + ":" + number(problem().value_dim()) + "/pad_" +
+         number(head_dim) + ":" + number(v_head_dim == 0 ? head_dim : v_head_dim) + "/pad_" +
          kPaddingNames[static_cast<int>(padding)] + "/" + test::name(layout) + "/" +
          kValueNames[static_cast<int>(values)] + "/" +
          (source == KvSource::kCache ? "cache" : "tensors") + "/threads" + number(threads);
 }
 
 double AttentionCase::cost() const {
-  return 1.0 * batch * q_heads * q_tokens * kv_tokens * (head_dim + problem().value_dim() + 16);
+  return 1.0 * batch * q_heads * q_tokens * kv_tokens * (head_dim + (v_head_dim == 0 ? head_dim : v_head_dim) + 16);
 }
 
 double AttentionCase::floats() const {
-  const double features = head_dim + problem().value_dim();
-  return batch * features * (1.0 * q_tokens * q_heads + 1.0 * kv_tokens * kv_heads);
+  const double features = head_dim + (v_head_dim == 0 ? head_dim : v_head_dim);
+  const Dims bias = bias_extents();
+  return batch * features * (1.0 * q_tokens * q_heads + 1.0 * kv_tokens * kv_heads) +
+         1.0 * bias[0] * bias[1] * bias[2] * bias[3];
+}
+
+Dims AttentionCase::bias_extents() const {
+  if (!has(modifiers, Modifiers::kBias)) return {};
+  switch ((q_tokens + kv_tokens + q_heads) % 4) {
+    case 0:
+      return {1, 1, q_tokens, kv_tokens};
+    case 1:
+      return {batch, q_heads, 1, kv_tokens};
+    case 2:
+      return {1, q_heads, q_tokens, 1};
+    default:
+      return {batch, 1, q_tokens, kv_tokens};
+  }
 }
 
 CaseInputs::CaseInputs(const AttentionCase& c, std::uint64_t seed)
     : q({c.batch, c.q_tokens, c.q_heads, c.head_dim}, c.layout),
       k({c.batch, c.kv_tokens, c.kv_heads, c.head_dim}, c.layout),
-      v({c.batch, c.kv_tokens, c.kv_heads, c.problem().value_dim()}, c.layout) {
+      v({c.batch, c.kv_tokens, c.kv_heads, c.v_head_dim == 0 ? c.head_dim : c.v_head_dim},
+        c.layout),
+      bias(c.bias_extents(), c.layout == Layout::kBroadcast ? Layout::kContiguous : c.layout) {
   static constexpr float kQueryDeviation[] = {1.0f, 8.0f, 1e4f, 1e-20f};
   static constexpr float kKeyDeviation[] = {1.0f, 1.0f, 1.0f, 1e-20f};
   static constexpr float kValueDeviation[] = {1.0f, 1.0f, 1.0f, 1e-39f};
@@ -151,6 +211,11 @@ CaseInputs::CaseInputs(const AttentionCase& c, std::uint64_t seed)
   fill_normal(q.view, 3 * seed, kQueryDeviation[n]);
   fill_normal(k.view, 3 * seed + 1, kKeyDeviation[n]);
   fill_normal(v.view, 3 * seed + 2, kValueDeviation[n]);
+  fill_normal(bias.view, 3 * seed + 3);
+  for_each_index(bias.view.extents, [&](auto a, auto b, auto i, auto j) {
+    if ((3 * i + j) % 7 == 5) bias.view.at(a, b, i, j) = -std::numeric_limits<float>::infinity();
+  });
+  if (c.modifiers != Modifiers::kBias && c.modifiers != Modifiers::kAll) bias.view.data = nullptr;
 }
 
 Outputs run_case(const AttentionCase& c, const CaseInputs& in) {
@@ -164,7 +229,8 @@ Outputs run_case(const AttentionCase& c, const CaseInputs& in) {
     cache.append(b, tokens(sequence(ConstTensor(in.k.view), b), 0, length),
                  tokens(sequence(ConstTensor(in.v.view), b), 0, length));
   }
-  return run_attention(plan, {.q = in.q.view, .k = {}, .v = {}, .cache = &cache}, out);
+  return run_attention(
+      plan, {.q = in.q.view, .k = {}, .v = {}, .cache = &cache, .bias = in.bias.view}, out);
 }
 
 void for_each_empty_case(const std::function<void(const AttentionCase&)>& f) {

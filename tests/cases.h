@@ -7,22 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "attention/reference.h"
+#include "masks.h"
 #include "rapt/attention.h"
 #include "util.h"
 
 namespace rapt::test {
-
-/// One mask in both descriptions: the library's, and the reference's own.
-struct NamedMask {
-  const char* name;
-  Mask mask;
-  ReferenceMask reference;
-};
-
-/// None, causal, windows of one side and of two, and a composition.
-const std::vector<NamedMask>& masks();
-const NamedMask& mask_named(const std::string& name);
 
 enum class Padding {
   kNone,
@@ -37,6 +26,20 @@ enum class Values {
   kTiny,    // denormal logits and values
 };
 
+enum class Modifiers {
+  kNone,
+  kSoftcap,
+  kAlibi,
+  kRelative,
+  kBias,  // broadcast over different axes in different cases, -inf among its values
+  kSinks,
+  kAll
+};
+enum class Positions {
+  kDefault,
+  kGiven  // with gaps, not ascending, others for each sequence
+};
+
 struct AttentionCase {
   std::int64_t batch = 1;
   std::int64_t q_tokens = 1;
@@ -46,6 +49,8 @@ struct AttentionCase {
   std::int64_t head_dim = 64;
   std::int64_t v_head_dim = 0;  // 0: head_dim
   const NamedMask* mask = nullptr;
+  Modifiers modifiers = Modifiers::kNone;
+  Positions positions = Positions::kDefault;
   Padding padding = Padding::kNone;
   Layout layout = Layout::kContiguous;
   Values values = Values::kNormal;
@@ -57,16 +62,22 @@ struct AttentionCase {
 
   /// Multiplications, of every pair whether visible or not.
   double cost() const;
-  /// Floats of q, k, v and o.
+  /// Floats of q, k, v, o and the bias.
   double floats() const;
+
+  /// Extents of the additive bias; zeros where there is none.
+  Dims bias_extents() const;
 };
 
 /// Inputs of a case. Equal for equal extents and values, whatever layout, mask and padding are.
 struct CaseInputs {
-  Tensor q, k, v;
+  Tensor q, k, v, bias;
 
   explicit CaseInputs(const AttentionCase& c, std::uint64_t seed = 1);
-  Inputs inputs() const { return {q.view, k.view, v.view}; }
+  Inputs inputs() const {
+    return {.q = q.view, .k = k.view, .v = v.view, .bias = bias.view};
+  }
+  ReferenceInputs reference_inputs() const { return {q.view, k.view, v.view, bias.view}; }
 };
 
 /// Runs a case from its source, a cache filled with its keys if that is asked for.

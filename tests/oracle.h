@@ -42,7 +42,9 @@ struct Oracle {
       for_each_index(q.view.extents, [&](auto b, auto i, auto h, auto e) {
         q.view.at(b, i, h, e) = in.q.at(b, i, h, e) * (1 + static_cast<float>(draw) / 128);
       });
-      learn(problem, mask, {q.view, in.k, in.v});
+      Inputs scaled = in;
+      scaled.q = q.view;
+      learn(problem, mask, scaled);
     }
   }
 
@@ -55,8 +57,9 @@ struct Oracle {
   /// Takes the loop's error on these inputs into e. Returns their f64 result.
   ReferenceAttention<double> learn(const Problem& problem, const ReferenceMask& mask,
                                    const Inputs& in) {
-    auto truth = reference_attention<double>(problem, mask, in.q, in.k, in.v, rows);
-    const auto loop = reference_attention<float>(problem, mask, in.q, in.k, in.v, rows);
+    const ReferenceInputs tensors{in.q, in.k, in.v, in.bias};
+    auto truth = reference_attention<double>(problem, mask, tensors, rows);
+    const auto loop = reference_attention<float>(problem, mask, tensors, rows);
     o_error = std::max(o_error, largest_difference(loop.o, truth.o));
     lse_error = std::max(lse_error, largest_difference(loop.lse, truth.lse));
     return truth;

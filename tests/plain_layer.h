@@ -73,7 +73,7 @@ Matrix<Real> plain_layer(const MultiHeadAttention::Config& c, const MultiHeadAtt
       const std::int64_t g = h / (c.q_heads / c.kv_heads);
       Real sum = 0;
       for (std::int64_t j = 0; j < keys; ++j) {
-        if (!reference_visible(shape, mask, 0, i, j)) continue;
+        if (!reference_visible(shape, mask, 0, h, i, j)) continue;
         Real dot = 0;
         for (std::int64_t e = 0; e < c.head_dim; ++e)
           dot += q[i][h * c.head_dim + e] * k[j][g * c.head_dim + e];

@@ -49,16 +49,18 @@ class Plan {
 /// Checks `problem`, and chooses kernels, tiles and the split of the work.
 ///
 /// @throws Error{kBadArgument, kBadShape} naming the field; Error{kOutOfMemory}.
-/// @cost   O(B Tq / 48); nothing is computed on tensors.
+/// @cost   a few ns for each tile of 48 rows x 512 keys; nothing is computed on tensors.
 Plan make_plan(const Problem& problem, const Threads& threads,
                KvSource source = KvSource::kTensors);
 
 /// Inputs of one run. Either `k` and `v`, or `cache` with the sequences' keys already appended.
+/// The bias is by token, padding included, and extents of 1 are broadcast.
 struct Inputs {
   ConstTensor q{};                      ///< [B, Tq, Hq, D]
   ConstTensor k{};                      ///< [B, Tk, Hkv, D]
   ConstTensor v{};                      ///< [B, Tk, Hkv, Dv]
   const DenseKvCache* cache = nullptr;  ///< for KvSource::kCache
+  ConstTensor bias{};                   ///< [B, Hq, Tq, Tk], for ScoreModifiers::additive_bias
 };
 
 /// Outputs of one run. `o` is required; the others are written where `data` is set.
@@ -66,10 +68,11 @@ struct Result {
   MutableTensor o{};    ///< [B, Tq, Hq, Dv]
   MutableTensor lse{};  ///< [1, B, Hq, Tq], natural log-sum-exp of the visible scores
   MutableTensor m{};  ///< [1, B, Hq, Tq], the integer maximum in log2 units, -inf for an empty row
-  MutableTensor l{};  ///< [1, B, Hq, Tq], sum of 2^(s - m) over the visible keys
+  MutableTensor l{};  ///< [1, B, Hq, Tq], sum of 2^(s - m) over the visible keys and the sink
 };
 
-/// Runs `plan`: o = softmax(scale q k^T under the mask) v, and lse = ln sum exp(scale q k^T).
+/// Runs `plan`: o = softmax(scores) v over the visible keys, and lse = ln sum exp(scores), the sink
+/// included; the scores are scale q k^T, changed by the modifiers.
 ///
 /// @shape   q [B, Tq, Hq, D]   k [B, Tk, Hkv, D]   v [B, Tk, Hkv, Dv]   o [B, Tq, Hq, Dv]
 /// @dtype   f32 storage; scores, sums and accumulators f32.
@@ -89,13 +92,20 @@ void run(const Plan& plan, const Inputs& inputs, Scratch& scratch, const Result&
 /// @cost   as `run`, and O(log chunks) nodes of B Tq Hq (Dv + 2) floats.
 State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, ChunkRange chunks);
 
-/// Rows of the attention matrix, for checking and for teaching: A_j = 2^(s_j - m) / l, +0 for a
-/// hidden key. The row sums to one over its visible keys; an empty row is all zero.
+/// What `attention_rows` gives.
+enum class RowKind {
+  kWeights,  ///< A_j = 2^(s_j - m) / l; +0 for a hidden key
+  kScores,   ///< scale q.k_j changed by the modifiers, in natural units; -inf for a hidden key
+};
+
+/// Rows of the attention matrix, for checking and for teaching. A row of weights sums to one over
+/// its visible keys, less what a sink takes; an empty row is all zero.
 ///
 /// @shape  out [B, Hq, rows.size(), Tk], indexed by token (padding included), not by slot.
 /// @throws Error{kBadArgument} if a row is outside [0, Tq); Error{kBadShape} as `run`.
 /// @cost   O(rows Tk) memory.
 void attention_rows(const Plan& plan, const Inputs& inputs, Scratch& scratch,
-                    const std::vector<std::int64_t>& rows, const MutableTensor& out);
+                    const std::vector<std::int64_t>& rows, const MutableTensor& out,
+                    RowKind kind = RowKind::kWeights);
 
 }  // namespace rapt

@@ -5,12 +5,15 @@
 #include <vector>
 
 #include "rapt/mask.h"
+#include "rapt/modifiers.h"
 
 namespace rapt {
 
-/// One attention problem: extents, heads, scale and mask. A value; it holds no tensor.
+/// One attention problem: extents, heads, scale, mask, modifiers and positions. A value; it holds no
+/// tensor.
 ///
-///     o_i = sum_j p_ij v_j,   p_ij = exp(scale q_i.k_j - lse_i) over the visible keys j
+///     o_i = sum_j p_ij v_j,   p_ij = exp(s_ij - lse_i) over the visible keys j,
+///     s_ij = scale q_i.k_j, changed by the modifiers
 ///
 /// @shape  q [B, Tq, Hq, D]   k [B, Tk, Hkv, D]   v [B, Tk, Hkv, Dv]
 ///         o [B, Tq, Hq, Dv]   lse [1, B, Hq, Tq]
@@ -20,9 +23,12 @@ namespace rapt {
 ///
 /// Padding. `q_ranges[b]` and `kv_ranges[b]` are the tokens of sequence b that are not padding,
 /// left or right; empty vectors mean all of them. A key's *slot* is its index within its range, and
-/// a query's position is kv tokens - q tokens + its index within its range: the last query meets
-/// the last key (bottom-right). With more queries than keys the first positions are negative. A
-/// padded query and a query whose keys are all hidden give o = 0 and lse = -inf.
+/// a query's *place* is kv tokens - q tokens + its index within its range: the last query meets the
+/// last key (bottom-right). With more queries than keys the first places are negative. A padded
+/// query and a query whose keys are all hidden give o = 0 and lse = -inf (or the sink).
+///
+/// Positions are slots and places unless given by token, padding included: one list for all
+/// sequences, or one after the other. They feed masks by position, ALiBi and relative bias.
 struct Problem {
   std::int64_t batch = 1;       ///< B
   std::int64_t q_tokens = 0;    ///< Tq
@@ -32,9 +38,13 @@ struct Problem {
   std::int64_t head_dim = 0;    ///< D
   std::int64_t v_head_dim = 0;  ///< Dv; 0 means D
   Mask mask = Mask::none();
+  ScoreModifiers modifiers;
   std::optional<float> scale;    ///< factor of q.k; default 1 / sqrt(D)
   std::vector<Range> q_ranges;   ///< per sequence, within [0, Tq); empty: all tokens
   std::vector<Range> kv_ranges;  ///< per sequence, within [0, Tk); empty: all tokens
+
+  std::vector<std::int64_t> q_positions;   ///< [Tq] or [B, Tq], of magnitude at most 2^40; or empty
+  std::vector<std::int64_t> kv_positions;  ///< [Tk] or [B, Tk], the same
 
   std::int64_t group() const { return q_heads / kv_heads; }                           ///< Hq / Hkv
   std::int64_t value_dim() const { return v_head_dim == 0 ? head_dim : v_head_dim; }  ///< Dv
@@ -45,17 +55,30 @@ struct Problem {
     return kv_ranges.empty() ? Range{0, kv_tokens} : kv_ranges[b];
   }
 
-  /// Position of query `i`, an index into [0, Tq), of sequence `b`. Keys stand at their slots.
-  std::int64_t q_position(std::int64_t b, std::int64_t i) const {
-    return kv_range(b).size() - q_range(b).size() + i - q_range(b).begin;
-  }
+  /// Position of query token `i` of sequence `b`.
+  std::int64_t q_position(std::int64_t b, std::int64_t i) const;
 
-  /// Slots of sequence `b` that query `i` sees; empty for a padded query.
-  Range visible_slots(std::int64_t b, std::int64_t i) const;
+  /// Position of key token `j` of sequence `b`.
+  std::int64_t kv_position(std::int64_t b, std::int64_t j) const;
 
-  /// Number of (query, key) pairs that are visible, over one head of every sequence.
-  /// @cost O(B Tq)
+  /// Whether query token `i` of head `h` sees key token `j`: neither is padding, and the mask shows
+  /// the key.
+  /// @pre  the problem is valid.
+  bool visible(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) const;
+
+  /// Number of (query, key) pairs that are visible, over all sequences and query heads. A bias of
+  /// -inf is not counted: it is data.
+  /// @pre  the problem is valid.
+  /// @cost O(tiles + pairs of partial tiles / 64)
   std::int64_t visible_pairs() const;
+
+  /// Positions of one sequence in `positions`, by token; null if there are none.
+  static const std::int64_t* positions_of(const std::vector<std::int64_t>& positions,
+                                          std::int64_t tokens, std::int64_t b) {
+    if (positions.empty()) return nullptr;
+    return positions.data() +
+           (static_cast<std::int64_t>(positions.size()) == tokens ? 0 : b * tokens);
+  }
 
   /// @throws Error{kBadArgument} that names the first field out of range.
   void validate() const;

@@ -35,6 +35,7 @@ struct State {
 
   Dims o_extents{};         ///< [B, Tq, Hq, Dv]; a row is (b, i, h) in that order
   ChunkRange chunks;        ///< what the nodes cover together, in order
+  std::vector<float> sinks;  ///< [Hq], in units of log2, or empty: `finish` joins them, once
   std::vector<Node> nodes;  ///< maximal aligned subtrees, ascending
 };
 
@@ -42,13 +43,14 @@ struct Result;
 
 /// State over the union of two adjacent ranges. Neither order of a chain of merges changes a bit.
 ///
-/// @throws Error{kBadShape} if the rows differ, Error{kBadArgument} unless a.chunks.end ==
-///         b.chunks.begin.
+/// @throws Error{kBadShape} if the rows differ, Error{kBadArgument} if the sinks do, or unless
+///         a.chunks.end == b.chunks.begin.
 /// @cost   O(rows Dv) for each pair of subtrees that becomes one.
 /// @source FlashInfer's attention states, arXiv:2501.01005, with an order that is fixed.
 State merge(const State& a, const State& b);
 
-/// o = acc / l and lse = (m + log2 l) ln 2 of a state, as `run` gives them for the same chunks.
+/// o = acc / l and lse = (m + log2 l) ln 2 of a state, its sinks joined, as `run` gives them for the
+/// same chunks.
 ///
 /// @shape  as `run`'s result.
 /// @throws Error{kBadShape} naming the view.
@@ -56,6 +58,7 @@ State merge(const State& a, const State& b);
 void finish(const State& state, const Result& result);
 
 /// Merges finished results over disjoint keys, as other libraries do: weights exp(lse_x - lse).
+/// A sink may be in one of them only.
 ///
 /// @shape  a, b, out: o [B, Tq, Hq, Dv], lse [1, B, Hq, Tq]; out may be a or b.
 /// @throws Error{kBadShape} naming the view; Error{kBadArgument} if one has no lse.

@@ -7,70 +7,33 @@
 #include <cstring>
 #include <limits>
 
+#include "attention/kv_reader.h"
 #include "attention/plan_detail.h"
+#include "attention/tile_rows.h"
 #include "base/carver.h"
-#include "kv/layout.h"
 
 namespace rapt {
 
-/// Keys and values of a chunk, wherever the plan keeps them.
-class KvReader {
- public:
-  KvReader(const PlanDetail& plan, const Inputs& inputs, const float* packed,
-           const std::uint32_t* flags, std::int64_t first_head)
-      : plan_(plan), inputs_(inputs), packed_(packed), flags_(flags), first_head_(first_head) {}
-
-  /// Tiles of one chunk. With Packing::kChunk they are packed into `buffer`.
-  KvTile read(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk,
-              float* buffer) const {
-    if (plan_.packing == Packing::kInPlace) return inputs_.cache->tile(sequence, kv_head, chunk);
-    if (plan_.packing == Packing::kChunk) {
-      float* values = buffer + kChunkKeys * plan_.problem.head_dim;
-      return {buffer, values, pack(sequence, kv_head, chunk, buffer, values)};
-    }
-    const std::int64_t head = sequence * plan_.problem.kv_heads + kv_head - first_head_;
-    const float* base = packed_ + head * plan_.head_floats();
-    return {base + chunk * kChunkKeys * plan_.problem.head_dim,
-            base + plan_.slots * plan_.problem.head_dim + chunk * kChunkKeys * plan_.v_stride,
-            flags_[head * chunks_of(plan_.slots) + chunk]};
-  }
-
-  /// Packs a chunk of plain tensors; returns its non-finite groups.
-  std::uint32_t pack(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk, float* keys,
-                     float* values) const {
-    const Problem& problem = plan_.problem;
-    const Range range = problem.kv_range(sequence);
-    const std::int64_t first = range.begin + chunk * kChunkKeys;
-    const int count = static_cast<int>(std::min<std::int64_t>(kChunkKeys, range.end - first));
-    const ConstTensor &k = inputs_.k, &v = inputs_.v;
-    plan_.kernels->pack_keys(&k.at(sequence, first, kv_head, 0), k.strides[1], k.strides[3], count,
-                             problem.head_dim, keys);
-    return plan_.kernels->pack_values(&v.at(sequence, first, kv_head, 0), v.strides[1],
-                                      v.strides[3], count, problem.value_dim(), plan_.v_stride,
-                                      values);
-  }
-
- private:
-  const PlanDetail& plan_;
-  const Inputs& inputs_;
-  const float* packed_;
-  const std::uint32_t* flags_;
-  std::int64_t first_head_;
-};
+/// Joins the sinks of rows [row, row + rows) of a kv head to their node, once they have met.
+inline void join_sinks(const PlanDetail& plan, std::int64_t kv_head, std::int64_t row, int rows,
+                       const StateRows& state) {
+  if (plan.sinks.empty()) return;
+  float sinks[kTileQueries];
+  for (int r = 0; r < rows; ++r)
+    sinks[r] = plan.sinks[static_cast<std::size_t>(plan.query_of(kv_head, row + r).h)];
+  plan.kernels->join_sinks(rows, plan.v_stride, sinks, state);
+}
 
 /// One worker: its memory, and the loop over chunks and tiles of a work item.
 class BlockRunner {
  public:
-  BlockRunner(const PlanDetail& plan, Carver& carver) : plan_(plan) {
+  BlockRunner(const PlanDetail& plan, Carver& carver) : plan_(plan), tile_rows_(plan, carver) {
     const std::int64_t rows = plan.block_rows, tiles = (rows + kTileQueries - 1) / kTileQueries;
     const std::int64_t d = plan.problem.head_dim;
     q_ = carver.take<float>(tiles * kTileQueries * d);
-    slots_ = carver.take<Range>(rows);
     tile_states_ = carver.take<TileState>(tiles);
     scores_ = carver.take<float>(kTileQueries * kScoreStride);
     lane_max_ = carver.take<float>(kTileQueries * 16);
-    begin_ = carver.take<int>(kTileQueries);
-    end_ = carver.take<int>(kTileQueries);
     current_ = take_rows(carver, kTileQueries);
     for (int level = 0; level < plan.levels; ++level) levels_[level] = take_rows(carver, rows);
     if (plan.packing == Packing::kChunk)
@@ -81,50 +44,56 @@ class BlockRunner {
   /// emit(first row, rows, node). The node may be overwritten.
   template <class Emit>
   void attend(const WorkItem& item, const Inputs& inputs, const KvReader& reader, Emit&& emit) {
-    prepare(item, inputs);
+    scale_queries(item, inputs);
     const int rows = static_cast<int>(item.row_end - item.row_begin);
-    ChunkRange seen{item.chunk_end, item.chunk_begin};
     for (int row = 0; row < rows; row += kTileQueries) {
-      const TileState& state = tile_states_[row / kTileQueries];
-      if (state.chunks.begin < state.chunks.end) {
-        seen.begin = std::min(seen.begin, state.chunks.begin);
-        seen.end = std::max(seen.end, state.chunks.end);
-      } else {
-        const int count = std::min(kTileQueries, rows - row);
-        clear(count);
-        emit(item.row_begin + row, count, current_);
-      }
+      TileState& state = tile_states_[row / kTileQueries];
+      state = first_tile(item, row);
+      if (state.chunk < state.end) continue;
+      const int count = std::min(kTileQueries, rows - row);
+      clear(count);
+      emit(item.row_begin + row, count, current_);
     }
-    for (std::int64_t chunk = seen.begin; chunk < seen.end; ++chunk) {
+    for (std::int64_t chunk; (chunk = next_chunk(rows)) < item.chunk_end;) {
       const KvTile kv = reader.read(item.sequence, item.kv_head, chunk, chunk_);
       for (int row = 0; row < rows; row += kTileQueries) {
         TileState& state = tile_states_[row / kTileQueries];
-        if (chunk < state.chunks.begin || chunk >= state.chunks.end) continue;
+        if (state.chunk != chunk || chunk >= state.end) continue;
         const int count = std::min(kTileQueries, rows - row);
-        const StateRows node = place(row, chunk, state);
-        compute(row, count, chunk, kv, node);
-        if (fold(row, count, chunk, state)) emit(item.row_begin + row, count, node);
+        const std::int64_t next = state.next();
+        const StateRows node = place(row, state, next);
+        compute(item, row, count, state, kv, inputs, node);
+        const bool last = fold(row, count, state, next);
+        state.advance();
+        if (last) emit(item.row_begin + row, count, node);
       }
     }
   }
 
-  /// Weights p = 2^(s - m) / l of an item of one row: emit(slot, p) for every slot of the chunks it
-  /// sees. Two passes: (m, l) of the whole row first.
+  /// Walks the keys that an item of one row sees: emit(slot, s, p) with its score in units of log2
+  /// and its weight p = 2^(s - m) / l. Two passes: (m, l) of the whole row first.
   template <class Emit>
-  void weights(const WorkItem& item, const Inputs& inputs, const KvReader& reader, float* line,
-               Emit&& emit) {
+  void walk_row(const WorkItem& item, const Inputs& inputs, const KvReader& reader, float* line,
+                Emit&& emit) {
     float m = 0.0f, l = 0.0f;
-    attend(item, inputs, reader, [&](std::int64_t, int, const StateRows& state) {
+    attend(item, inputs, reader, [&](std::int64_t row, int rows, const StateRows& state) {
+      join_sinks(plan_, item.kv_head, row, rows, state);
       m = *state.m;
       l = *state.l;
     });
-    const ChunkRange chunks = tile_states_[0].chunks;
-    for (std::int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+    for (TileState state = first_tile(item, 0); state.chunk < state.end; state.advance()) {
       const AttentionTile tile =
-          tile_of(0, 1, chunk, reader.read(item.sequence, item.kv_head, chunk, chunk_), current_);
-      plan_.kernels->scores(tile);
-      plan_.kernels->weights(scores_, begin_[0], end_[0], m, l, line);
-      for (int j = begin_[0]; j < end_[0]; ++j) emit(chunk * kChunkKeys + j, line[j]);
+          scores(item, 0, 1, state, reader.read(item.sequence, item.kv_head, state.chunk, chunk_),
+                 inputs, current_);
+      const std::uint32_t seen = *tile.seen;
+      plan_.kernels->weights(scores_, seen, m, l, line);
+      for (int j = 0; j < kChunkKeys; ++j) {
+        const std::uint32_t group = std::uint32_t{1} << j / kGroupKeys;
+        const bool visible = (*tile.whole & group) != 0 ||
+                             ((seen & group) != 0 &&
+                              (tile.visible->group(j / kGroupKeys) >> j % kGroupKeys & 1) != 0);
+        if (visible) emit(state.chunk * kChunkKeys + j, scores_[j], line[j]);
+      }
     }
   }
 
@@ -134,11 +103,12 @@ class BlockRunner {
   template <class NodeOf, class Emit>
   void merge_parts(std::int64_t row, int rows, std::int64_t first, std::int64_t parts,
                    NodeOf&& node, Emit&& emit) {
-    TileState state{{first, first + parts}, 0};
-    for (std::int64_t part = 0; part < parts; ++part) {
-      const StateRows into = place(0, first + part, state);
-      copy(rows, node(part), into);
-      if (fold(0, rows, first + part, state)) emit(row, rows, into);
+    const TileRun all{first, first + parts, Coverage::kFull};
+    TileState state{&all, &all + 1, first, first + parts, 0};
+    for (; state.chunk < state.end; ++state.chunk) {
+      const StateRows into = place(0, state, state.next());
+      copy(rows, node(state.chunk - first), into);
+      if (fold(0, rows, state, state.next())) emit(row, rows, into);
     }
   }
 
@@ -149,10 +119,24 @@ class BlockRunner {
   }
 
  private:
-  /// Chunks that a tile sees within the item, and the levels of the merge tree that hold a node.
+  /// Where a tile stands in the chunks that it sees of an item, and the levels of the merge tree that
+  /// hold a node.
   struct TileState {
-    ChunkRange chunks;
+    const TileRun* run;
+    const TileRun* runs_end;
+    std::int64_t chunk, end;
     std::uint64_t held;
+
+    /// The chunk after `chunk` that the tile sees; at or beyond `end` there is none.
+    std::int64_t next() const {
+      if (chunk + 1 < run->end) return chunk + 1;
+      return run + 1 == runs_end ? end : std::min(run[1].begin, end);
+    }
+    void advance() {
+      chunk = next();
+      if (chunk >= run->end) ++run;
+    }
+    Coverage coverage() const { return run->coverage; }
   };
 
   StateRows take_rows(Carver& carver, std::int64_t rows) const {
@@ -161,77 +145,83 @@ class BlockRunner {
     return {m, l, carver.take<float>(rows * plan_.v_stride)};
   }
 
-  /// Scales the queries, and finds what each row and tile sees.
-  void prepare(const WorkItem& item, const Inputs& inputs) {
-    const Problem& problem = plan_.problem;
-    const std::int64_t d = problem.head_dim;
+  void scale_queries(const WorkItem& item, const Inputs& inputs) {
+    const std::int64_t d = plan_.problem.head_dim;
     for (std::int64_t row = item.row_begin; row < item.row_end; ++row) {
-      const std::int64_t local = row - item.row_begin;
       const auto [i, h] = plan_.query_of(item.kv_head, row);
-      const float* q = &inputs.q.at(item.sequence, i, h, 0);
-      plan_.kernels->scale_query(q, inputs.q.strides[3], d, plan_.score_factor, q_ + local * d);
-      Range seen = problem.visible_slots(item.sequence, i);
-      seen.begin = std::max(seen.begin, item.chunk_begin * kChunkKeys);
-      seen.end = std::min(seen.end, item.chunk_end * kChunkKeys);
-      slots_[local] = seen;
-      TileState& tile = tile_states_[local / kTileQueries];
-      if (local % kTileQueries == 0) tile = {{item.chunk_end, item.chunk_begin}, 0};
-      if (seen.size() == 0) continue;
-      tile.chunks.begin = std::min(tile.chunks.begin, seen.begin / kChunkKeys);
-      tile.chunks.end = std::max(tile.chunks.end, chunks_of(seen.end));
+      plan_.kernels->scale_query(&inputs.q.at(item.sequence, i, h, 0), inputs.q.strides[3], d,
+                                 plan_.score_factor, q_ + (row - item.row_begin) * d);
     }
   }
 
-  /// One tile and one chunk, for the kernels.
-  AttentionTile tile_of(int row, int count, std::int64_t chunk, const KvTile& kv,
-                        const StateRows& node) {
-    for (int r = 0; r < count; ++r) {
-      const Range& seen = slots_[row + r];
-      const auto within = [&](std::int64_t slot) {
-        return static_cast<int>(std::clamp<std::int64_t>(slot - chunk * kChunkKeys, 0, kChunkKeys));
-      };
-      begin_[r] = within(seen.begin);
-      end_[r] = within(seen.end);
+  /// A tile before the first of the item's chunks that it sees.
+  TileState first_tile(const WorkItem& item, int row) const {
+    const auto runs = plan_.tiles.runs(item.sequence, item.kv_head, item.row_begin + row);
+    const TileRun* run = runs.data();
+    const TileRun* end = run + runs.size();
+    while (run != end && run->end <= item.chunk_begin) ++run;
+    const std::int64_t chunk =
+        run == end ? item.chunk_end : std::max(run->begin, item.chunk_begin);
+    return {run, end, chunk, item.chunk_end, 0};
+  }
+
+  /// The least chunk that some tile is to compute.
+  std::int64_t next_chunk(int rows) const {
+    std::int64_t chunk = std::numeric_limits<std::int64_t>::max();
+    for (int row = 0; row < rows; row += kTileQueries) {
+      const TileState& state = tile_states_[row / kTileQueries];
+      if (state.chunk < state.end) chunk = std::min(chunk, state.chunk);
     }
+    return chunk;
+  }
+
+  /// The scores of one tile and one chunk, changed and masked.
+  AttentionTile scores(const WorkItem& item, int row, int count, const TileState& state,
+                       const KvTile& kv, const Inputs& inputs, const StateRows& node) {
+    tile_rows_.prepare(item, item.row_begin + row, count, state.chunk, state.coverage(), inputs);
     const std::int64_t d = plan_.problem.head_dim;
-    return {count,  d,    plan_.v_stride, q_ + row * d, kv.k,   kv.v,   kv.nonfinite_groups,
-            begin_, end_, scores_,        lane_max_,    node.m, node.l, node.acc};
+    const AttentionTile tile{
+        count,     d,    plan_.v_stride, q_ + row * d, kv.k, kv.v, kv.nonfinite_groups,
+        tile_rows_.seen(), tile_rows_.whole(), tile_rows_.visible(), scores_, lane_max_,
+        node.m,    node.l, node.acc};
+    const AttentionKernels& kernels = *plan_.kernels;
+    (plan_.stream ? kernels.stream_scores : kernels.scores)(tile);
+    if (plan_.problem.modifiers.changes_scores())
+      kernels.change_scores(tile, tile_rows_.changes());
+    return tile;
   }
 
   /// Computes the node of one tile and one chunk.
-  void compute(int row, int count, std::int64_t chunk, const KvTile& kv, const StateRows& node) {
-    const AttentionTile tile = tile_of(row, count, chunk, kv, node);
-    const AttentionKernels& kernels = *plan_.kernels;
-    (plan_.stream ? kernels.stream_scores : kernels.scores)(tile);
-    kernels.softmax(tile);
-    (plan_.stream ? kernels.stream_values : kernels.values)(tile);
+  void compute(const WorkItem& item, int row, int count, const TileState& state, const KvTile& kv,
+               const Inputs& inputs, const StateRows& node) {
+    const AttentionTile tile = scores(item, row, count, state, kv, inputs, node);
+    plan_.kernels->softmax(tile);
+    (plan_.stream ? plan_.kernels->stream_values : plan_.kernels->values)(tile);
   }
 
-  // The merge tree is walked as a binary counter: the level that holds a node after `chunk` is that
-  // of the bit which counting it sets.
-  static int carry(std::int64_t chunk) {
-    return std::countr_one(static_cast<std::uint64_t>(chunk));
-  }
-  static bool is_last(std::int64_t chunk, const TileState& state) {
-    return chunk + 1 == state.chunks.end;
+  /// The merge tree is walked as a binary counter. Once all chunks before `next` are done, the node
+  /// that holds `chunk` is on this level; chunks in between are hidden, the identity.
+  static int level_of(std::int64_t chunk, std::int64_t next) {
+    return std::bit_width(static_cast<std::uint64_t>(chunk ^ next)) - 1;
   }
 
-  /// Where the node of `chunk` is to be computed: where its merge with those before it stays.
-  StateRows place(int row, std::int64_t chunk, const TileState& state) const {
-    return is_last(chunk, state) ? current_ : at(levels_[carry(chunk)], row);
+  /// Where the node of a tile's chunk is to be computed: where its merge with those before it stays.
+  StateRows place(int row, const TileState& state, std::int64_t next) const {
+    return next >= state.end ? current_ : at(levels_[level_of(state.chunk, next)], row);
   }
 
-  /// Merges the nodes that `chunk` completes into its own. True if that was the tile's last chunk:
-  /// then it is the node of all of them.
-  bool fold(int row, int count, std::int64_t chunk, TileState& state) {
-    const bool last = is_last(chunk, state);
+  /// Merges the nodes that a tile's chunk completes into its own. True if that was the tile's last
+  /// chunk: then it is the node of all of them.
+  bool fold(int row, int count, TileState& state, std::int64_t next) {
+    const bool last = next >= state.end;
+    const int level = last ? plan_.levels : level_of(state.chunk, next);
     StateRows sides[kMaxLevels];
     int joined = 0;
-    for (int level = 0; level < (last ? plan_.levels : carry(chunk)); ++level)
-      if ((state.held >> level & 1) != 0) sides[joined++] = at(levels_[level], row);
+    for (int below = 0; below < level; ++below)
+      if ((state.held >> below & 1) != 0) sides[joined++] = at(levels_[below], row);
     if (joined > 0)
-      plan_.kernels->merge(count, plan_.v_stride, sides, joined, place(row, chunk, state));
-    const std::uint64_t bit = std::uint64_t{1} << carry(chunk);
+      plan_.kernels->merge(count, plan_.v_stride, sides, joined, place(row, state, next));
+    const std::uint64_t bit = std::uint64_t{1} << level;
     state.held = (state.held & ~(bit - 1)) | bit;
     return last;
   }
@@ -249,13 +239,11 @@ class BlockRunner {
   static constexpr int kMaxLevels = 64;
 
   const PlanDetail& plan_;
+  TileRows tile_rows_;
   float* q_;
-  Range* slots_;
   TileState* tile_states_;
   float* scores_;
   float* lane_max_;
-  int* begin_;
-  int* end_;
   StateRows current_;
   StateRows levels_[kMaxLevels];
   float* chunk_ = nullptr;

@@ -29,21 +29,11 @@ constexpr double kWorkerFlops = 1e6;
 // Items a worker: enough that the last ones end together.
 constexpr std::int64_t kItemsPerWorker = 4;
 
-ChunkRange seen_chunks(const Problem& problem, std::int64_t sequence, std::int64_t row_begin,
-                       std::int64_t row_end) {
-  ChunkRange seen{chunks_of(problem.kv_range(sequence).size()), 0};
-  for (std::int64_t i = row_begin / problem.group(); i * problem.group() < row_end; ++i) {
-    const Range slots = problem.visible_slots(sequence, i);
-    if (slots.size() == 0) continue;
-    seen.begin = std::min(seen.begin, slots.begin / kChunkKeys);
-    seen.end = std::max(seen.end, chunks_of(slots.end));
-  }
-  return seen.begin < seen.end ? seen : ChunkRange{};
-}
+constexpr double kLog2E = 1.4426950408889634074;
 
 /// Chunks of a part when `range` is split into about `parts` aligned subtrees.
-std::int64_t part_size(ChunkRange range, std::int64_t parts) {
-  const std::int64_t chunks = std::max<std::int64_t>(range.end - range.begin, 1);
+std::int64_t part_size(Range range, std::int64_t parts) {
+  const std::int64_t chunks = std::max<std::int64_t>(range.size(), 1);
   return static_cast<std::int64_t>(
       std::bit_ceil(static_cast<std::uint64_t>(ceil_div(chunks, parts))));
 }
@@ -68,22 +58,30 @@ class Planner {
     plan_.kernels = &attention_kernels(active_isa());
     const double scale = problem_.scale.value_or(
         static_cast<float>(1.0 / std::sqrt(static_cast<double>(problem_.head_dim))));
-    constexpr double kLog2E = 1.4426950408889634074;
-    plan_.score_factor = static_cast<float>(scale * kLog2E);
+    const bool capped = problem_.modifiers.softcap.has_value();
+    plan_.score_factor = static_cast<float>(capped ? scale : scale * kLog2E);
+    for (const float slope : problem_.modifiers.alibi_slopes)
+      plan_.slopes.push_back(static_cast<float>(-slope * kLog2E));
+    for (const float sink : problem_.modifiers.sinks)
+      plan_.sinks.push_back(static_cast<float>(sink * kLog2E));
+    plan_.relative_bias = distance_table(problem_);
     plan_.v_stride = round_up(problem_.value_dim(), 16);
     std::int64_t longest = 0;
-    plan_.sequence_chunks.reserve(problem_.batch);
-    for (std::int64_t b = 0; b < problem_.batch; ++b) {
+    for (std::int64_t b = 0; b < problem_.batch; ++b)
       longest = std::max(longest, problem_.kv_range(b).size());
-      plan_.sequence_chunks.push_back(seen_chunks(problem_, b, 0, plan_.rows()));
-    }
+    for (std::int64_t head = 0; head < heads(); ++head)
+      plan_.head_chunks.push_back(plan_.tiles.chunks(
+          head / problem_.kv_heads, head % problem_.kv_heads, 0, plan_.rows()));
     plan_.slots = round_up(longest, kGroupKeys);
     plan_.levels = std::bit_width(static_cast<std::uint64_t>(chunks_of(longest)));
   }
 
   void choose_workers() {
-    const double flops = 2.0 * static_cast<double>(problem_.q_heads) *
-                         static_cast<double>(problem_.visible_pairs()) *
+    const std::int64_t tiles =
+        plan_.tiles.count(Coverage::kFull) + plan_.tiles.count(Coverage::kPartial);
+    const std::int64_t rows = std::min<std::int64_t>(kTileQueries, plan_.rows());
+    const double flops = 2.0 * static_cast<double>(tiles) * static_cast<double>(rows) *
+                         static_cast<double>(std::min<std::int64_t>(kChunkKeys, plan_.slots)) *
                          static_cast<double>(problem_.head_dim + problem_.value_dim());
     plan_.workers = static_cast<int>(
         std::clamp(flops / kWorkerFlops, 1.0, static_cast<double>(plan_.threads.count())));
@@ -132,7 +130,7 @@ class Planner {
 
   void add_block(std::int64_t sequence, std::int64_t kv_head, std::int64_t row_begin,
                  std::int64_t row_end) {
-    const ChunkRange seen = seen_chunks(problem_, sequence, row_begin, row_end);
+    const Range seen = plan_.tiles.chunks(sequence, kv_head, row_begin, row_end);
     Split split{size(plan_.items), 0, part_size(seen, parts_of_block_)};
     std::int64_t chunk = seen.begin;
     do {  // a block that sees nothing is one item of no chunks
@@ -170,6 +168,10 @@ class Planner {
     const auto number = [](std::int64_t value) { return std::to_string(value); };
     line("isa", name(plan_.kernels->isa));
     line("mask", problem_.mask.describe());
+    line("modifiers", describe_modifiers());
+    line("tiles", number(plan_.tiles.count(Coverage::kHidden)) + " skipped, " +
+                      number(plan_.tiles.count(Coverage::kFull)) + " full, " +
+                      number(plan_.tiles.count(Coverage::kPartial)) + " partial");
     line("path", plan_.stream ? "decode" : "prefill");
     line("kv", plan_.packing == Packing::kInPlace ? "cache tiles, read in place"
                : plan_.packing == Packing::kHead  ? "packed tensors, once a kv head"
@@ -186,6 +188,20 @@ class Planner {
                       ? "none"
                       : "chunks, about " + number(parts_of_block_) + " parts a block");
     line("scratch bytes", number(static_cast<std::int64_t>(plan_.scratch_bytes)));
+  }
+
+  std::string describe_modifiers() const {
+    const ScoreModifiers& modifiers = problem_.modifiers;
+    std::string text;
+    const auto add = [&](bool is_there, const char* name) {
+      if (is_there) text += (text.empty() ? "" : ", ") + std::string(name);
+    };
+    add(modifiers.softcap.has_value(), "softcap");
+    add(!modifiers.alibi_slopes.empty(), "ALiBi");
+    add(modifiers.relative_bias.has_value(), "relative bias");
+    add(modifiers.additive_bias, "bias");
+    add(!modifiers.sinks.empty(), "sinks");
+    return text.empty() ? "none" : text;
   }
 
   template <class T>

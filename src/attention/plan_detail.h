@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "attention/modifiers.h"
+#include "attention/tiles.h"
 #include "kernels/attention/attention.h"
 #include "rapt/attention.h"
 
@@ -18,9 +20,8 @@ enum class Packing {
   kChunk,    ///< the one block of a kv head packs each chunk as it comes to it
 };
 
-/// Some rows of one (sequence, kv head) against some of its chunks. The rows of a head group are
-/// interleaved, row = i G + g for query i of query head hkv G + g, so that a tile's rows share one
-/// diagonal and every row uses the same keys.
+/// Some rows of one (sequence, kv head), numbered by RowOrder, against some of its chunks. Every row
+/// uses the same keys.
 struct WorkItem {
   std::int64_t sequence;
   std::int64_t kv_head;
@@ -46,21 +47,26 @@ struct Wave {
 
 struct PlanDetail {
   explicit PlanDetail(const Problem& problem, const Threads& threads, KvSource source)
-      : problem(problem), threads(threads), source(source) {}
+      : problem(problem), threads(threads), source(source), order(problem), tiles(problem) {}
 
   Problem problem;
   Threads threads;
   KvSource source;
+  RowOrder order;
+  TileList tiles;
   const AttentionKernels* kernels = nullptr;
   Packing packing = Packing::kHead;
   bool stream = false;          ///< few rows: keys and values are read once, in the order of memory
-  float score_factor = 0.0f;    ///< c = scale log2 e, rounded once
+  float score_factor = 0.0f;    ///< c = scale log2 e, rounded once; with a softcap c = scale
+  std::vector<float> slopes;    ///< [Hq] -slope log2 e, or empty
+  std::vector<float> sinks;     ///< [Hq] logit log2 e, or empty
+  DistanceTable relative_bias;
   std::int64_t v_stride = 0;    ///< Dv rounded up to 16
   std::int64_t block_rows = 0;  ///< most rows of an item
   std::int64_t slots = 0;       ///< of the longest sequence, rounded up to a group
   int levels = 0;               ///< of the merge tree
   int workers = 1;
-  std::vector<ChunkRange> sequence_chunks;  ///< what any row of a sequence sees
+  std::vector<Range> head_chunks;  ///< [B Hkv] chunks that some row of the head sees
   std::vector<Wave> waves;
   std::vector<Split> splits;
   std::vector<WorkItem> items;
@@ -70,17 +76,17 @@ struct PlanDetail {
   std::size_t scratch_bytes = 0;
   std::vector<std::pair<std::string, std::string>> explanation;
 
-  std::int64_t rows() const { return problem.q_tokens * problem.group(); }
+  std::int64_t rows() const { return order.rows(); }
 
   /// Query and query head of a row of a kv head.
   struct Query {
     std::int64_t i, h;
   };
   Query query_of(std::int64_t kv_head, std::int64_t row) const {
-    return {row / problem.group(), kv_head * problem.group() + row % problem.group()};
+    return {order.query(row), kv_head * problem.group() + order.head_of_group(row)};
   }
   std::int64_t row_of(const Query& query) const {
-    return query.i * problem.group() + query.h % problem.group();
+    return order.row(query.i, query.h % problem.group());
   }
 
   /// Floats of one packed head: tiles of keys, then rows of values.

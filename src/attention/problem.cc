@@ -1,8 +1,11 @@
 #include "rapt/problem.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
+#include "attention/modifiers.h"
+#include "attention/tiles.h"
 #include "base/check.h"
 
 namespace rapt {
@@ -32,18 +35,57 @@ void check_ranges(const std::vector<Range>& ranges, std::int64_t batch, std::int
   }
 }
 
+void check_positions(const std::vector<std::int64_t>& positions, std::int64_t batch,
+                     std::int64_t tokens, const char* where) {
+  if (positions.empty()) return;
+  const std::int64_t count = std::ssize(positions);
+  require(count == tokens || count == batch * tokens, ErrorCode::kBadArgument, where,
+          std::to_string(tokens) + " or " + std::to_string(batch * tokens) + " positions, or none",
+          count);
+  constexpr std::int64_t kFarthest = std::int64_t{1} << 40;
+  for (const std::int64_t position : positions)
+    require(-kFarthest <= position && position <= kFarthest, ErrorCode::kBadArgument, where,
+            "positions of magnitude at most 2^40", position);
+}
+
 }  // namespace
 
-Range Problem::visible_slots(std::int64_t b, std::int64_t i) const {
-  const Range q = q_range(b);
-  if (i < q.begin || i >= q.end) return {};
-  return mask.visible(q_position(b, i), kv_range(b).size());
+std::int64_t Problem::q_position(std::int64_t b, std::int64_t i) const {
+  return MaskSequence(*this, b).q_position(i);
+}
+
+std::int64_t Problem::kv_position(std::int64_t b, std::int64_t j) const {
+  return MaskSequence(*this, b).kv_position(j - kv_range(b).begin);
+}
+
+bool Problem::visible(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) const {
+  const MaskSequence sequence(*this, b);
+  if (j < sequence.keys.begin || j >= sequence.keys.end) return false;
+  const std::int64_t slot = j - sequence.keys.begin;
+  const KeyBits bits = visible_keys(mask.node(), {sequence, h, i}, slot / kChunkKeys);
+  return (bits.words[slot % kChunkKeys / 64] >> (slot % 64) & 1) != 0;
 }
 
 std::int64_t Problem::visible_pairs() const {
+  const TileList tiles(*this);
+  const RowOrder order(*this);
   std::int64_t pairs = 0;
-  for (std::int64_t b = 0; b < batch; ++b)
-    for (std::int64_t i = 0; i < q_tokens; ++i) pairs += visible_slots(b, i).size();
+  for (std::int64_t b = 0; b < batch; ++b) {
+    const MaskSequence sequence(*this, b);
+    for (std::int64_t kv_head = 0; kv_head < kv_heads; ++kv_head)
+      for (std::int64_t row = 0; row < order.rows(); ++row)
+        for (const TileRun& run : tiles.runs(b, kv_head, row)) {
+          if (run.coverage == Coverage::kFull) {
+            pairs += std::min(run.end * kChunkKeys, sequence.slots()) - run.begin * kChunkKeys;
+            continue;
+          }
+          const std::int64_t head = kv_head * group() + order.head_of_group(row);
+          for (std::int64_t chunk = run.begin; chunk < run.end; ++chunk)
+            for (const std::uint64_t word :
+                 visible_keys(mask.node(), {sequence, head, order.query(row)}, chunk).words)
+              pairs += std::popcount(word);
+        }
+  }
   return pairs;
 }
 
@@ -67,6 +109,10 @@ void Problem::validate() const {
           "a factor of magnitude at most 2^127", scale.value_or(0.0f));
   check_ranges(q_ranges, batch, q_tokens, "Problem.q_ranges");
   check_ranges(kv_ranges, batch, kv_tokens, "Problem.kv_ranges");
+  check_positions(q_positions, batch, q_tokens, "Problem.q_positions");
+  check_positions(kv_positions, batch, kv_tokens, "Problem.kv_positions");
+  check_modifiers(modifiers, q_heads);
+  mask.node().validate(*this);
 }
 
 }  // namespace rapt

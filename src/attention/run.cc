@@ -42,7 +42,7 @@ class Run {
         const std::int64_t head = task / chunks, chunk = task % chunks;
         const std::int64_t sequence = (wave.head_begin + head) / plan_.problem.kv_heads;
         const std::int64_t kv_head = (wave.head_begin + head) % plan_.problem.kv_heads;
-        const ChunkRange& seen = plan_.sequence_chunks[static_cast<std::size_t>(sequence)];
+        const Range& seen = plan_.head_chunks[static_cast<std::size_t>(wave.head_begin + head)];
         if (chunk < seen.begin || chunk >= seen.end) continue;
         float* keys = memory_.packed + head * plan_.head_floats();
         float* values = keys + plan_.slots * plan_.problem.head_dim;
@@ -84,6 +84,7 @@ class Run {
 
   void write(const WorkItem& item, std::int64_t row, int rows, const StateRows& state) const {
     float lse[kTileQueries];
+    join_sinks(plan_, item.kv_head, row, rows, state);
     plan_.kernels->finish(rows, plan_.v_stride, state, lse);
     for (int r = 0; r < rows; ++r) {
       const auto [i, h] = plan_.query_of(item.kv_head, row + r);

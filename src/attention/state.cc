@@ -67,6 +67,8 @@ void check_chunks(ChunkRange chunks, const char* where) {
 void check_state(const State& state, const char* where) {
   check_chunks(state.chunks, where);
   const Dims& o = state.o_extents;
+  require(state.sinks.empty() || std::ssize(state.sinks) == o[2], ErrorCode::kBadShape, where,
+          "a sink for each of " + std::to_string(o[2]) + " heads, or none", state.sinks.size());
   const auto rows = static_cast<std::size_t>(rows_of(o));
   bool matches = true;
   std::size_t n = 0;
@@ -100,6 +102,7 @@ State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, Chun
   State state;
   state.o_extents = {problem.batch, problem.q_tokens, problem.q_heads, problem.value_dim()};
   state.chunks = chunks;
+  state.sinks = detail.sinks;
   for_each_subtree(chunks, [&](int level, std::int64_t index) {
     state.nodes.push_back(identity(level, index, state.o_extents));
   });
@@ -133,6 +136,7 @@ State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, Chun
 
 State merge(const State& a, const State& b) {
   require(a.o_extents == b.o_extents, ErrorCode::kBadShape, "merge b", a.o_extents, b.o_extents);
+  require(a.sinks == b.sinks, ErrorCode::kBadArgument, "merge b.sinks", "those of a", "others");
   require(a.chunks.end == b.chunks.begin, ErrorCode::kBadArgument, "merge b.chunks.begin",
           std::to_string(a.chunks.end) + ", where a ends", b.chunks.begin);
   check_state(a, "merge a");
@@ -171,8 +175,15 @@ void finish(const State& state, const Result& result) {
   const std::int64_t rows = rows_of(o), stride = stride_of(o);
   std::vector<float> lse(static_cast<std::size_t>(rows));
   const CanonicalFloatEnv env;
-  attention_kernels(active_isa())
-      .finish(rows, stride, rows_at(nodes.front(), 0, stride), lse.data());
+  const AttentionKernels& kernels = attention_kernels(active_isa());
+  const StateRows root = rows_at(nodes.front(), 0, stride);
+  if (!state.sinks.empty()) {
+    std::vector<float> sinks;
+    for (std::int64_t row = 0; row < rows; ++row)
+      sinks.push_back(state.sinks[static_cast<std::size_t>(row % o[2])]);
+    kernels.join_sinks(rows, stride, sinks.data(), root);
+  }
+  kernels.finish(rows, stride, root, lse.data());
   for (std::int64_t row = 0; row < rows; ++row) {
     const auto at = static_cast<std::size_t>(row);
     write_row(result, row / (o[1] * o[2]), row / o[2] % o[1], row % o[2],

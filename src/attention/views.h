@@ -17,11 +17,29 @@ void require_view(const TensorView<T>& view, const Dims& expected, const char* w
           "a null pointer");
 }
 
+/// @throws Error{kBadShape, kBadArgument} unless there is a bias where the problem has one, each
+/// extent the problem's or 1.
+inline void check_bias(const Problem& problem, const ConstTensor& bias) {
+  const bool expected = problem.modifiers.additive_bias;
+  require(expected || bias.data == nullptr, ErrorCode::kBadArgument, "Inputs.bias",
+          "none: the problem's modifiers have no additive_bias", bias.extents);
+  if (!expected) return;
+  const Dims all = {problem.batch, problem.q_heads, problem.q_tokens, problem.kv_tokens};
+  const bool empty = std::count(all.begin(), all.end(), 0) > 0;
+  require(empty || bias.data != nullptr, ErrorCode::kBadArgument, "Inputs.bias",
+          "a view with data", "a null pointer");
+  for (std::size_t axis = 0; axis < all.size(); ++axis)
+    if (bias.extents[axis] != all[axis] && bias.extents[axis] != 1)
+      require(false, ErrorCode::kBadShape, "Inputs.bias",
+              all, bias.extents);
+}
+
 /// @throws Error{kBadShape, kBadArgument} unless the inputs are those of `plan`'s problem.
 inline void check_inputs(const PlanDetail& plan, const Inputs& inputs) {
   const Problem& problem = plan.problem;
   require_view(inputs.q, {problem.batch, problem.q_tokens, problem.q_heads, problem.head_dim},
                "Inputs.q");
+  check_bias(problem, inputs.bias);
   if (plan.source == KvSource::kTensors) {
     require_view(inputs.k, {problem.batch, problem.kv_tokens, problem.kv_heads, problem.head_dim},
                  "Inputs.k");

@@ -15,6 +15,12 @@ inline std::ostream& operator<<(std::ostream& out, const Dims& dims) {
   return out << "[" << dims[0] << ", " << dims[1] << ", " << dims[2] << ", " << dims[3] << "]";
 }
 
+inline std::string to_string(const Dims& dims) {
+  std::ostringstream text;
+  text << dims;
+  return text.str();
+}
+
 /// Throws Error{code, "where: expected <expected>, got <got>"} unless `ok`. Only then is anything
 /// written: a check that holds allocates nothing of its own.
 template <class Where, class Expected, class Got>

@@ -75,13 +75,13 @@ std::vector<Layer> layers() {
   all.emplace_back(config(4, 4, 6, 6, Mask::none()), ReferenceMask{}, true);
   Config grouped = config(4, 2, 8, 5, Mask::causal());
   grouped.rotary = Rotary(8);
-  all.emplace_back(grouped, ReferenceMask{.causal = true}, false);
+  all.emplace_back(grouped, reference_causal(), false);
   grouped.rotary = Rotary({.dims = 8, .scaling = DynamicNtkScaling{4, 16}});
-  all.emplace_back(grouped, ReferenceMask{.causal = true}, false);
+  all.emplace_back(grouped, reference_causal(), false);
   Config one = config(3, 1, 10, 10, Mask::sliding_window(7));
   one.rotary = Rotary(6, 500.0, RotaryStyle::kInterleaved);
   one.scale = 0.5f;
-  all.emplace_back(one, ReferenceMask{.causal = true, .before = 6}, true);
+  all.emplace_back(one, reference_window(6, 0), true);
   Config cross = config(4, 2, 6, 9, Mask::none());
   cross.memory_dim = 31;
   all.emplace_back(cross, ReferenceMask{}, true);
@@ -215,7 +215,7 @@ TEST(MultiHead, OfOneSequenceIsThatOfTheBatch) {
 // Through a cache, in pieces: keys get the slots after those that are there.
 TEST(MultiHead, InPiecesThroughACacheIsThatOfTheWhole) {
   for (const Layer& layer : layers()) {
-    if (layer.mask.causal == false) continue;
+    if (!layer.mask) continue;  // no mask
     const MultiHeadAttention attention = layer.make();
     const Call call(layer.config);
     const Outputs whole = run(attention, call.in);

@@ -66,15 +66,12 @@ inline Mask16 not_less(F32x16 a, F32x16 b) {
 inline Mask16 equal(F32x16 a, F32x16 b) {
   return {_mm256_cmp_ps(a.lo, b.lo, _CMP_EQ_OQ), _mm256_cmp_ps(a.hi, b.hi, _CMP_EQ_OQ)};
 }
-inline Mask16 lanes_between(int begin, int end) {
-  const __m256i lo = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  const __m256i hi = _mm256_add_epi32(lo, _mm256_set1_epi32(8));
-  const __m256i first = _mm256_set1_epi32(begin), last = _mm256_set1_epi32(end);
-  const auto inside = [&](__m256i lane) {
-    return _mm256_castsi256_ps(
-        _mm256_andnot_si256(_mm256_cmpgt_epi32(first, lane), _mm256_cmpgt_epi32(last, lane)));
-  };
-  return {inside(lo), inside(hi)};
+inline Mask16 lanes_of(std::uint32_t bits) {
+  const __m256i all = _mm256_set1_epi32(static_cast<int>(bits));
+  const __m256i lo = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i hi = _mm256_slli_epi32(lo, 8);
+  return {_mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(all, lo), lo)),
+          _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(all, hi), hi))};
 }
 inline bool all(Mask16 m) { return _mm256_movemask_ps(_mm256_and_ps(m.lo, m.hi)) == 0xFF; }
 inline F32x16 select(Mask16 m, F32x16 yes, F32x16 no) {

@@ -43,11 +43,7 @@ inline F32x16 ceil(F32x16 a) {
 inline Mask16 less(F32x16 a, F32x16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 inline Mask16 not_less(F32x16 a, F32x16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_NLT_UQ)}; }
 inline Mask16 equal(F32x16 a, F32x16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
-inline Mask16 lanes_between(int begin, int end) {
-  const int first = begin < 0 ? 0 : begin > 16 ? 16 : begin;
-  const int last = end < first ? first : end > 16 ? 16 : end;
-  return {static_cast<__mmask16>((1u << last) - (1u << first))};
-}
+inline Mask16 lanes_of(std::uint32_t bits) { return {static_cast<__mmask16>(bits)}; }
 inline bool all(Mask16 m) { return m.bits == 0xFFFF; }
 inline F32x16 select(Mask16 m, F32x16 yes, F32x16 no) {
   return {_mm512_mask_blend_ps(m.bits, no.v, yes.v)};

@@ -86,8 +86,8 @@ inline Mask16 not_less(F32x16 a, F32x16 b) {
 inline Mask16 equal(F32x16 a, F32x16 b) {
   return map_mask([&](int i) { return a.lane[i] == b.lane[i]; });
 }
-inline Mask16 lanes_between(int begin, int end) {
-  return map_mask([&](int i) { return i >= begin && i < end; });
+inline Mask16 lanes_of(std::uint32_t bits) {
+  return map_mask([&](int i) { return (bits >> i & 1) != 0; });
 }
 inline bool all(Mask16 m) {
   bool r = true;

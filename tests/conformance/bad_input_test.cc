@@ -295,21 +295,5 @@ TEST(BadInput, ForcedInstructionSet) {
   unsetenv("RAPT_FORCE_ISA");
 }
 
-TEST(BadInput, PositionsFarOutsideAMask) {
-  constexpr std::int64_t kMin = std::numeric_limits<std::int64_t>::min();
-  constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
-  EXPECT_EQ(Mask::causal().visible(kMin, 9), Range{});
-  EXPECT_EQ(Mask::none().visible(kMin, 9), Range{});  // position + kMax is -1
-  EXPECT_EQ(Mask::none().visible(kMin + 2, 9), (Range{0, 2}));
-  EXPECT_EQ(Mask::none().visible(-5, 9), (Range{0, 9}));
-  EXPECT_EQ(Mask::window(3, 4).visible(-2, 9), (Range{0, 3}));
-  EXPECT_EQ(Mask::causal().visible(kMax, 9), (Range{0, 9}));
-  EXPECT_EQ(Mask::causal().visible(kMax, kMax), (Range{0, kMax}));
-  EXPECT_EQ(Mask::window(3, kMax).visible(kMax - 1, kMax), (Range{kMax - 4, kMax}));
-  EXPECT_EQ(Mask::sliding_window(4).visible(kMax, 9), Range{});
-  for (const std::int64_t none : {std::int64_t{0}, std::int64_t{-1}, kMin})
-    EXPECT_EQ(Mask::none().visible(5, none), Range{}) << none;
-}
-
 }  // namespace
 }  // namespace rapt::test

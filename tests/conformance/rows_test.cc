@@ -23,9 +23,9 @@ void check(const AttentionCase& c) {
   const auto rows = sample_rows(c.q_tokens, 9);
   const auto count = static_cast<std::int64_t>(rows.size());
   const auto exact =
-      reference_attention<double>(p, c.mask->reference, in.q.view, in.k.view, in.v.view, rows);
+      reference_attention<double>(p, c.mask->reference, in.reference_inputs(), rows);
   const auto loop =
-      reference_attention<float>(p, c.mask->reference, in.q.view, in.k.view, in.v.view, rows);
+      reference_attention<float>(p, c.mask->reference, in.reference_inputs(), rows);
   double e = 0;
   for (std::size_t n = 0; n < exact.a.size(); ++n)
     e = std::max(e, std::abs(loop.a[n] - exact.a[n]));
@@ -52,7 +52,7 @@ void check(const AttentionCase& c) {
     for (std::int64_t j = 0; j < p.kv_tokens; ++j) {
       const float weight = a.view.at(b, h, r, j);
       EXPECT_LE(std::abs(weight - exact.a[n * p.kv_tokens + j]), 2 * e + 0x1p-23);
-      if (!reference_visible(p, c.mask->reference, b, rows[r], j)) {
+      if (!reference_visible(p, c.mask->reference, b, h, rows[r], j)) {
         EXPECT_EQ(bits(weight), 0u) << "hidden key " << j;
         continue;
       }

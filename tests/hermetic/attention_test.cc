@@ -42,10 +42,11 @@ void expect_others_clean(const AttentionCase& c, const Outputs& clean, const Out
   const Problem p = c.problem();
   for (std::int64_t b = 0; b < p.batch; ++b)
     for (std::int64_t i = 0; i < p.q_tokens; ++i) {
-      bool sees = false;
-      for (const std::int64_t j : hot) sees |= reference_visible(p, c.mask->reference, b, i, j);
-      if (sees) continue;
       for (std::int64_t h = 0; h < p.q_heads; ++h) {
+        bool sees = false;
+        for (const std::int64_t j : hot)
+          sees |= reference_visible(p, c.mask->reference, b, h, i, j);
+        if (sees) continue;
         for (std::int64_t e = 0; e < p.value_dim(); ++e)
           ASSERT_EQ(bits(poisoned.o.view.at(b, i, h, e)), bits(clean.o.view.at(b, i, h, e)))
               << "query " << i << ", head " << h << ", feature " << e;

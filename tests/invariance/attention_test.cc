@@ -86,7 +86,7 @@ Outputs running_maximum(const AttentionCase& c, const CaseInputs& in) {
     float m = -std::numeric_limits<float>::infinity(), l = 0;
     std::vector<float> acc(p.value_dim(), 0.0f);
     for (std::int64_t j = 0; j < p.kv_tokens; ++j) {
-      if (!reference_visible(p, c.mask->reference, b, i, j)) continue;
+      if (!reference_visible(p, c.mask->reference, b, h, i, j)) continue;
       float s = 0;
       for (std::int64_t e = 0; e < p.head_dim; ++e)
         s += in.q.view.at(b, i, h, e) * in.k.view.at(b, j, h / p.group(), e);

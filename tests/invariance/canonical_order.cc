@@ -13,6 +13,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr std::int64_t kSlots = 512;  // of a chunk
 constexpr int kLanes = 16;
+constexpr double kLog2E = 1.4426950408889634;
 
 /// p = 2^n P(f) with s - m = n + f, n the nearest integer, ties to even; +0 below 2^-125.
 ///
@@ -55,14 +56,40 @@ CanonicalNode merge(const CanonicalNode& a, const CanonicalNode& b) {
 
 }  // namespace
 
+bool CanonicalRow::sees(std::int64_t j) const {
+  return reference_visible(problem, mask, b, h, i, j) &&
+         !(problem.modifiers.additive_bias && bias(j) == -kInfinity);
+}
+
+float CanonicalRow::bias(std::int64_t j) const {
+  const Dims& e = in.bias.extents;
+  return in.bias.at(e[0] == 1 ? 0 : b, e[1] == 1 ? 0 : h, e[2] == 1 ? 0 : i, e[3] == 1 ? 0 : j);
+}
+
 float CanonicalRow::score(std::int64_t j) const {
+  const ScoreModifiers& modifiers = problem.modifiers;
   const float scale =
       problem.scale ? *problem.scale : static_cast<float>(1 / std::sqrt(double(problem.head_dim)));
-  const float c = static_cast<float>(double{scale} * 1.4426950408889634);  // log2 e
+  const float c =
+      modifiers.softcap ? scale : static_cast<float>(double{scale} * kLog2E);
   const std::int64_t kv_head = h / (problem.q_heads / problem.kv_heads);
   float s = 0.0f;
   for (std::int64_t e = 0; e < problem.head_dim; ++e)
-    s = std::fma(c * q.at(b, i, h, e), k.at(b, j, kv_head, e), s);
+    s = std::fma(c * in.q.at(b, i, h, e), in.k.at(b, j, kv_head, e), s);
+  if (modifiers.softcap) {
+    float ratio = s / *modifiers.softcap, curve;
+    math_kernels().tanh(&ratio, &curve, 1);
+    s = *modifiers.softcap * curve * static_cast<float>(kLog2E);
+  }
+  const std::int64_t distance = problem.kv_position(b, j) - problem.q_position(b, i);
+  if (!modifiers.alibi_slopes.empty())
+    s = std::fma(static_cast<float>(-modifiers.alibi_slopes[h] * kLog2E),
+                 static_cast<float>(std::abs(distance)), s);
+  if (modifiers.relative_bias)
+    s = std::fma(modifiers.relative_bias
+                     ->table[modifiers.relative_bias->bucket(distance) * problem.q_heads + h],
+                 static_cast<float>(kLog2E), s);
+  if (modifiers.additive_bias) s = std::fma(bias(j), static_cast<float>(kLog2E), s);
   return s;
 }
 
@@ -77,19 +104,19 @@ CanonicalNode CanonicalRow::chunk(std::int64_t index) const {
   std::vector<float> scores;
   float max = -kInfinity;
   for (std::int64_t j = first; j < last; ++j) {
-    if (!reference_visible(problem, mask, b, i, j)) continue;
+    if (!sees(j)) continue;
     keys.push_back(j);
     scores.push_back(score(j));
     if (scores.back() > max) max = scores.back();  // a NaN is not larger
   }
 
-  CanonicalNode node{std::ceil(max) + 0.0f, 0.0f, std::vector<float>(v.extents[3], 0.0f)};
+  CanonicalNode node{std::ceil(max) + 0.0f, 0.0f, std::vector<float>(in.v.extents[3], 0.0f)};
   float lane[kLanes] = {};
   for (std::size_t n = 0; n < keys.size(); ++n) {
     const float p = weight(scores[n], node.m);
     lane[(keys[n] - origin) % kLanes] += p;
     for (std::size_t e = 0; e < node.acc.size(); ++e)
-      node.acc[e] = std::fma(p, v.at(b, keys[n], kv_head, e), node.acc[e]);
+      node.acc[e] = std::fma(p, in.v.at(b, keys[n], kv_head, e), node.acc[e]);
   }
   node.l = lane_sum(lane);
   for (float& x : node.acc) x += 0.0f;
@@ -98,7 +125,7 @@ CanonicalNode CanonicalRow::chunk(std::int64_t index) const {
 
 CanonicalNode CanonicalRow::node(int level, std::int64_t index) const {
   if ((index << level) * kSlots >= problem.kv_tokens)  // beyond the last key: nothing seen
-    return {-kInfinity, 0.0f, std::vector<float>(v.extents[3], 0.0f)};
+    return {-kInfinity, 0.0f, std::vector<float>(in.v.extents[3], 0.0f)};
   if (level == 0) return chunk(index);
   return merge(node(level - 1, 2 * index), node(level - 1, 2 * index + 1));
 }
@@ -106,7 +133,11 @@ CanonicalNode CanonicalRow::node(int level, std::int64_t index) const {
 CanonicalNode CanonicalRow::root() const {
   int level = 0;
   while ((kSlots << level) < problem.kv_tokens) ++level;
-  return node(level, 0);
+  const CanonicalNode all = node(level, 0);
+  if (problem.modifiers.sinks.empty()) return all;
+  const float sink = static_cast<float>(problem.modifiers.sinks[h] * kLog2E);
+  const float m = std::ceil(sink) + 0.0f;
+  return merge({m, weight(sink, m), std::vector<float>(all.acc.size(), 0.0f)}, all);
 }
 
 float canonical_output(const CanonicalNode& node, std::int64_t e) {
@@ -130,7 +161,7 @@ testing::AssertionResult canonical_bits(const Problem& problem, const ReferenceM
   for (std::int64_t b = 0; b < problem.batch; ++b)
     for (std::int64_t h = 0; h < problem.q_heads; ++h)
       for (const std::int64_t i : rows) {
-        const CanonicalNode root = CanonicalRow{problem, mask, in.q, in.k, in.v, b, h, i}.root();
+        const CanonicalNode root = CanonicalRow{problem, mask, in, b, h, i}.root();
         const auto failure = [&](const char* what, float expected, float got) {
           return testing::AssertionFailure()
                  << what << " of sequence " << b << ", head " << h << ", query " << i

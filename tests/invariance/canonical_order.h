@@ -24,18 +24,20 @@ struct CanonicalNode {
 struct CanonicalRow {
   const Problem& problem;
   const ReferenceMask& mask;
-  const ConstTensor &q, &k, &v;
+  const Inputs& in;
   std::int64_t b, h, i;  // sequence, query head, query token
 
   /// The subtree of chunks [index 2^level, (index + 1) 2^level).
   CanonicalNode node(int level, std::int64_t index) const;
 
-  /// The whole row, as one subtree.
+  /// The whole row, as one subtree, and the sink.
   CanonicalNode root() const;
 
  private:
   CanonicalNode chunk(std::int64_t index) const;
+  bool sees(std::int64_t j) const;
   float score(std::int64_t j) const;
+  float bias(std::int64_t j) const;
 };
 
 /// o_e = acc_e / l: +0 for a row that has seen nothing, and the one NaN of rapt for every NaN.

@@ -70,8 +70,8 @@ class Feed {
 
 class ChunkedPrefill : public testing::TestWithParam<const char*> {
  protected:
-  const Mask mask_ = mask_named(GetParam()).mask;
-  const Prompt prompt_;
+  const Prompt prompt_{};
+  const Mask mask_ = mask_named(GetParam()).make(prompt_.problem(Mask::none(), kTokens, kTokens));
   const Outputs whole_ = run_attention(prompt_.problem(mask_, kTokens, kTokens), prompt_.q.view,
                                        prompt_.k.view, prompt_.v.view);
 };

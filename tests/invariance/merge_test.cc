@@ -89,6 +89,7 @@ TEST(Merge, NodesAreTheCanonicalSubtrees) {
     const AttentionCase c = seven_chunks(mask, 30);
     Split split(c);
     const Problem p = c.problem();
+    const Inputs inputs = split.in.inputs();
     const std::int64_t stride = (p.value_dim() + 15) / 16 * 16;
     for (const auto& [begin, end] : {std::pair{0, 7}, {1, 7}, {3, 6}, {5, 6}, {1, 2}}) {
       const State state = split.part(begin, end);
@@ -100,10 +101,7 @@ TEST(Merge, NodesAreTheCanonicalSubtrees) {
         for (const std::int64_t i : {0, 17, 29})
           for (std::int64_t h = 0; h < p.q_heads; ++h) {
             const CanonicalNode expected =
-                CanonicalRow{
-                    p, c.mask->reference, split.in.q.view, split.in.k.view, split.in.v.view, 0, h,
-                    i}
-                    .node(node.level, node.index);
+                CanonicalRow{p, c.mask->reference, inputs, 0, h, i}.node(node.level, node.index);
             const std::int64_t row = i * p.q_heads + h;
             ASSERT_EQ(bits(node.m[row]), bits(expected.m));
             ASSERT_EQ(bits(node.l[row]), bits(expected.l));

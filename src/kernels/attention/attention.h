@@ -16,11 +16,20 @@ inline constexpr int kTileQueries = 48;
 /// Floats between the rows of a score buffer: a chunk, padded so that rows do not share cache sets.
 inline constexpr int kScoreStride = kChunkKeys + 16;
 
+/// Keys of a chunk, one bit each.
+struct KeyBits {
+  std::uint64_t words[kChunkKeys / 64];
+
+  /// The bits of group `g`, in the low 16.
+  std::uint32_t group(int g) const {
+    return static_cast<std::uint32_t>(words[g / 4] >> (g % 4 * kGroupKeys)) & 0xFFFF;
+  }
+};
+
 /// One tile: up to kTileQueries query rows against one chunk of keys of one kv head.
 ///
-/// Row r sees keys [begin[r], end[r]) of the chunk, and no other; begin >= end is a row that sees
-/// nothing. The kernels know no mask, cache or model. What a row does not see never reaches its m,
-/// l or acc, not even as NaN.
+/// Row r sees the keys of `visible[r]`, and no other. The kernels know no mask, cache or model. What
+/// a row does not see never reaches its m, l or acc, not even as NaN.
 ///
 /// @shape  q [rows, head_dim], scaled;
 ///         k tiles [group of 16 keys][head_dim][16 keys]; v [keys, v_stride];
@@ -33,13 +42,28 @@ struct AttentionTile {
   const float* k;
   const float* v;
   std::uint32_t nonfinite_groups;  ///< bit g: v rows 16 g .. 16 g + 15 may hold Inf or NaN
-  const int* begin;
-  const int* end;
-  float* s;         ///< scores, then weights p
-  float* lane_max;  ///< [rows, 16], running maximum of the scores in each lane
+  const std::uint32_t* seen;       ///< [rows] bit g: the row sees a key of group g
+  const std::uint32_t* whole;      ///< [rows] bit g: it sees all 16
+  const KeyBits* visible;          ///< [rows] read only in groups that some row sees in part
+  float* s;                        ///< scores, then weights p
+  float* lane_max;                 ///< [rows, 16], running maximum of the scores in each lane
   float* m;
   float* l;
   float* acc;
+};
+
+/// What changes the scores of a tile before the softmax, in this order. Null pointers change nothing.
+///
+///     s := cap tanh(s / cap) log2 e            where `softcap` > 0 (s then comes in natural units)
+///     s := fma(slope[r], |q_position[r] - k_position[j]|, s)       slope = -slope log2 e
+///     s := fma(bias[r][j], log2 e, s)          for the relative, then for the additive bias
+struct ScoreChanges {
+  float softcap = 0.0f;
+  const float* slope = nullptr;                 ///< [rows]
+  const float* q_position = nullptr;            ///< [rows]
+  const float* k_position = nullptr;            ///< [kChunkKeys]
+  const float* const* relative_bias = nullptr;  ///< [rows] each [kChunkKeys]
+  const float* const* additive_bias = nullptr;  ///< [rows] each [kChunkKeys]
 };
 
 /// (m, l, acc) of some rows, the value of a node of the merge tree.
@@ -67,10 +91,13 @@ struct AttentionKernels {
                                int keys, std::int64_t dim, std::int64_t v_stride,
                                float* out) noexcept;
 
-  /// Step 2 and visibility: s = q k^T in units of log2, -inf where hidden; lane_max. `scores` is
-  /// for k in a cache, `stream_scores` for k in memory; the bits are the same.
+  /// Steps 2 and 3, the scores: s = q k^T in units of log2, -inf where hidden; lane_max. `scores`
+  /// is for k in a cache, `stream_scores` for k in memory; the bits are the same.
   void (*scores)(const AttentionTile& tile) noexcept;
   void (*stream_scores)(const AttentionTile& tile) noexcept;
+
+  /// Step 3, the modifiers: changes s and lane_max where visible.
+  void (*change_scores)(const AttentionTile& tile, const ScoreChanges& changes) noexcept;
 
   /// Step 4, first half: m = ceil(max), s := p = 2^(s - m), l = sum p.
   void (*softmax)(const AttentionTile& tile) noexcept;
@@ -84,12 +111,16 @@ struct AttentionKernels {
   void (*merge)(std::int64_t rows, std::int64_t v_stride, const StateRows* sides, int count,
                 const StateRows& into) noexcept;
 
+  /// Step 6: joins the logit sinks[r], in units of log2, that has no value.
+  void (*join_sinks)(std::int64_t rows, std::int64_t v_stride, const float* sinks,
+                     const StateRows& state) noexcept;
+
   /// Step 6: acc := o = acc / l and lse = (m + log2 l) ln 2; l := 0x7FC00000 if it is NaN.
   void (*finish)(std::int64_t rows, std::int64_t v_stride, const StateRows& state,
                  float* lse) noexcept;
 
-  /// p[j] = 2^(s[j] - m) / l for the groups that hold keys [begin, end).
-  void (*weights)(const float* s, int begin, int end, float m, float l, float* p) noexcept;
+  /// p[j] = 2^(s[j] - m) / l for the keys j of the groups in `seen`.
+  void (*weights)(const float* s, std::uint32_t seen, float m, float l, float* p) noexcept;
 };
 
 /// The kernels for `isa`, or for the best instruction set below it.

@@ -40,7 +40,7 @@ void layer_norm(const NormRow& row) noexcept {
   for (std::int64_t e = 0; e < row.width; e += 16) {
     const int count = row.width - e < 16 ? static_cast<int>(row.width - e) : 16;
     const F32x16 deviation =
-        zero_unless(lanes_between(0, count), sub(lanes(row.x, e, row.width), mean));
+        zero_unless(lanes_of((1u << count) - 1), sub(lanes(row.x, e, row.width), mean));
     squares = fma(deviation, deviation, squares);
   }
   const F32x16 r = inverse_root(reduce_add(squares), row);

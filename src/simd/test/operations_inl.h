@@ -49,22 +49,23 @@ inline void zero_unless_equal(const float* a, const float* b, const float* c, fl
 }
 inline void all_of(const float* a, const float* b, const float*, float* out) noexcept {
   out[0] = all(equal(load(a), load(b)));
-  out[1] = all(lanes_between(0, 16));
-  for (int i = 0; i < 16; ++i) out[2 + i] = all(lanes_between(i == 0, 16 - (i == 15)));
+  out[1] = all(lanes_of(0xFFFF));
+  for (int i = 0; i < 16; ++i) out[2 + i] = all(lanes_of(0xFFFFu & ~(1u << i)));
 }
 inline void to_float_of(const float* a, const float*, const float*, float* out) noexcept {
   store(out, to_float(as_int(load(a))));
 }
-/// Lanes between every two of -1 .. 17, and between far ends; a set bit for each lane.
+/// Lanes of every single bit, of patterns, and of bits beyond the sixteenth; a set bit a lane.
 inline void lanes(const float*, const float*, const float*, float* out) noexcept {
-  constexpr int kEnds[] = {INT32_MIN, -1, 0, 1, 7, 8, 9, 15, 16, 17, INT32_MAX};
-  for (const int begin : kEnds)
-    for (const int end : kEnds) {
-      float lane[16], bits = 0;
-      store(lane, zero_unless(lanes_between(begin, end), broadcast(1.0f)));
-      for (int i = 0; i < 16; ++i) bits = 2 * bits + lane[i];
-      *out++ = bits;
-    }
+  constexpr std::uint32_t kPatterns[] = {0, 0xFFFF, 0x5555, 0xAAAA, 0x00FF, 0xFF00, 0xFFFF0001};
+  const auto write = [&](std::uint32_t pattern) {
+    float lane[16], bits = 0;
+    store(lane, zero_unless(lanes_of(pattern), broadcast(1.0f)));
+    for (int i = 0; i < 16; ++i) bits = 2 * bits + lane[i];
+    *out++ = bits;
+  };
+  for (int i = 0; i < 16; ++i) write(1u << i);
+  for (const std::uint32_t pattern : kPatterns) write(pattern);
 }
 inline void transpose(const float* a, const float*, const float*, float* out) noexcept {
   transpose16x8(a, 8, out);
@@ -95,7 +96,7 @@ constexpr SimdOperation kOperations[] = {
     {"not_less, select", compare<not_less>},
     {"equal, select", compare<equal>},
     {"zero_unless", zero_unless_equal},
-    {"lanes_between", lanes},
+    {"lanes_of", lanes},
     {"all", all_of},
     {"add of integers", binary_int<add>},
     {"sub of integers", binary_int<sub>},

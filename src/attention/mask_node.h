@@ -1,0 +1,111 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "kernels/attention/attention.h"
+#include "rapt/problem.h"
+
+namespace rapt {
+
+/// What a mask does with a tile.
+enum class Coverage : std::uint8_t { kHidden, kFull, kPartial };
+
+/// Tokens of one sequence, in the coordinates of masks.
+struct MaskSequence {
+  MaskSequence(const Problem& problem, std::int64_t b)
+      : b(b),
+        queries(problem.q_range(b)),
+        keys(problem.kv_range(b)),
+        q_positions(problem.positions_of(problem.q_positions, problem.q_tokens, b)),
+        kv_positions(problem.positions_of(problem.kv_positions, problem.kv_tokens, b)) {}
+
+  std::int64_t b;
+  Range queries, keys;               ///< tokens that are not padding
+  const std::int64_t* q_positions;   ///< by token, or null: places
+  const std::int64_t* kv_positions;  ///< by token, or null: slots
+
+  std::int64_t slots() const { return keys.size(); }
+  std::int64_t place(std::int64_t i) const {
+    return keys.size() - queries.size() + i - queries.begin;
+  }
+  std::int64_t q_position(std::int64_t i) const {
+    return q_positions == nullptr ? place(i) : q_positions[i];
+  }
+  std::int64_t kv_position(std::int64_t slot) const {
+    return kv_positions == nullptr ? slot : kv_positions[keys.begin + slot];
+  }
+};
+
+/// Some queries of one head, tokens [begin, end) that are not padding, against some slots.
+struct MaskTile {
+  const MaskSequence& sequence;
+  std::int64_t head;
+  Range queries;  ///< tokens
+  Range slots;
+
+  Range places() const {
+    return {sequence.place(queries.begin), sequence.place(queries.begin) + queries.size()};
+  }
+};
+
+/// One query of one head.
+struct MaskRow {
+  const MaskSequence& sequence;
+  std::int64_t head;
+  std::int64_t query;  ///< token
+
+  std::int64_t place() const { return sequence.place(query); }
+  std::int64_t position() const { return sequence.q_position(query); }
+};
+
+inline void clear(KeyBits& bits) { std::fill_n(bits.words, std::size(bits.words), 0); }
+
+/// Sets the bits of slots [begin, end), as far as they are among the chunk's, whose first is
+/// `first`.
+inline void set_slots(KeyBits& bits, std::int64_t first, std::int64_t begin, std::int64_t end) {
+  begin = std::clamp<std::int64_t>(begin - first, 0, kChunkKeys);
+  end = std::clamp<std::int64_t>(end - first, 0, kChunkKeys);
+  for (std::int64_t word = begin / 64; word * 64 < end; ++word) {
+    const std::int64_t low = std::max<std::int64_t>(begin - word * 64, 0);
+    const std::int64_t high = std::min<std::int64_t>(end - word * 64, 64);
+    if (low < high) bits.words[word] |= (~std::uint64_t{0} >> (64 - (high - low))) << low;
+  }
+}
+inline void set_slot(KeyBits& bits, std::int64_t first, std::int64_t slot) {
+  set_slots(bits, first, slot, slot + 1);
+}
+
+/// One kind of mask. What it knows of the tokens is in MaskSequence; slots handed to it exist.
+class MaskNode {
+ public:
+  virtual ~MaskNode() = default;
+
+  /// @throws Error{kBadArgument} unless the mask's lists fit the problem.
+  virtual void validate(const Problem&) const {}
+
+  /// Never kHidden or kFull where that is not so of every pair; kPartial is always right.
+  virtual Coverage classify(const MaskTile& tile) const = 0;
+
+  /// Sets the bits of the visible slots among first .. first + kChunkKeys - 1. `bits` come cleared.
+  virtual void visible(const MaskRow& row, std::int64_t first, KeyBits& bits) const = 0;
+
+  /// Slots outside which the tile's queries see nothing: at most `tile.slots`.
+  virtual Range bounds(const MaskTile& tile) const { return tile.slots; }
+
+  /// Slots that all of the tile's queries see, for certain: classify() would say kFull of any part.
+  /// With `bounds` it spares a long tile of a plain mask the walk over its chunks.
+  virtual Range full(const MaskTile&) const { return {}; }
+
+  virtual bool varies_by_head() const { return false; }
+
+  virtual std::string describe() const = 0;
+
+ protected:
+  MaskNode() = default;
+  MaskNode(const MaskNode&) = delete;
+  MaskNode& operator=(const MaskNode&) = delete;
+};
+
+}  // namespace rapt

@@ -1,0 +1,107 @@
+#include "attention/modifiers.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "base/check.h"
+#include "base/elementary.h"
+#include "base/float_env.h"
+#include "kernels/attention/attention.h"
+
+namespace rapt {
+namespace {
+
+constexpr ErrorCode kBad = ErrorCode::kBadArgument;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+void check_heads(const std::vector<float>& list, std::int64_t q_heads, const std::string& where,
+                 bool may_be_minus_infinity) {
+  if (list.empty()) return;
+  require(std::ssize(list) == q_heads, kBad, where,
+          "one for each query head (" + std::to_string(q_heads) + ") or none", list.size());
+  for (const float value : list)
+    require(std::isfinite(value) || (may_be_minus_infinity && value == -kInfinity), kBad, where,
+            may_be_minus_infinity ? "finite numbers or -inf" : "finite numbers", value);
+}
+
+void check_relative_bias(const RelativeBias& bias, std::int64_t q_heads) {
+  const std::string where = "ScoreModifiers.relative_bias.";
+  const std::int64_t least = bias.bidirectional ? 4 : 2;
+  require(bias.buckets >= least && bias.buckets <= 1 << 20 && bias.buckets % (least / 2) == 0, kBad,
+          where + "buckets",
+          bias.bidirectional ? "an even number from 4 to 2^20" : "2 to 2^20", bias.buckets);
+  const std::int64_t exact = bias.buckets / least;
+  require(bias.max_distance > exact && bias.max_distance <= 1 << 20, kBad,
+          where + "max_distance", std::to_string(exact + 1) + " to 2^20", bias.max_distance);
+  require(std::ssize(bias.table) == bias.buckets * q_heads, kBad, where + "table",
+          std::to_string(bias.buckets * q_heads) + " values, [buckets, q_heads]",
+          bias.table.size());
+  for (const float value : bias.table)
+    require(std::isfinite(value), kBad, where + "table", "finite numbers", value);
+}
+
+}  // namespace
+
+void check_modifiers(const ScoreModifiers& modifiers, std::int64_t q_heads) {
+  const float cap = modifiers.softcap.value_or(1.0f);
+  require(std::isfinite(cap) && cap > 0.0f, kBad, "ScoreModifiers.softcap", "a number above 0",
+          cap);
+  check_heads(modifiers.alibi_slopes, q_heads, "ScoreModifiers.alibi_slopes", false);
+  check_heads(modifiers.sinks, q_heads, "ScoreModifiers.sinks", true);
+  if (modifiers.relative_bias) check_relative_bias(*modifiers.relative_bias, q_heads);
+}
+
+std::int64_t RelativeBias::bucket(std::int64_t distance) const {
+  const std::int64_t side = bidirectional ? buckets / 2 : buckets;
+  const std::int64_t base = bidirectional && distance > 0 ? side : 0;
+  const std::int64_t away = bidirectional ? std::abs(distance) : std::max<std::int64_t>(-distance, 0);
+  const std::int64_t exact = side / 2;
+  if (away < exact) return base + away;
+  // In f32 and in this order, as models were trained.
+  const CanonicalFloatEnv env;
+  const float ratio = static_cast<float>(away) / static_cast<float>(exact);
+  const double span = elementary::log(static_cast<double>(max_distance) / static_cast<double>(exact));
+  const float steps = static_cast<float>(elementary::log(static_cast<double>(ratio))) /
+                      static_cast<float>(span) * static_cast<float>(side - exact);
+  return base + std::min(side - 1, exact + static_cast<std::int64_t>(steps));
+}
+
+std::vector<float> alibi_slopes(std::int64_t heads) {
+  require(heads >= 1 && heads <= 1 << 20, kBad, "alibi_slopes heads", "1 to 2^20", heads);
+  const CanonicalFloatEnv env;
+  const auto below = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(heads)));
+  std::vector<float> slopes;
+  for (std::int64_t h = 0; h < heads; ++h) {
+    const std::int64_t step = h < below ? 2 * (h + 1) : 2 * (h - below) + 1;
+    slopes.push_back(static_cast<float>(elementary::pow(2.0, -4.0 * static_cast<double>(step) /
+                                                                 static_cast<double>(below))));
+  }
+  return slopes;
+}
+
+DistanceTable distance_table(const Problem& problem) {
+  DistanceTable table;
+  if (!problem.modifiers.relative_bias) return table;
+  const RelativeBias& relative = *problem.modifiers.relative_bias;
+  std::int64_t low = -relative.max_distance, high = relative.max_distance;
+  if (problem.q_positions.empty() && problem.kv_positions.empty()) {
+    // A chunk of keys is read whole, also where it is the last of the sequence and not full.
+    low = std::min<std::int64_t>(1 - problem.kv_tokens, 0);
+    high = problem.q_tokens + kChunkKeys;
+  }
+  table.lowest = low;
+  table.highest = high;
+  std::vector<std::int64_t> buckets;
+  for (std::int64_t distance = low; distance <= high; ++distance)
+    buckets.push_back(relative.bucket(distance));
+  table.bias.reserve(static_cast<std::size_t>(problem.q_heads) * buckets.size());
+  for (std::int64_t h = 0; h < problem.q_heads; ++h)
+    for (const std::int64_t bucket : buckets)
+      table.bias.push_back(relative.table[static_cast<std::size_t>(bucket * problem.q_heads + h)]);
+  return table;
+}
+
+}  // namespace rapt

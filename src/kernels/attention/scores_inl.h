@@ -1,0 +1,119 @@
+#pragma once
+
+// Scores, and what the modifiers make of them: steps 2 and 3 of docs/numerics.md.
+
+#include "kernels/attention/tile_inl.h"
+
+namespace rapt::RAPT_ISA {
+namespace {
+
+/// s[r][16 g + lane] for kRows rows and kVectors groups of keys, hidden keys -inf.
+template <bool kStreamed, int kRows, int kVectors>
+inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int row, int group,
+                                                  bool ragged) noexcept {
+  F32x16 acc[kRows][kVectors];
+  clear(acc);
+  const std::int64_t d = tile.head_dim;
+  product<kStreamed>({tile.q + row * d, d},
+                     {tile.k + group * kGroupKeys * d, kGroupKeys * d, kGroupKeys}, d, acc);
+  if (ragged) {
+    const F32x16 hidden = broadcast(-kInfinity);
+    unroll<kRows>(RAPT_UNROLLED(r) {
+      unroll<kVectors>(RAPT_UNROLLED(n) {
+        acc[r][n] = select(lanes_of(tile.visible[row + r].group(group + n)), acc[r][n], hidden);
+      });
+    });
+  }
+  float* s = tile.s + row * kScoreStride + group * kGroupKeys;
+  float* lane_max = tile.lane_max + row * 16;
+  unroll<kRows>(RAPT_UNROLLED(r) {
+    F32x16 largest = load(lane_max + r * 16);
+    unroll<kVectors>(RAPT_UNROLLED(n) {
+      largest = max(acc[r][n], largest);  // in this order NaN is ignored: it reaches l through p
+      store(s + r * kScoreStride + n * kGroupKeys, acc[r][n]);
+    });
+    store(lane_max + r * 16, largest);
+  });
+}
+
+/// kStreamed: keys come from memory, and so will the values.
+template <bool kStreamed>
+inline void scores(const AttentionTile& tile) noexcept {
+  BlockGroups blocks[kTileQueries];
+  std::uint32_t all = 0;
+  for (int row = 0; row < tile.rows; row += kTileRows) {
+    const int rows = at_most(kTileRows, tile.rows - row);
+    const BlockGroups& groups = blocks[row / kTileRows] = block_groups(tile, row, rows);
+    all |= groups.seen;
+    for (int r = row; r < row + rows; ++r) store(tile.lane_max + r * 16, broadcast(-kInfinity));
+  }
+  // The keys of a register tile stay in the cache while all rows pass over them.
+  for (std::uint32_t left = all; left != 0;) {
+    const int begin = first_group(left);
+    left &= groups_from(begin + kTileVectors);
+    for (int row = 0; row < tile.rows; row += kTileRows) {
+      const BlockGroups& groups = blocks[row / kTileRows];
+      for (std::uint32_t here =
+               groups.seen & groups_from(begin) & ~groups_from(begin + kTileVectors);
+           here != 0;) {
+        const GroupRun run = first_run(here);
+        here &= groups_from(run.end);
+        const bool ragged = (groups.ragged() & groups_from(run.begin) & ~groups_from(run.end)) != 0;
+        with_count<kTileRows>(
+            at_most(kTileRows, tile.rows - row), [&](auto r) __attribute__((always_inline)) {
+              with_count<kTileVectors>(
+                  run.end - run.begin, [&](auto n) __attribute__((always_inline)) {
+                    score_block<kStreamed, decltype(r)::value, decltype(n)::value>(
+                        tile, row, run.begin, ragged);
+                  });
+            });
+      }
+    }
+  }
+  if (kStreamed && all != 0)  // the stream of values begins while the softmax computes
+    for (std::int64_t i = 0; i < kStreamAhead; i += 16)
+      prefetch(tile.v + first_group(all) * kGroupKeys * tile.v_stride + i);
+}
+
+inline F32x16 magnitude(F32x16 x) { return as_float(bit_and(as_int(x), broadcast_int(INT32_MAX))); }
+
+/// One row of the scores of `groups`.
+inline void change_row(const AttentionTile& tile, const ScoreChanges& changes, int r,
+                       std::uint32_t groups) {
+  const F32x16 log2_e = broadcast(kLog2E), hidden = broadcast(-kInfinity);
+  F32x16 largest = hidden;
+  for (std::uint32_t left = groups; left != 0; left &= left - 1) {
+    const int first = first_group(left) * kGroupKeys;
+    float* s = tile.s + r * kScoreStride + first;
+    F32x16 x = load(s);
+    if (changes.softcap > 0.0f) {
+      const F32x16 cap = broadcast(changes.softcap);
+      x = mul(mul(cap, tanh(div(x, cap))), log2_e);
+    }
+    if (changes.slope != nullptr) {
+      const F32x16 distance =
+          magnitude(sub(broadcast(changes.q_position[r]), load(changes.k_position + first)));
+      x = fma(broadcast(changes.slope[r]), distance, x);
+    }
+    if (changes.relative_bias != nullptr)
+      x = fma(load(changes.relative_bias[r] + first), log2_e, x);
+    if (changes.additive_bias != nullptr)
+      x = fma(load(changes.additive_bias[r] + first), log2_e, x);
+    if ((tile.whole[r] >> first / kGroupKeys & 1) == 0)
+      x = select(lanes_of(tile.visible[r].group(first / kGroupKeys)), x, hidden);
+    largest = max(x, largest);
+    store(s, x);
+  }
+  store(tile.lane_max + r * 16, largest);
+}
+
+inline void change_scores(const AttentionTile& tile, const ScoreChanges& changes) noexcept {
+  for (int row = 0; row < tile.rows; row += kTileRows) {
+    const int rows = at_most(kTileRows, tile.rows - row);
+    const BlockGroups groups = block_groups(tile, row, rows);
+    for (int r = row; r < row + rows; ++r) change_row(tile, changes, r, groups.seen);
+  }
+}
+
+}  // namespace
+}  // namespace rapt::RAPT_ISA

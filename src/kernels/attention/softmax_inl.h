@@ -1,0 +1,106 @@
+#pragma once
+
+// Weights p = 2^(s - m) and their sums: step 4 of docs/numerics.md, first half.
+
+#include "kernels/attention/tile_inl.h"
+#include "simd/exp2_poly.h"
+
+namespace rapt::RAPT_ISA {
+namespace {
+
+// Adding kRound to x in [-2^21, 2^21] rounds x to an integer n, ties to even, and leaves n + 128 in
+// the low byte: shifted into the exponent field it is 2^(n + 1).
+constexpr float kRound = 0x1.8p23f + 128.0f;
+constexpr float kSmallest = kRound - 125.0f;
+constexpr float kExactMax = 0x1p21f;
+
+/// kCount vectors p = 2^n P(f), n the integer nearest s - m, f = s - (n + m), both exact; +0 for
+/// n < -125. Below kExactMax `m` holds kRound - m; from there on s - m is exact itself where p is
+/// not 0.
+template <bool kLarge, int kCount>
+RAPT_INLINE void weights_of(F32x16 (&s)[kCount], const F32x16 (&m)[kCount]) {
+  F32x16 t[kCount], f[kCount];
+  unroll<kCount>(RAPT_UNROLLED(i) {
+    const F32x16 x = kLarge ? sub(s[i], m[i]) : s[i];
+    const F32x16 shift = kLarge ? broadcast(kRound) : m[i];
+    t[i] = add(x, shift);
+    f[i] = sub(x, sub(t[i], shift));
+  });
+  // Half of P, whose other half is in the exponent: scaling by 2 commutes with every rounding here.
+  unroll<kCount>(
+      RAPT_UNROLLED(i) { s[i] = fma(broadcast(0.5f * kExp2C5), f[i], broadcast(0.5f * kExp2C4)); });
+  unroll<kCount>(RAPT_UNROLLED(i) { s[i] = fma(s[i], f[i], broadcast(0.5f * kExp2C3)); });
+  unroll<kCount>(RAPT_UNROLLED(i) { s[i] = fma(s[i], f[i], broadcast(0.5f * kExp2C2)); });
+  unroll<kCount>(RAPT_UNROLLED(i) { s[i] = fma(s[i], f[i], broadcast(0.5f * kExp2C1)); });
+  unroll<kCount>(RAPT_UNROLLED(i) { s[i] = fma(s[i], f[i], broadcast(0.5f)); });
+  unroll<kCount>(RAPT_UNROLLED(i) {
+    s[i] = mul(s[i], as_float(shift_left<23>(as_int(t[i]))));
+    s[i] = zero_unless(not_less(t[i], broadcast(kSmallest)), s[i]);  // NaN stays
+  });
+}
+
+/// What weights_of takes for m: an empty row's -inf hides everything whatever is subtracted.
+inline float weight_shift(float m, bool large) {
+  return large ? m : kRound - (m == -kInfinity ? 0.0f : m);
+}
+
+inline bool is_large(float m) { return (m >= kExactMax || m <= -kExactMax) && m != -kInfinity; }
+
+/// Turns the scores of kCount rows in `groups` into weights, and sums them by lanes.
+template <bool kLarge, int kCount>
+inline void softmax_rows(const AttentionTile& tile, int row, std::uint32_t groups) {
+  float* s = tile.s + row * kScoreStride;
+  F32x16 m[kCount], sum[kCount];
+  unroll<kCount>(RAPT_UNROLLED(i) {
+    m[i] = broadcast(weight_shift(tile.m[row + i], kLarge));
+    sum[i] = zero();
+  });
+  for (std::uint32_t left = groups; left != 0; left &= left - 1) {
+    float* group = s + first_group(left) * kGroupKeys;
+    F32x16 x[kCount];
+    unroll<kCount>(RAPT_UNROLLED(i) { x[i] = load(group + i * kScoreStride); });
+    weights_of<kLarge>(x, m);
+    unroll<kCount>(RAPT_UNROLLED(i) {
+      store(group + i * kScoreStride, x[i]);
+      sum[i] = add(sum[i], x[i]);
+    });
+  }
+  unroll<kCount>(RAPT_UNROLLED(i) { tile.l[row + i] = reduce_add(sum[i]); });
+}
+
+inline void softmax(const AttentionTile& tile) noexcept {
+  for (int row = 0; row < tile.rows; row += kTileRows) {
+    const int rows = at_most(kTileRows, tile.rows - row);
+    const std::uint32_t groups = block_groups(tile, row, rows).seen;
+    bool large = false;
+    for (int r = row; r < row + rows; ++r) {
+      tile.m[r] = reduce_max(ceil(load(tile.lane_max + r * 16))) + 0.0f;  // never -0
+      large |= is_large(tile.m[r]);
+    }
+    int r = row;
+    if (!large)
+      for (; r + 2 <= row + rows; r += 2) softmax_rows<false, 2>(tile, r, groups);
+    for (; r < row + rows; ++r)
+      if (is_large(tile.m[r]))
+        softmax_rows<true, 1>(tile, r, groups);
+      else
+        softmax_rows<false, 1>(tile, r, groups);
+  }
+}
+
+inline void weights(const float* s, std::uint32_t seen, float m, float l, float* p) noexcept {
+  const bool large = is_large(m), empty = m == -kInfinity && l == 0.0f;
+  const F32x16 shift[1] = {broadcast(weight_shift(m, large))};
+  for (std::uint32_t left = seen; left != 0; left &= left - 1) {
+    const int group = first_group(left);
+    F32x16 x[1] = {load(s + group * kGroupKeys)};
+    if (large)
+      weights_of<true>(x, shift);
+    else
+      weights_of<false>(x, shift);
+    store(p + group * kGroupKeys, empty ? zero() : canonical_nan(div(x[0], broadcast(l))));
+  }
+}
+
+}  // namespace
+}  // namespace rapt::RAPT_ISA

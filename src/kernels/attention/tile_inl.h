@@ -1,0 +1,81 @@
+#pragma once
+
+// Blocks of register-tile rows, and the keys that they see.
+
+#include <cstdint>
+#include <limits>
+
+#include "kernels/attention/attention.h"
+#include "kernels/product/product_inl.h"
+#include "simd/math_inl.h"
+
+namespace rapt::RAPT_ISA {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+constexpr float kLog2E = 0x1.715476p0f;
+
+inline F32x16 canonical_nan(F32x16 x) { return select(equal(x, x), x, broadcast(kNaN)); }
+
+/// Groups of a block of register-tile rows: `seen` by some row, seen `whole` by every row.
+struct BlockGroups {
+  std::uint32_t seen, whole;
+  std::uint32_t ragged() const { return seen & ~whole; }
+};
+
+inline BlockGroups block_groups(const AttentionTile& tile, int row, int rows) {
+  BlockGroups groups{0, ~0u};
+  for (int r = row; r < row + rows; ++r) {
+    groups.seen |= tile.seen[r];
+    groups.whole &= tile.whole[r];
+  }
+  return groups;
+}
+
+// Builtins: a function of the standard library could be left over as a weak symbol with this ISA's code.
+inline int first_group(std::uint32_t groups) { return __builtin_ctz(groups); }
+inline int last_group(std::uint32_t groups) { return 32 - __builtin_clz(groups); }
+
+/// Groups [begin, end), the longest run of `groups` from its first.
+struct GroupRun {
+  int begin, end;
+};
+inline GroupRun first_run(std::uint32_t groups) {
+  const int begin = first_group(groups);
+  return {begin, begin + __builtin_ctzll(~std::uint64_t{groups >> begin})};
+}
+inline std::uint32_t groups_from(int group) { return group < 32 ? ~0u << group : 0; }
+
+/// Keys of `group` that some row of the block sees.
+inline std::uint32_t block_keys(const AttentionTile& tile, int row, int rows, int group) {
+  std::uint32_t keys = 0;
+  for (int r = row; r < row + rows; ++r) keys |= tile.visible[r].group(group);
+  return keys;
+}
+
+/// Keys from the block's first to its last.
+struct KeySpan {
+  int begin, end;
+};
+inline KeySpan block_span(const AttentionTile& tile, int row, int rows, const BlockGroups& groups) {
+  const int first = first_group(groups.seen), last = last_group(groups.seen) - 1;
+  KeySpan span{first * kGroupKeys, (last + 1) * kGroupKeys};
+  if ((groups.ragged() >> first & 1) != 0)
+    span.begin += __builtin_ctz(block_keys(tile, row, rows, first));
+  if ((groups.ragged() >> last & 1) != 0)
+    span.end -= __builtin_clz(block_keys(tile, row, rows, last) << 16);
+  return span;
+}
+
+/// Calls f with the constant `count`, 1 .. kMost: the extents of a register tile, cut at the edges.
+template <int kMost, class F>
+RAPT_INLINE void with_count(int count, F&& f) {
+  if (kMost == 1 || count == kMost) return f(std::integral_constant<int, kMost>{});
+  if constexpr (kMost > 1) with_count<kMost - 1>(count, f);
+}
+
+inline int at_most(int most, int count) { return count < most ? count : most; }
+
+}  // namespace
+}  // namespace rapt::RAPT_ISA

@@ -1,0 +1,165 @@
+#pragma once
+
+// acc = p v: step 4 of docs/numerics.md, second half.
+
+#include "kernels/attention/tile_inl.h"
+
+namespace rapt::RAPT_ISA {
+namespace {
+
+/// Keys [begin, end) of a chunk, and whether the chain starts or ends there.
+struct KeyRun {
+  int begin, end;
+  bool first, last;
+};
+
+/// acc[r][16 n + lane] over a run of keys, continued from acc unless it is the first.
+template <bool kStreamed, int kRows, int kVectors>
+inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int row, int vector,
+                                                  const KeyRun& keys) noexcept {
+  F32x16 acc[kRows][kVectors];
+  clear(acc);
+  float* out = tile.acc + row * tile.v_stride + vector * 16;
+  if (!keys.first)
+    unroll<kRows>(RAPT_UNROLLED(r) {
+      unroll<kVectors>(RAPT_UNROLLED(n) { acc[r][n] = load(out + r * tile.v_stride + n * 16); });
+    });
+  product<kStreamed>({tile.s + row * kScoreStride + keys.begin, kScoreStride},
+                     {tile.v + keys.begin * tile.v_stride + vector * 16, 16, tile.v_stride},
+                     keys.end - keys.begin, acc);
+  unroll<kRows>(RAPT_UNROLLED(r) {
+    unroll<kVectors>(RAPT_UNROLLED(n) {
+      // A hidden key, of weight +0, and a skipped one agree on -0.
+      if (keys.last) acc[r][n] = add(acc[r][n], zero());
+      store(out + r * tile.v_stride + n * 16, acc[r][n]);
+    });
+  });
+}
+
+/// Vectors of features in a register tile. In a stream, few rows leave registers for more features.
+template <bool kStreamed>
+constexpr int panel_vectors(int rows) {
+  const int vectors = kStreamed ? kTileRows * kTileVectors / rows : kTileVectors;
+  return vectors < 4 ? vectors : 4;
+}
+
+/// A run of keys, all features of rows [row, row + rows).
+template <bool kStreamed>
+inline void value_rows(const AttentionTile& tile, int row, int rows, const KeyRun& keys) {
+  const int all = static_cast<int>(tile.v_stride / 16);
+  with_count<kTileRows>(
+      rows, [&](auto r) __attribute__((always_inline)) {
+        constexpr int kRows = decltype(r)::value, kVectors = panel_vectors<kStreamed>(kRows);
+        for (int vector = 0; vector < all; vector += kVectors)
+          with_count<kVectors>(
+              at_most(kVectors, all - vector), [&](auto n) __attribute__((always_inline)) {
+                value_block<kStreamed, kRows, decltype(n)::value>(tile, row, vector, keys);
+              });
+      });
+}
+
+inline bool hides_nonfinite(const AttentionTile& tile, const BlockGroups& groups) {
+  return (tile.nonfinite_groups & groups.ragged()) != 0;
+}
+
+/// Rows of which one hides a non-finite value: 0 times it would be NaN, so every row runs over its
+/// own visible keys only.
+inline void value_rows_apart(const AttentionTile& tile, int row, int rows) {
+  for (int r = row; r < row + rows; ++r) {
+    KeyRun run{0, 0, true, false};
+    for (std::uint32_t left = tile.seen[r]; left != 0; left &= left - 1) {
+      const int group = first_group(left);
+      const bool whole = (tile.whole[r] >> group & 1) != 0;
+      for (std::uint32_t keys = whole ? 0xFFFF : tile.visible[r].group(group); keys != 0;) {
+        const GroupRun lanes = first_run(keys);
+        keys &= groups_from(lanes.end);
+        run.begin = group * kGroupKeys + lanes.begin;
+        run.end = group * kGroupKeys + lanes.end;
+        run.last = keys == 0 && (left & (left - 1)) == 0;
+        value_rows<false>(tile, r, 1, run);
+        run.first = false;
+      }
+    }
+    if (run.first) value_rows<false>(tile, r, 1, {0, 0, true, true});  // it sees nothing
+  }
+}
+
+/// Calls f with each run of keys of the block, in order; once with no keys if it sees none.
+template <class F>
+RAPT_INLINE void for_each_run(const BlockGroups& groups, const KeySpan& span, F&& f) {
+  KeyRun run{0, 0, true, groups.seen == 0};
+  if (run.last) return f(run);
+  for (std::uint32_t left = groups.seen; left != 0; run.first = false) {
+    const GroupRun part = first_run(left);
+    left &= groups_from(part.end);
+    run.last = left == 0;
+    run.begin = run.first ? span.begin : part.begin * kGroupKeys;
+    run.end = run.last ? span.end : part.end * kGroupKeys;
+    f(run);
+  }
+}
+
+inline void values(const AttentionTile& tile) noexcept {
+  BlockGroups blocks[kTileQueries];
+  KeySpan spans[kTileQueries];
+  bool apart[kTileQueries];
+  for (int row = 0; row < tile.rows; row += kTileRows) {
+    const int rows = at_most(kTileRows, tile.rows - row), block = row / kTileRows;
+    blocks[block] = block_groups(tile, row, rows);
+    apart[block] = hides_nonfinite(tile, blocks[block]);
+    if (apart[block])
+      value_rows_apart(tile, row, rows);
+    else if (blocks[block].seen != 0)
+      spans[block] = block_span(tile, row, rows, blocks[block]);
+  }
+  // A panel of features stays in the cache while all rows pass over it.
+  const int all = static_cast<int>(tile.v_stride / 16);
+  for (int vector = 0; vector < all; vector += kTileVectors)
+    for (int row = 0; row < tile.rows; row += kTileRows) {
+      const int block = row / kTileRows;
+      if (apart[block]) continue;
+      for_each_run(blocks[block], spans[block], [&](const KeyRun& run) {
+        with_count<kTileRows>(
+            at_most(kTileRows, tile.rows - row), [&](auto r) __attribute__((always_inline)) {
+              with_count<kTileVectors>(
+                  at_most(kTileVectors, all - vector), [&](auto n) __attribute__((always_inline)) {
+                    value_block<false, decltype(r)::value, decltype(n)::value>(tile, row, vector,
+                                                                               run);
+                  });
+            });
+      });
+    }
+}
+
+inline void stream_values(const AttentionTile& tile) noexcept {
+  BlockGroups blocks[kTileQueries];
+  KeySpan spans[kTileQueries];
+  std::uint32_t all = 0;
+  for (int row = 0; row < tile.rows; row += kTileRows) {
+    const int rows = at_most(kTileRows, tile.rows - row);
+    BlockGroups& groups = blocks[row / kTileRows] = block_groups(tile, row, rows);
+    if (hides_nonfinite(tile, groups)) {
+      value_rows_apart(tile, row, rows);
+      groups.seen = 0;  // done
+    } else if (groups.seen == 0) {
+      value_rows<false>(tile, row, rows, {0, 0, true, true});
+    } else {
+      spans[row / kTileRows] = block_span(tile, row, rows, groups);
+      all |= groups.seen;
+    }
+  }
+  for (std::uint32_t left = all; left != 0; left &= left - 1) {
+    const int group = first_group(left), low = group * kGroupKeys;
+    for (int row = 0; row < tile.rows; row += kTileRows) {
+      const std::uint32_t seen = blocks[row / kTileRows].seen;
+      if ((seen >> group & 1) == 0) continue;
+      const KeySpan& span = spans[row / kTileRows];
+      const bool first = group == first_group(seen), last = group + 1 == last_group(seen);
+      value_rows<true>(tile, row, at_most(kTileRows, tile.rows - row),
+                       {first ? span.begin : low, last ? span.end : low + kGroupKeys, first, last});
+    }
+  }
+}
+
+}  // namespace
+}  // namespace rapt::RAPT_ISA
