@@ -22,7 +22,7 @@ const std::vector<Heads> kHeads = {{1, 1}, {3, 3}, {2, 1}, {6, 3}, {7, 1}, {8, 1
 const char* const kPaddingNames[] = {"none", "left", "right", "mixed"};
 const char* const kValueNames[] = {"normal", "peaked", "large", "tiny"};
 
-const char* const kModifierNames[] = {"none", "softcap", "alibi", "relative",
+const char* const kModifierNames[kModifierSets] = {"none", "softcap", "alibi", "relative",
                                       "bias", "sinks",   "all"};
 
 enum Axis {
@@ -47,7 +47,7 @@ std::vector<int> axis_levels() {
   return {size(kLengths),
           size(kLengths),
           size(masks()),
-          7,
+          kModifierSets,
           2,
           4,
           size(kHeadDims),

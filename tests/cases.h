@@ -35,6 +35,7 @@ enum class Modifiers {
   kSinks,
   kAll
 };
+inline constexpr int kModifierSets = 7;
 enum class Positions {
   kDefault,
   kGiven  // with gaps, not ascending, others for each sequence

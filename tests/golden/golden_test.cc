@@ -39,6 +39,11 @@ std::vector<AttentionCase> golden_cases() {
     add(prefill, mask.name, Padding::kNone, Values::kNormal);
     add(decode, mask.name, Padding::kNone, Values::kNormal);
   }
+  for (int n = 1; n < kModifierSets; ++n) {
+    prefill.modifiers = static_cast<Modifiers>(n);
+    add(prefill, "causal", Padding::kNone, Values::kNormal);
+  }
+  prefill.modifiers = Modifiers::kNone;
   for (const auto padding : {Padding::kLeft, Padding::kRight, Padding::kMixed})
     add(prefill, "causal", padding, Values::kPeaked);
   add(prefill, "causal", Padding::kNone, Values::kLarge);
