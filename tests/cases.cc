@@ -23,7 +23,7 @@ const char* const kPaddingNames[] = {"none", "left", "right", "mixed"};
 const char* const kValueNames[] = {"normal", "peaked", "large", "tiny"};
 
 const char* const kModifierNames[kModifierSets] = {"none", "softcap", "alibi", "relative",
-                                      "bias", "sinks",   "all"};
+                                                   "bias", "sinks",   "all"};
 
 enum Axis {
   kQ,
@@ -115,8 +115,7 @@ ScoreModifiers modifiers_of(Modifiers set, std::int64_t q_heads) {
   if (has(set, Modifiers::kRelative)) {
     m.relative_bias = RelativeBias{12, 40, q_heads % 2 == 0, {}};
     Rng rng(9);
-    for (std::int64_t n = 0; n < 12 * q_heads; ++n)
-      m.relative_bias->table.push_back(rng.normal());
+    for (std::int64_t n = 0; n < 12 * q_heads; ++n) m.relative_bias->table.push_back(rng.normal());
   }
   m.additive_bias = has(set, Modifiers::kBias);
   if (has(set, Modifiers::kSinks)) {
@@ -128,7 +127,8 @@ ScoreModifiers modifiers_of(Modifiers set, std::int64_t q_heads) {
 }
 
 /// Two apart, with neighbours swapped and a shift for each sequence.
-std::vector<std::int64_t> positions_of(std::int64_t batch, std::int64_t tokens, std::int64_t shift) {
+std::vector<std::int64_t> positions_of(std::int64_t batch, std::int64_t tokens,
+                                       std::int64_t shift) {
   std::vector<std::int64_t> positions;
   for (std::int64_t b = 0; b < batch; ++b)
     for (std::int64_t t = 0; t < tokens; ++t) positions.push_back(2 * (t ^ 1) + 5 * b + shift);
@@ -162,19 +162,22 @@ Problem AttentionCase::problem() const {
 
 std::string AttentionCase::name() const {
   const auto number = [](std::int64_t n) { return std::to_string(n); };
-  const std::string modified =
-      modifiers == Modifiers::kNone ? "" : std::string("/") + kModifierNames[static_cast<int>(modifiers)];
+  const std::string modified = modifiers == Modifiers::kNone
+                                   ? ""
+                                   : std::string("/") + kModifierNames[static_cast<int>(modifiers)];
   const std::string placed = positions == Positions::kDefault ? "" : "/positions";
-  return std::string(mask->name) + modified + placed + "/b" + number(batch) + "/q" + number(q_tokens) + "/k" +
-         number(kv_tokens) + "/h" + number(q_heads) + ":" + number(kv_heads) + "/d" +
-         number(head_dim) + ":" + number(v_head_dim == 0 ? head_dim : v_head_dim) + "/pad_" +
+  return std::string(mask->name) + modified + placed + "/b" + number(batch) + "/q" +
+         number(q_tokens) + "/k" + number(kv_tokens) + "/h" + number(q_heads) + ":" +
+         number(kv_heads) + "/d" + number(head_dim) + ":" +
+         number(v_head_dim == 0 ? head_dim : v_head_dim) + "/pad_" +
          kPaddingNames[static_cast<int>(padding)] + "/" + test::name(layout) + "/" +
          kValueNames[static_cast<int>(values)] + "/" +
          (source == KvSource::kCache ? "cache" : "tensors") + "/threads" + number(threads);
 }
 
 double AttentionCase::cost() const {
-  return 1.0 * batch * q_heads * q_tokens * kv_tokens * (head_dim + (v_head_dim == 0 ? head_dim : v_head_dim) + 16);
+  return 1.0 * batch * q_heads * q_tokens * kv_tokens *
+         (head_dim + (v_head_dim == 0 ? head_dim : v_head_dim) + 16);
 }
 
 double AttentionCase::floats() const {

@@ -75,9 +75,7 @@ struct CaseInputs {
   Tensor q, k, v, bias;
 
   explicit CaseInputs(const AttentionCase& c, std::uint64_t seed = 1);
-  Inputs inputs() const {
-    return {.q = q.view, .k = k.view, .v = v.view, .bias = bias.view};
-  }
+  Inputs inputs() const { return {.q = q.view, .k = k.view, .v = v.view, .bias = bias.view}; }
   ReferenceInputs reference_inputs() const { return {q.view, k.view, v.view, bias.view}; }
 };
 

@@ -13,7 +13,9 @@ using Pair = ReferencePair;
 // What the lists hold, as formulas: of a slot, of a block, of a pair of tokens.
 std::int64_t document_of(std::int64_t slot) { return 3 + slot / 57; }
 std::int64_t shuffled_document_of(std::int64_t slot) { return slot / 29 % 3; }
-std::int64_t document_of_sequence(std::int64_t b, std::int64_t slot) { return slot / (57 + 10 * b); }
+std::int64_t document_of_sequence(std::int64_t b, std::int64_t slot) {
+  return slot / (57 + 10 * b);
+}
 std::int64_t kind_of(std::int64_t slot) { return slot / 11 % 3; }
 bool kind_sees(std::int64_t x, std::int64_t y) { return y == 0 || x == y || (x == 2 && y == 1); }
 bool is_global(std::int64_t slot) { return slot == 0 || slot == 5 || slot == 530; }
@@ -52,12 +54,11 @@ Mask tree(const Problem& p) {
 }
 
 Mask blocks(const Problem& p, std::int64_t heads, std::int64_t q_block, std::int64_t kv_block) {
-  const BlockMask::Shape shape{1, heads, p.kv_tokens / q_block + 1, p.kv_tokens / kv_block + 1,
-                               q_block, kv_block};
-  return Mask::blocks(BlockMask::from_predicate(
-      shape, [](std::int64_t, std::int64_t h, std::int64_t x, std::int64_t y) {
-        return block_set(h, x, y);
-      }));
+  const BlockMask::Shape shape{
+      1, heads, p.kv_tokens / q_block + 1, p.kv_tokens / kv_block + 1, q_block, kv_block};
+  return Mask::blocks(
+      BlockMask::from_predicate(shape, [](std::int64_t, std::int64_t h, std::int64_t x,
+                                          std::int64_t y) { return block_set(h, x, y); }));
 }
 
 /// A bit for every sequence, head and pair.
@@ -101,9 +102,8 @@ std::vector<NamedMask> band_list() {
 void add_kinds(std::vector<NamedMask>& all) {
   all.push_back(band("top_left", Mask::causal_top_left(),
                      [](const Pair& p) { return p.key_index <= p.query_index; }));
-  all.push_back(band("strided_7", Mask::strided(7), [](const Pair& p) {
-    return (p.query_position - p.key_position) % 7 == 0;
-  }));
+  all.push_back(band("strided_7", Mask::strided(7),
+                     [](const Pair& p) { return (p.query_position - p.key_position) % 7 == 0; }));
   all.push_back(band("dilated_20_3", Mask::dilated_window(20, 3), [](const Pair& p) {
     const std::int64_t back = p.query_position - p.key_position;
     return back >= 0 && back <= 57 && back % 3 == 0;
@@ -113,12 +113,12 @@ void add_kinds(std::vector<NamedMask>& all) {
                  [](const Pair& p) {
                    return p.place >= 0 && document_of(p.place) == document_of(p.key_index);
                  }});
-  all.push_back({"documents_shuffled",
-                 [](const Problem& p) { return Mask::documents(one_list(p, shuffled_document_of)); },
-                 [](const Pair& p) {
-                   return p.place >= 0 &&
-                          shuffled_document_of(p.place) == shuffled_document_of(p.key_index);
-                 }});
+  all.push_back(
+      {"documents_shuffled",
+       [](const Problem& p) { return Mask::documents(one_list(p, shuffled_document_of)); },
+       [](const Pair& p) {
+         return p.place >= 0 && shuffled_document_of(p.place) == shuffled_document_of(p.key_index);
+       }});
   all.push_back({"structure",
                  [](const Problem& p) {
                    std::vector<std::vector<bool>> table(3, std::vector<bool>(3));
@@ -130,17 +130,15 @@ void add_kinds(std::vector<NamedMask>& all) {
                    return p.place >= 0 && kind_sees(kind_of(p.place), kind_of(p.key_index));
                  }});
   all.push_back({"tree", tree, below_tree, true});
-  all.push_back({"blocks", [](const Problem& p) { return blocks(p, 1, 64, 64); },
-                 [](const Pair& p) {
-                   return p.place >= 0 && block_set(0, p.place / 64, p.key_index / 64);
-                 }});
-  all.push_back({"blocks_of_heads",
-                 [](const Problem& p) { return blocks(p, p.q_heads, 20, 23); },
+  all.push_back(
+      {"blocks", [](const Problem& p) { return blocks(p, 1, 64, 64); },
+       [](const Pair& p) { return p.place >= 0 && block_set(0, p.place / 64, p.key_index / 64); }});
+  all.push_back({"blocks_of_heads", [](const Problem& p) { return blocks(p, p.q_heads, 20, 23); },
                  [](const Pair& p) {
                    return p.place >= 0 && block_set(p.h, p.place / 20, p.key_index / 23);
                  }});
-  all.push_back({"dense_keys", dense_keys,
-                 [](const Pair& p) { return token_set(p.b, 0, 0, p.j); }, true});
+  all.push_back(
+      {"dense_keys", dense_keys, [](const Pair& p) { return token_set(p.b, 0, 0, p.j); }, true});
 }
 
 void add_compositions(std::vector<NamedMask>& all) {
@@ -161,7 +159,8 @@ void add_compositions(std::vector<NamedMask>& all) {
   all.push_back(band("nothing", ~Mask::none(), [](const Pair&) { return false; }));
   all.push_back({"documents_of_sequences_and_causal",
                  [](const Problem& p) {
-                   PerSequence<std::int64_t> ids(static_cast<std::size_t>(std::max<std::int64_t>(p.batch, 1)));
+                   PerSequence<std::int64_t> ids(
+                       static_cast<std::size_t>(std::max<std::int64_t>(p.batch, 1)));
                    for (std::int64_t b = 0; b < p.batch; ++b)
                      for (std::int64_t slot = 0; slot < p.kv_tokens; ++slot)
                        ids[static_cast<std::size_t>(b)].push_back(document_of_sequence(b, slot));

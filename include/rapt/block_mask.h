@@ -17,8 +17,8 @@ namespace rapt {
 class BlockMask {
  public:
   struct Shape {
-    std::int64_t batch = 1;      ///< 1, or B
-    std::int64_t heads = 1;      ///< 1, or Hq
+    std::int64_t batch = 1;  ///< 1, or B
+    std::int64_t heads = 1;  ///< 1, or Hq
     std::int64_t q_blocks = 0;
     std::int64_t kv_blocks = 0;
     std::int64_t q_block = 64;   ///< queries of a block

@@ -33,11 +33,11 @@ struct RelativeBias {
 ///     s := s + bias[b, h, i, j]                          (Inputs::bias; exactly -inf hides the key)
 ///     visibility, softmax; a sink exp(sinks[h]) in the sum, without a value
 struct ScoreModifiers {
-  std::optional<float> softcap;        ///< above 0
-  std::vector<float> alibi_slopes;     ///< [Hq]; empty: none
+  std::optional<float> softcap;     ///< above 0
+  std::vector<float> alibi_slopes;  ///< [Hq]; empty: none
   std::optional<RelativeBias> relative_bias;
-  bool additive_bias = false;          ///< `Inputs::bias` is given
-  std::vector<float> sinks;            ///< [Hq], logits; empty: none. -inf is no sink
+  bool additive_bias = false;  ///< `Inputs::bias` is given
+  std::vector<float> sinks;    ///< [Hq], logits; empty: none. -inf is no sink
 
   bool changes_scores() const {
     return softcap || !alibi_slopes.empty() || relative_bias || additive_bias;

@@ -33,10 +33,10 @@ struct State {
     std::vector<float> acc;  ///< [rows, Dv rounded up to 16]
   };
 
-  Dims o_extents{};         ///< [B, Tq, Hq, Dv]; a row is (b, i, h) in that order
-  ChunkRange chunks;        ///< what the nodes cover together, in order
+  Dims o_extents{};          ///< [B, Tq, Hq, Dv]; a row is (b, i, h) in that order
+  ChunkRange chunks;         ///< what the nodes cover together, in order
   std::vector<float> sinks;  ///< [Hq], in units of log2, or empty: `finish` joins them, once
-  std::vector<Node> nodes;  ///< maximal aligned subtrees, ascending
+  std::vector<Node> nodes;   ///< maximal aligned subtrees, ascending
 };
 
 struct Result;

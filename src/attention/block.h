@@ -160,8 +160,7 @@ class BlockRunner {
     const TileRun* run = runs.data();
     const TileRun* end = run + runs.size();
     while (run != end && run->end <= item.chunk_begin) ++run;
-    const std::int64_t chunk =
-        run == end ? item.chunk_end : std::max(run->begin, item.chunk_begin);
+    const std::int64_t chunk = run == end ? item.chunk_end : std::max(run->begin, item.chunk_begin);
     return {run, end, chunk, item.chunk_end, 0};
   }
 
@@ -180,14 +179,24 @@ class BlockRunner {
                        const KvTile& kv, const Inputs& inputs, const StateRows& node) {
     tile_rows_.prepare(item, item.row_begin + row, count, state.chunk, state.coverage(), inputs);
     const std::int64_t d = plan_.problem.head_dim;
-    const AttentionTile tile{
-        count,     d,    plan_.v_stride, q_ + row * d, kv.k, kv.v, kv.nonfinite_groups,
-        tile_rows_.seen(), tile_rows_.whole(), tile_rows_.visible(), scores_, lane_max_,
-        node.m,    node.l, node.acc};
+    const AttentionTile tile{count,
+                             d,
+                             plan_.v_stride,
+                             q_ + row * d,
+                             kv.k,
+                             kv.v,
+                             kv.nonfinite_groups,
+                             tile_rows_.seen(),
+                             tile_rows_.whole(),
+                             tile_rows_.visible(),
+                             scores_,
+                             lane_max_,
+                             node.m,
+                             node.l,
+                             node.acc};
     const AttentionKernels& kernels = *plan_.kernels;
     (plan_.stream ? kernels.stream_scores : kernels.scores)(tile);
-    if (plan_.problem.modifiers.changes_scores())
-      kernels.change_scores(tile, tile_rows_.changes());
+    if (plan_.problem.modifiers.changes_scores()) kernels.change_scores(tile, tile_rows_.changes());
     return tile;
   }
 

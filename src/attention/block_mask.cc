@@ -119,9 +119,7 @@ void BlockMask::set(std::int64_t b, std::int64_t h, std::int64_t x, std::int64_t
   visible_[static_cast<std::size_t>(index(b, h, x, y))] = visible;
 }
 
-std::int64_t BlockMask::count() const {
-  return std::count(visible_.begin(), visible_.end(), true);
-}
+std::int64_t BlockMask::count() const { return std::count(visible_.begin(), visible_.end(), true); }
 
 double BlockMask::density() const {
   return visible_.empty() ? 0.0
@@ -133,11 +131,11 @@ void mean_block_scores(const ConstTensor& q, const ConstTensor& k, std::int64_t 
   require_extent(q_block, 1, "mean_block_scores q_block");
   require_extent(kv_block, 1, "mean_block_scores kv_block");
   const std::int64_t heads = q.extents[2], kv_heads = k.extents[2], dim = q.extents[3];
-  require(k.extents[0] == q.extents[0] && k.extents[3] == dim && kv_heads > 0 &&
-              heads % kv_heads == 0,
-          ErrorCode::kBadShape, "mean_block_scores k",
-          "the batch and head dimension of q " + to_string(q.extents) + ", heads that divide its",
-          k.extents);
+  require(
+      k.extents[0] == q.extents[0] && k.extents[3] == dim && kv_heads > 0 && heads % kv_heads == 0,
+      ErrorCode::kBadShape, "mean_block_scores k",
+      "the batch and head dimension of q " + to_string(q.extents) + ", heads that divide its",
+      k.extents);
   const Dims expected = {q.extents[0], heads, ceil_div(q.extents[1], q_block),
                          ceil_div(k.extents[1], kv_block)};
   require(scores.extents == expected, ErrorCode::kBadShape, "mean_block_scores scores", expected,

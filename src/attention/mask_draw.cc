@@ -19,8 +19,8 @@ std::string Mask::draw(const Problem& problem, std::int64_t sequence, std::int64
   require(head >= 0 && head < problem.q_heads, ErrorCode::kBadArgument, "Mask::draw head",
           "0 to " + std::to_string(problem.q_heads - 1), head);
   // Cells are square in tokens, so that a diagonal is a diagonal.
-  const std::int64_t cell = std::max<std::int64_t>(
-      1, ceil_div(std::max(problem.q_tokens, problem.kv_tokens), kCells));
+  const std::int64_t cell =
+      std::max<std::int64_t>(1, ceil_div(std::max(problem.q_tokens, problem.kv_tokens), kCells));
   const std::int64_t columns = ceil_div(problem.kv_tokens, cell);
   const MaskSequence tokens(problem, sequence);
   std::string picture;

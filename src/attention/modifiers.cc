@@ -31,11 +31,11 @@ void check_relative_bias(const RelativeBias& bias, std::int64_t q_heads) {
   const std::string where = "ScoreModifiers.relative_bias.";
   const std::int64_t least = bias.bidirectional ? 4 : 2;
   require(bias.buckets >= least && bias.buckets <= 1 << 20 && bias.buckets % (least / 2) == 0, kBad,
-          where + "buckets",
-          bias.bidirectional ? "an even number from 4 to 2^20" : "2 to 2^20", bias.buckets);
+          where + "buckets", bias.bidirectional ? "an even number from 4 to 2^20" : "2 to 2^20",
+          bias.buckets);
   const std::int64_t exact = bias.buckets / least;
-  require(bias.max_distance > exact && bias.max_distance <= 1 << 20, kBad,
-          where + "max_distance", std::to_string(exact + 1) + " to 2^20", bias.max_distance);
+  require(bias.max_distance > exact && bias.max_distance <= 1 << 20, kBad, where + "max_distance",
+          std::to_string(exact + 1) + " to 2^20", bias.max_distance);
   require(std::ssize(bias.table) == bias.buckets * q_heads, kBad, where + "table",
           std::to_string(bias.buckets * q_heads) + " values, [buckets, q_heads]",
           bias.table.size());
@@ -57,13 +57,15 @@ void check_modifiers(const ScoreModifiers& modifiers, std::int64_t q_heads) {
 std::int64_t RelativeBias::bucket(std::int64_t distance) const {
   const std::int64_t side = bidirectional ? buckets / 2 : buckets;
   const std::int64_t base = bidirectional && distance > 0 ? side : 0;
-  const std::int64_t away = bidirectional ? std::abs(distance) : std::max<std::int64_t>(-distance, 0);
+  const std::int64_t away =
+      bidirectional ? std::abs(distance) : std::max<std::int64_t>(-distance, 0);
   const std::int64_t exact = side / 2;
   if (away < exact) return base + away;
   // In f32 and in this order, as models were trained.
   const CanonicalFloatEnv env;
   const float ratio = static_cast<float>(away) / static_cast<float>(exact);
-  const double span = elementary::log(static_cast<double>(max_distance) / static_cast<double>(exact));
+  const double span =
+      elementary::log(static_cast<double>(max_distance) / static_cast<double>(exact));
   const float steps = static_cast<float>(elementary::log(static_cast<double>(ratio))) /
                       static_cast<float>(span) * static_cast<float>(side - exact);
   return base + std::min(side - 1, exact + static_cast<std::int64_t>(steps));
@@ -76,8 +78,8 @@ std::vector<float> alibi_slopes(std::int64_t heads) {
   std::vector<float> slopes;
   for (std::int64_t h = 0; h < heads; ++h) {
     const std::int64_t step = h < below ? 2 * (h + 1) : 2 * (h - below) + 1;
-    slopes.push_back(static_cast<float>(elementary::pow(2.0, -4.0 * static_cast<double>(step) /
-                                                                 static_cast<double>(below))));
+    slopes.push_back(static_cast<float>(
+        elementary::pow(2.0, -4.0 * static_cast<double>(step) / static_cast<double>(below))));
   }
   return slopes;
 }

@@ -70,8 +70,8 @@ class Planner {
     for (std::int64_t b = 0; b < problem_.batch; ++b)
       longest = std::max(longest, problem_.kv_range(b).size());
     for (std::int64_t head = 0; head < heads(); ++head)
-      plan_.head_chunks.push_back(plan_.tiles.chunks(
-          head / problem_.kv_heads, head % problem_.kv_heads, 0, plan_.rows()));
+      plan_.head_chunks.push_back(
+          plan_.tiles.chunks(head / problem_.kv_heads, head % problem_.kv_heads, 0, plan_.rows()));
     plan_.slots = round_up(longest, kGroupKeys);
     plan_.levels = std::bit_width(static_cast<std::uint64_t>(chunks_of(longest)));
   }

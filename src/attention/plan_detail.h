@@ -56,10 +56,10 @@ struct PlanDetail {
   TileList tiles;
   const AttentionKernels* kernels = nullptr;
   Packing packing = Packing::kHead;
-  bool stream = false;          ///< few rows: keys and values are read once, in the order of memory
-  float score_factor = 0.0f;    ///< c = scale log2 e, rounded once; with a softcap c = scale
-  std::vector<float> slopes;    ///< [Hq] -slope log2 e, or empty
-  std::vector<float> sinks;     ///< [Hq] logit log2 e, or empty
+  bool stream = false;        ///< few rows: keys and values are read once, in the order of memory
+  float score_factor = 0.0f;  ///< c = scale log2 e, rounded once; with a softcap c = scale
+  std::vector<float> slopes;  ///< [Hq] -slope log2 e, or empty
+  std::vector<float> sinks;   ///< [Hq] logit log2 e, or empty
   DistanceTable relative_bias;
   std::int64_t v_stride = 0;    ///< Dv rounded up to 16
   std::int64_t block_rows = 0;  ///< most rows of an item

@@ -82,8 +82,8 @@ Real modified(const Problem& problem, const ConstTensor& bias, const ReferencePa
 bool hidden_by_bias(const Problem& problem, const ConstTensor& bias, const ReferencePair& pair) {
   if (!problem.modifiers.additive_bias) return false;
   return bias.at(bias.extents[0] == 1 ? 0 : pair.b, bias.extents[1] == 1 ? 0 : pair.h,
-                 bias.extents[2] == 1 ? 0 : pair.i, bias.extents[3] == 1 ? 0 : pair.j) ==
-         -std::numeric_limits<float>::infinity();
+                 bias.extents[2] == 1 ? 0 : pair.i,
+                 bias.extents[3] == 1 ? 0 : pair.j) == -std::numeric_limits<float>::infinity();
 }
 
 /// One row of the attention matrix, then its output.
@@ -113,7 +113,8 @@ struct Row {
       if (!sees(j)) continue;
       Real dot = 0;
       for (std::int64_t e = 0; e < problem.head_dim; ++e)
-        dot += static_cast<Real>(in.q.at(b, i, h, e)) * static_cast<Real>(in.k.at(b, j, kv_head, e));
+        dot +=
+            static_cast<Real>(in.q.at(b, i, h, e)) * static_cast<Real>(in.k.at(b, j, kv_head, e));
       s[j] = modified(problem, in.bias, pair_of(problem, b, h, i, j), scale * dot);
     }
 
@@ -185,8 +186,9 @@ ReferenceAttention<Real> reference_attention(const Problem& problem, const Refer
     for (std::int64_t h = 0; h < problem.q_heads; ++h)
       for (const std::int64_t i : rows) {
         const Row<Real> row{problem, mask, in, b, h, i};
-        row.compute(result.s.data() + n * problem.kv_tokens, result.a.data() + n * problem.kv_tokens,
-                    result.o.data() + n * v_head_dim, result.lse.data() + n);
+        row.compute(result.s.data() + n * problem.kv_tokens,
+                    result.a.data() + n * problem.kv_tokens, result.o.data() + n * v_head_dim,
+                    result.lse.data() + n);
         ++n;
       }
   return result;

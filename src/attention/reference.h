@@ -12,8 +12,8 @@ namespace rapt {
 /// One query and one key, neither of them padding, as the reference sees them. It has its own
 /// arithmetic for all of this, and shares no code with `Mask`.
 struct ReferencePair {
-  std::int64_t b, h;  ///< sequence, query head
-  std::int64_t i, j;  ///< tokens of query and key, padding included
+  std::int64_t b, h;                          ///< sequence, query head
+  std::int64_t i, j;                          ///< tokens of query and key, padding included
   std::int64_t query_index, key_index;        ///< among the tokens that are not padding
   std::int64_t keys;                          ///< keys of the sequence that are not padding
   std::int64_t place;                         ///< key_index of the query's own token

@@ -7,8 +7,7 @@
 namespace rapt {
 
 void attention_rows(const Plan& plan, const Inputs& inputs, Scratch& scratch,
-                    const std::vector<std::int64_t>& rows, const MutableTensor& out,
-                    RowKind kind) {
+                    const std::vector<std::int64_t>& rows, const MutableTensor& out, RowKind kind) {
   const Problem& problem = plan.problem();
   for (std::int64_t i : rows)
     require(i >= 0 && i < problem.q_tokens, ErrorCode::kBadArgument, "attention_rows rows",
@@ -29,8 +28,7 @@ void attention_rows(const Plan& plan, const Inputs& inputs, Scratch& scratch,
   BlockRunner runner = RunMemory(detail, carver).runner(detail, memory, 0);
   const KvReader reader(detail, inputs, nullptr, nullptr, 0);
 
-  const float hidden =
-      kind == RowKind::kWeights ? 0.0f : -std::numeric_limits<float>::infinity();
+  const float hidden = kind == RowKind::kWeights ? 0.0f : -std::numeric_limits<float>::infinity();
   constexpr float unit = 0x1.62e43p-1f;  // ln 2: scores are kept in units of log2
   const auto work = [&](int) {
     std::vector<float> line(static_cast<std::size_t>(kChunkKeys));

@@ -42,14 +42,13 @@ class TileClassifier {
   }
 
   Coverage classify(std::int64_t begin, std::int64_t end, std::int64_t chunk) const {
-    const Range slots{chunk * kChunkKeys,
-                      std::min((chunk + 1) * kChunkKeys, sequence_.slots())};
+    const Range slots{chunk * kChunkKeys, std::min((chunk + 1) * kChunkKeys, sequence_.slots())};
     bool hidden = true, full = slots.size() % kGroupKeys == 0;
     order_.for_each_span(begin, end, [&](std::int64_t first, std::int64_t last, std::int64_t g) {
       const Range queries = not_padding(first, last);
-      const Coverage coverage =
-          queries.size() == 0 ? Coverage::kHidden
-                              : mask_.classify({sequence_, first_head_ + g, queries, slots});
+      const Coverage coverage = queries.size() == 0
+                                    ? Coverage::kHidden
+                                    : mask_.classify({sequence_, first_head_ + g, queries, slots});
       hidden = hidden && coverage == Coverage::kHidden;
       full = full && coverage == Coverage::kFull && queries.size() == last - first;
     });
@@ -129,9 +128,8 @@ Range TileList::chunks(std::int64_t sequence, std::int64_t kv_head, std::int64_t
     const std::span<const TileRun> of_tile = runs(sequence, kv_head, row);
     if (of_tile.empty()) continue;
     const Range tile{of_tile.front().begin, of_tile.back().end};
-    seen = seen.size() == 0
-               ? tile
-               : Range{std::min(seen.begin, tile.begin), std::max(seen.end, tile.end)};
+    seen = seen.size() == 0 ? tile
+                            : Range{std::min(seen.begin, tile.begin), std::max(seen.end, tile.end)};
   }
   return seen;
 }

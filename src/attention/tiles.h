@@ -76,8 +76,8 @@ class TileList {
     return sequence * heads_ + (heads_ == 1 ? 0 : kv_head);
   }
 
-  std::int64_t heads_;  // lists a sequence
-  std::int64_t tiles_;  // of a list
+  std::int64_t heads_;               // lists a sequence
+  std::int64_t tiles_;               // of a list
   std::vector<std::int64_t> first_;  // [lists tiles + 1] into runs_
   std::vector<TileRun> runs_;
   std::int64_t counts_[3] = {};

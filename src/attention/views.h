@@ -26,12 +26,11 @@ inline void check_bias(const Problem& problem, const ConstTensor& bias) {
   if (!expected) return;
   const Dims all = {problem.batch, problem.q_heads, problem.q_tokens, problem.kv_tokens};
   const bool empty = std::count(all.begin(), all.end(), 0) > 0;
-  require(empty || bias.data != nullptr, ErrorCode::kBadArgument, "Inputs.bias",
-          "a view with data", "a null pointer");
+  require(empty || bias.data != nullptr, ErrorCode::kBadArgument, "Inputs.bias", "a view with data",
+          "a null pointer");
   for (std::size_t axis = 0; axis < all.size(); ++axis)
     if (bias.extents[axis] != all[axis] && bias.extents[axis] != 1)
-      require(false, ErrorCode::kBadShape, "Inputs.bias",
-              all, bias.extents);
+      require(false, ErrorCode::kBadShape, "Inputs.bias", all, bias.extents);
 }
 
 /// @throws Error{kBadShape, kBadArgument} unless the inputs are those of `plan`'s problem.

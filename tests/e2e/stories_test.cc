@@ -102,7 +102,7 @@ TEST_F(Stories, AttentionOfEveryLayerIsWithinTheErrorBound) {
 
     std::vector<std::int64_t> rows(256);
     std::iota(rows.begin(), rows.end(), 0);
-    Oracle oracle(problem, {.causal = true}, inputs, rows);
+    Oracle oracle(problem, reference_causal(), inputs, rows);
     oracle.exact.o = values<double>(file, prefix + "out");  // the file's truth, not our own
     oracle.exact.lse = values<double>(file, prefix + "lse");
     EXPECT_TRUE(within_bound(oracle, o.view, lse.view));

@@ -70,8 +70,7 @@ float CanonicalRow::score(std::int64_t j) const {
   const ScoreModifiers& modifiers = problem.modifiers;
   const float scale =
       problem.scale ? *problem.scale : static_cast<float>(1 / std::sqrt(double(problem.head_dim)));
-  const float c =
-      modifiers.softcap ? scale : static_cast<float>(double{scale} * kLog2E);
+  const float c = modifiers.softcap ? scale : static_cast<float>(double{scale} * kLog2E);
   const std::int64_t kv_head = h / (problem.q_heads / problem.kv_heads);
   float s = 0.0f;
   for (std::int64_t e = 0; e < problem.head_dim; ++e)

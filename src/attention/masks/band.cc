@@ -51,8 +51,7 @@ class Band : public MaskNode {
   }
 
   void visible(const MaskRow& row, std::int64_t first, KeyBits& bits) const override {
-    const std::int64_t at =
-        top_left_ ? row.query - row.sequence.queries.begin : row.position();
+    const std::int64_t at = top_left_ ? row.query - row.sequence.queries.begin : row.position();
     if (top_left_ || row.sequence.kv_positions == nullptr)
       return set_slots(bits, first, at - before_, at + after_ + 1);
     const std::int64_t end = std::min(first + kChunkKeys, row.sequence.slots());
@@ -107,7 +106,8 @@ class Strided : public MaskNode {
   }
 
   void visible(const MaskRow& row, std::int64_t first, KeyBits& bits) const override {
-    const std::int64_t at = row.position(), end = std::min(first + kChunkKeys, row.sequence.slots());
+    const std::int64_t at = row.position(),
+                       end = std::min(first + kChunkKeys, row.sequence.slots());
     const auto on = [&](std::int64_t slot) {
       return (at - row.sequence.kv_position(slot)) % stride_ == 0;
     };

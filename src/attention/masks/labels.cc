@@ -44,8 +44,9 @@ class Labels {
 
   /// Slots from the first to the last with a label in [low, high], if labels ascend.
   Range between(std::int64_t low, std::int64_t high) const {
-    const auto first = std::lower_bound(
-        runs_.begin(), runs_.end(), low, [](const Run& run, std::int64_t x) { return run.label < x; });
+    const auto first =
+        std::lower_bound(runs_.begin(), runs_.end(), low,
+                         [](const Run& run, std::int64_t x) { return run.label < x; });
     const auto last = std::upper_bound(
         first, runs_.end(), high, [](std::int64_t x, const Run& run) { return x < run.label; });
     return {first == runs_.end() ? size_ : first->begin, last == runs_.end() ? size_ : last->begin};
