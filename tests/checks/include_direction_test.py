@@ -15,7 +15,7 @@ ROOMS = ["base", "simd", "kernels", "kv", "attention", "layer", "model", "bench"
 PUBLIC = {
     "base": ["error", "scratch", "tensor", "threads"],
     "kv": ["kv_cache"],
-    "attention": ["attention", "mask", "problem", "state"],
+    "attention": ["attention", "block_mask", "kept_mass", "mask", "modifiers", "problem", "state"],
     "layer": ["layer", "linear", "norm", "positions", "rotary", "rotary_scaling"],
     "model": ["evaluate", "model", "model_info", "sampler", "session", "tokenizer"],
 }
