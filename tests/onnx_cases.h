@@ -10,6 +10,7 @@
 
 #include "model/mapped_file.h"
 #include "npy.h"
+#include "rapt/tensor.h"
 
 namespace rapt::test {
 
@@ -23,6 +24,14 @@ struct OnnxCase {
     return attributes.value(key, fallback);
   }
 };
+
+/// A tensor as [B, T, H, D]: of four axes it is [B, H, T, D], of three [B, T, H D].
+template <class T>
+TensorView<T> heads_of(const std::vector<std::int64_t>& shape, std::int64_t heads, T* data) {
+  if (shape.size() == 3) return {data, {shape[0], shape[1], heads, shape[2] / heads}};
+  const std::int64_t h = shape[1], t = shape[2], d = shape[3];
+  return {data, {shape[0], t, h, d}, {h * t * d, d, t * d, 1}};
+}
 
 /// Where the vectors are; they are no part of the project.
 inline std::filesystem::path onnx_directory() {

@@ -9,17 +9,6 @@
 namespace rapt::test {
 namespace {
 
-/// The input as [B, T, H, D]: of four axes it is [B, H, T, D], of three [B, T, H D].
-template <class T>
-TensorView<T> heads_of(const OnnxCase& c, const std::vector<std::int64_t>& shape, T* data) {
-  if (shape.size() == 4) {
-    const std::int64_t h = shape[1], t = shape[2], d = shape[3];
-    return {data, {shape[0], t, h, d}, {h * t * d, d, t * d, 1}};
-  }
-  const std::int64_t h = c.attribute("num_heads", 0);
-  return {data, {shape[0], shape[1], h, shape[2] / h}};
-}
-
 /// Row position_ids[b, t] of the caches [P, R / 2], or row (b, t) of caches [B, T, R / 2].
 RotaryTable table_of(const OnnxCase& c) {
   const NpyArray& cache = c.inputs.at("cos_cache");
@@ -54,8 +43,9 @@ TEST(OnnxRotary, EveryVectorIsMet) {
     const std::int64_t dims = c.attribute("rotary_embedding_dim", 0);
     EXPECT_TRUE(dims == 0 || dims == 2 * table.pairs());
     std::vector<float> y(x.size(), NAN);
-    apply_rotary(Threads(1), table, heads_of<const float>(c, input.shape, x.data()),
-                 heads_of<float>(c, input.shape, y.data()));
+    const std::int64_t heads = c.attribute("num_heads", 0);
+    apply_rotary(Threads(1), table, heads_of(input.shape, heads, x.data()),
+                 heads_of(input.shape, heads, y.data()));
     ASSERT_EQ(y.size(), want.size());
     // Products are below 1, sums below 2. Theirs: three roundings, 2^-23 in all; ours: two.
     for (std::size_t n = 0; n < y.size(); ++n) ASSERT_NEAR(y[n], want[n], 4 * 0x1p-24) << n;
