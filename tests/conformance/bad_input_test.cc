@@ -6,29 +6,11 @@
 #include <string>
 
 #include "cases.h"
-#include "rapt/error.h"
+#include "rejects.h"
 
 namespace rapt::test {
 namespace {
 
-/// Whether `f` throws an Error of `code` whose message starts with the rejected name.
-testing::AssertionResult rejects(const std::string& what, ErrorCode code,
-                                 const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    const std::string message = error.what();
-    if (error.code() != code)
-      return testing::AssertionFailure() << "code " << name(error.code()) << ": " << message;
-    if (message.rfind(what + ": expected ", 0) != 0 || message.find(", got ") == std::string::npos)
-      return testing::AssertionFailure() << "message: " << message;
-    return testing::AssertionSuccess();
-  }
-  return testing::AssertionFailure() << "nothing was thrown";
-}
-
-constexpr auto kArgument = ErrorCode::kBadArgument;
-constexpr auto kShape = ErrorCode::kBadShape;
 constexpr std::int64_t kHuge = std::int64_t{1} << 40;
 
 Problem good() {
