@@ -56,7 +56,8 @@ std::string tile_line(std::int64_t skipped, std::int64_t full, std::int64_t part
          std::to_string(partial) + " partial";
 }
 
-/// No tile is hidden or full that is not so, the plan counts them all, and the pairs are right.
+/// No tile is hidden or full that is not so, the plan counts them all, runs hold no hidden ones, and
+/// the pairs are right.
 void check(const Problem& p, const ReferenceMask& reference) {
   const PairCounts pairs(p, reference);
   EXPECT_EQ(p.visible_pairs(), pairs.total());
@@ -65,7 +66,11 @@ void check(const Problem& p, const ReferenceMask& reference) {
   std::int64_t counts[3] = {};
   for (std::int64_t b = 0; b < p.batch; ++b)
     for (std::int64_t kv_head = 0; kv_head < p.kv_heads; ++kv_head)
-      for (std::int64_t row = 0; row < rows; row += kTileQueries)
+      for (std::int64_t row = 0; row < rows; row += kTileQueries) {
+        for (const TileRun& run : tiles.runs(b, kv_head, row)) {
+          EXPECT_LT(run.begin, run.end);
+          EXPECT_NE(run.coverage, Coverage::kHidden);
+        }
         for (std::int64_t chunk = 0; chunk < chunks_of(p.kv_range(b).size()); ++chunk) {
           const std::int64_t keys =
               std::min<std::int64_t>(kChunkKeys, p.kv_range(b).size() - chunk * kChunkKeys);
@@ -77,6 +82,7 @@ void check(const Problem& p, const ReferenceMask& reference) {
             EXPECT_EQ(seen, coverage == Coverage::kFull ? all : 0) << row << ", chunk " << chunk;
           }
         }
+      }
   EXPECT_EQ(make_plan(p, Threads(1)).explain("tiles"), tile_line(counts[0], counts[1], counts[2]));
 }
 
@@ -96,7 +102,7 @@ TEST(MaskTiles, SayNothingFalseOfAnyMask) {
     for (const Positions positions : {Positions::kDefault, Positions::kGiven})
       for (AttentionCase c :
            {case_of(1, 1, 1, Padding::kNone), case_of(200, 1, 2, Padding::kNone),
-            case_of(150, 40, 1, Padding::kMixed), case_of(70, 1100, 2, Padding::kNone),
+            case_of(150, 40, 1, Padding::kMixed), case_of(130, 1100, 2, Padding::kNone),
             case_of(97, 513, 1, Padding::kLeft), case_of(130, 1040, 1, Padding::kRight),
             case_of(60, 700, 2, Padding::kMixed)}) {
         c.mask = &mask;
@@ -104,6 +110,19 @@ TEST(MaskTiles, SayNothingFalseOfAnyMask) {
         SCOPED_TRACE(c.name());
         check(c.problem(), mask.reference);
       }
+}
+
+// Rows of bits lie across words wherever the padding ends.
+TEST(MaskTiles, OfDenseMasksUnderAnyPadding) {
+  const NamedMask& mask = mask_named("dense_or_window");
+  for (std::int64_t begin = 0; begin < 130; ++begin) {
+    AttentionCase c = case_of(3, 200, 1, Padding::kNone);
+    c.mask = &mask;
+    Problem p = c.problem();
+    p.kv_ranges = {{begin, 200 - begin % 7}};
+    SCOPED_TRACE(begin);
+    check(p, mask.reference);
+  }
 }
 
 struct Expression {
@@ -179,6 +198,28 @@ TEST(MaskTiles, OutsideOfAWindowAreSkipped) {
   EXPECT_EQ(tiles_of(square(kTokens, Mask::sliding_window(1))), "316 skipped, 0 full, 68 partial");
 }
 
+TEST(MaskTiles, OfGivenPositionsAreSkippedAsWell) {
+  for (const Mask& mask : {Mask::causal(), Mask::sliding_window(600), Mask::window(700, 300)}) {
+    Problem p = square(kTokens, mask);
+    const std::string expected = tiles_of(p);
+    for (std::int64_t t = 0; t < kTokens; ++t) p.kv_positions.push_back(t - 9);
+    p.q_positions = p.kv_positions;
+    EXPECT_EQ(tiles_of(p), expected);
+  }
+}
+
+// 72 queries and 48 keys: the first 24 places are negative, in no list and no block.
+TEST(MaskTiles, OfQueriesBeforeTheKeysAreNotFull) {
+  const PerSequence<std::int64_t> zeros = {std::vector<std::int64_t>(48, 0)};
+  for (const Mask& mask : {Mask::documents(zeros), Mask::structure(zeros, {{true}}),
+                           Mask::blocks(BlockMask::from_indices({1, 1, 1, 1, 64, 64}, {{0}}))}) {
+    Problem p = square(72, mask);
+    p.kv_tokens = 48;
+    EXPECT_EQ(tiles_of(p), tile_line(0, 1, 1));
+    EXPECT_EQ(p.visible_pairs(), 48 * 48);
+  }
+}
+
 TEST(MaskTiles, OfOtherDocumentsAreSkipped) {
   // Two documents of 3 chunks: a tile lies in one of them.
   const Mask two = Mask::documents_from_offsets({{0, 1536, 3072}});
@@ -218,6 +259,7 @@ TEST(MaskTiles, OfPlainMasksAreCounted) {
   EXPECT_EQ(tiles_of(square(kTokens, Mask::none())), "0 skipped, 384 full, 0 partial");
   EXPECT_EQ(tiles_of(square(kTokens, ~Mask::none())), "384 skipped, 0 full, 0 partial");
   EXPECT_EQ(tiles_of(square(kTokens, Mask::prefix({1024}))), "256 skipped, 128 full, 0 partial");
+  EXPECT_EQ(tiles_of(square(kTokens, Mask::prefix({1023}))), "256 skipped, 64 full, 64 partial");
   EXPECT_EQ(tiles_of(square(kTokens, Mask::global({{600}}))), "315 skipped, 0 full, 69 partial");
 }
 
