@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -73,6 +74,44 @@ inline Tensor attention(const rapt::Problem& problem, const rapt::Inputs& inputs
   rapt::Scratch scratch;
   rapt::run(plan, inputs, scratch, {.o = o, .lse = {}, .m = {}, .l = {}});
   return o;
+}
+
+/// Sets the token `t` of sequence `b` of a tensor [B, T, H, D] to NaN.
+inline void poison(Tensor& x, std::int64_t b, std::int64_t t) {
+  const std::int64_t token = x.extents[2] * x.extents[3];
+  std::fill_n(x.data.begin() + (b * x.extents[1] + t) * token, token,
+              std::numeric_limits<float>::quiet_NaN());
+}
+
+/// Equality in bits of token `t` of sequence `b`.
+inline bool same_token(const Tensor& x, const Tensor& y, std::int64_t b, std::int64_t t) {
+  const std::int64_t token = x.extents[2] * x.extents[3];
+  const std::int64_t first = (b * x.extents[1] + t) * token;
+  return std::memcmp(&x.data[first], &y.data[first], token * sizeof(float)) == 0;
+}
+
+/// [B, Hq, Tq, Tk]: the weights that every query gives every key, or the scores they come from.
+inline Tensor weights(const rapt::Problem& problem, const rapt::Inputs& inputs,
+                      rapt::RowKind kind = rapt::RowKind::kWeights) {
+  Tensor a({problem.batch, problem.q_heads, problem.q_tokens, problem.kv_tokens});
+  std::vector<std::int64_t> rows(problem.q_tokens);
+  for (std::int64_t i = 0; i < problem.q_tokens; ++i) rows[i] = i;
+  rapt::Scratch scratch;
+  rapt::attention_rows(rapt::make_plan(problem, rapt::Threads(1)), inputs, scratch, rows, a, kind);
+  return a;
+}
+
+inline std::string percent(double x) { return std::to_string(std::lround(100 * x)) + "%"; }
+
+/// What the mask is, how much it shows, and its picture: a line a query, a column a key.
+inline void print_mask(const std::string& title, const rapt::Problem& p) {
+  const std::int64_t pairs = p.batch * p.q_heads * p.q_tokens * p.kv_tokens;
+  std::printf("\n%s: %s, %lld of %lld pairs\n\n    ", title.c_str(), p.mask.describe().c_str(),
+              static_cast<long long>(p.visible_pairs()), static_cast<long long>(pairs));
+  const std::string picture = rapt::Mask::draw(p);
+  for (std::size_t n = 0; n + 1 < picture.size(); ++n)
+    std::fputs(picture[n] == '\n' ? "\n    " : std::string(1, picture[n]).c_str(), stdout);
+  std::puts("\n");
 }
 
 inline void print_shape(const char* name, const rapt::Dims& d) {
