@@ -1,4 +1,4 @@
-// Pictures of every kind of mask, written by hand from its definition.
+// Pictures of every kind of mask, as literal text.
 
 #include <gtest/gtest.h>
 
