@@ -58,13 +58,20 @@ class DenseKvCache {
   ///         the present one.
   void truncate(std::int64_t sequence, std::int64_t length);
 
+  /// Copies the first tokens of one sequence out again, bit for bit.
+  /// @shape  k [1, T, Hkv, D]   v [1, T, Hkv, Dv]
+  /// @throws Error{kBadShape}; Error{kBadArgument} if there is no such sequence, or it has fewer
+  ///         than T tokens.
+  void read(std::int64_t sequence, const MutableTensor& k, const MutableTensor& v) const;
+
   /// Tiles of chunk `chunk` of one head. Slots at or beyond length() hold unspecified values.
   KvTile tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk) const;
 
  private:
   void store(std::int64_t sequence, std::int64_t source, const ConstTensor& k,
              const ConstTensor& v);
-  void check(const ConstTensor& k, const ConstTensor& v, std::int64_t batch) const;
+  void check(const ConstTensor& k, const ConstTensor& v, std::int64_t batch,
+             const char* where) const;
   void check_room(std::int64_t sequence, std::int64_t tokens) const;
 
   struct Free {

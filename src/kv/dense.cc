@@ -48,18 +48,20 @@ DenseKvCache::DenseKvCache(const Shape& shape)
   lengths_.resize(static_cast<std::size_t>(shape_.batch));
 }
 
-void DenseKvCache::check(const ConstTensor& k, const ConstTensor& v, std::int64_t batch) const {
+void DenseKvCache::check(const ConstTensor& k, const ConstTensor& v, std::int64_t batch,
+                         const char* where) const {
   const Dims k_expected = {batch, k.extents[1], shape_.kv_heads, shape_.head_dim};
   const Dims v_expected = {batch, k.extents[1], shape_.kv_heads, shape_.v_head_dim};
-  require(k.extents == k_expected, ErrorCode::kBadShape, "DenseKvCache.append k", k_expected,
-          k.extents);
-  require(v.extents == v_expected, ErrorCode::kBadShape, "DenseKvCache.append v", v_expected,
-          v.extents);
-  require(k.extents[1] >= 0, ErrorCode::kBadShape, "DenseKvCache.append k", "at least 0 tokens",
-          k.extents[1]);
+  const auto part = [&](const char* name) { return std::string(where) + " " + name; };
+  if (k.extents != k_expected)
+    require(false, ErrorCode::kBadShape, part("k"), k_expected, k.extents);
+  if (v.extents != v_expected)
+    require(false, ErrorCode::kBadShape, part("v"), v_expected, v.extents);
+  if (k.extents[1] < 0)
+    require(false, ErrorCode::kBadShape, part("k"), "at least 0 tokens", k.extents[1]);
   const bool empty = batch == 0 || k.extents[1] == 0;
-  require(empty || (k.data != nullptr && v.data != nullptr), ErrorCode::kBadArgument,
-          "DenseKvCache.append", "k and v with data", "a null pointer");
+  require(empty || (k.data != nullptr && v.data != nullptr), ErrorCode::kBadArgument, where,
+          "k and v with data", "a null pointer");
 }
 
 void DenseKvCache::check_room(std::int64_t sequence, std::int64_t tokens) const {
@@ -70,7 +72,7 @@ void DenseKvCache::check_room(std::int64_t sequence, std::int64_t tokens) const 
 }
 
 void DenseKvCache::append(const ConstTensor& k, const ConstTensor& v) {
-  check(k, v, shape_.batch);
+  check(k, v, shape_.batch, "DenseKvCache.append");
   for (std::int64_t b = 0; b < shape_.batch; ++b) check_room(b, k.extents[1]);
   for (std::int64_t b = 0; b < shape_.batch; ++b) store(b, b, k, v);
 }
@@ -78,7 +80,7 @@ void DenseKvCache::append(const ConstTensor& k, const ConstTensor& v) {
 void DenseKvCache::append(std::int64_t sequence, const ConstTensor& k, const ConstTensor& v) {
   require(sequence >= 0 && sequence < shape_.batch, ErrorCode::kBadArgument,
           "DenseKvCache.append sequence", "0 to " + std::to_string(shape_.batch - 1), sequence);
-  check(k, v, 1);
+  check(k, v, 1, "DenseKvCache.append");
   check_room(sequence, k.extents[1]);
   store(sequence, 0, k, v);
 }
@@ -119,6 +121,25 @@ void DenseKvCache::truncate(std::int64_t sequence, std::int64_t length) {
   require(length >= 0 && length <= present, ErrorCode::kBadArgument, "DenseKvCache.truncate length",
           "0 to " + std::to_string(present), length);
   present = length;
+}
+
+void DenseKvCache::read(std::int64_t sequence, const MutableTensor& k,
+                        const MutableTensor& v) const {
+  require(sequence >= 0 && sequence < shape_.batch, ErrorCode::kBadArgument,
+          "DenseKvCache.read sequence", "0 to " + std::to_string(shape_.batch - 1), sequence);
+  check(k, v, 1, "DenseKvCache.read");
+  require(k.extents[1] <= length(sequence), ErrorCode::kBadArgument, "DenseKvCache.read tokens",
+          "at most " + std::to_string(length(sequence)), k.extents[1]);
+  for (std::int64_t h = 0; h < shape_.kv_heads; ++h)
+    for (std::int64_t t = 0; t < k.extents[1]; ++t) {
+      const KvTile from = tile(sequence, h, t / kChunkKeys);
+      const std::int64_t slot = t % kChunkKeys, lane = slot % kGroupKeys;
+      const float* group = from.k + (slot - lane) * shape_.head_dim;
+      for (std::int64_t e = 0; e < shape_.head_dim; ++e)
+        k.at(0, t, h, e) = group[e * kGroupKeys + lane];
+      for (std::int64_t e = 0; e < shape_.v_head_dim; ++e)
+        v.at(0, t, h, e) = from.v[slot * v_stride_ + e];
+    }
 }
 
 KvTile DenseKvCache::tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk) const {
