@@ -75,7 +75,8 @@ class MultiHeadAttention {
     MutableTensor heads;  ///< o_h [B, Tq, Hq, Dv]
     /// o_h W_O[:, h]^T [B, Tq, Hq, d]: with b_O they sum to y within rounding.
     MutableTensor contributions;
-    MutableTensor lse;  ///< [1, B, Hq, Tq]
+    MutableTensor lse;        ///< [1, B, Hq, Tq]
+    MutableTensor queries{};  ///< q_h as attention reads it, rotated [B, Tq, Hq, D]
   };
 
   /// Working memory that the caller keeps between calls; one for each call in flight.
@@ -115,8 +116,8 @@ class MultiHeadAttention {
                   Workspace& workspace, const Outputs& outputs) const;
 
  private:
-  void write_heads(const Threads& threads, const ConstTensor& o, Workspace& workspace,
-                   const Outputs& outputs) const;
+  void write_heads(const Threads& threads, const ConstTensor& q, const ConstTensor& o,
+                   Workspace& workspace, const Outputs& outputs) const;
 
   Config config_;
   Linear q_, k_, v_, o_;

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "rapt/model.h"
+#include "rapt/observer.h"
 #include "rapt/tensor.h"
 #include "rapt/threads.h"
 
@@ -51,6 +52,12 @@ class Session {
   /// Forgets the tokens from `length` on.
   /// @throws Error{kBadArgument} if length is negative or above the present one.
   void truncate(std::int64_t length);
+
+  /// From now on `observer` is called for every layer and every block of tokens, in order, within
+  /// prefill and decode; an empty one ends it. It must not use the session, and what it throws
+  /// leaves the session as it was before the call.
+  /// @cost   a copy of q and o a layer; without an observer none.
+  void observe(AttentionObserver observer);
 
  private:
   struct State;

@@ -219,11 +219,16 @@ void MultiHeadAttention::operator()(const Threads& threads, const Plan& plan, co
   run(plan, {q_heads, k_heads, split_heads(v, config_.kv_heads), inputs.cache}, workspace.kernels,
       {o_heads, outputs.lse, {}, {}});
   o_(threads, o, outputs.y, workspace.kernels);
-  write_heads(threads, o_heads, workspace, outputs);
+  write_heads(threads, q_heads, o_heads, workspace, outputs);
 }
 
-void MultiHeadAttention::write_heads(const Threads& threads, const ConstTensor& o,
-                                     Workspace& workspace, const Outputs& outputs) const {
+void MultiHeadAttention::write_heads(const Threads& threads, const ConstTensor& q,
+                                     const ConstTensor& o, Workspace& workspace,
+                                     const Outputs& outputs) const {
+  if (outputs.queries.data != nullptr) {
+    check_extents(outputs.queries, q.extents, "MultiHeadAttention.queries");
+    copy(q, outputs.queries);
+  }
   if (outputs.heads.data != nullptr) {
     check_extents(outputs.heads, o.extents, "MultiHeadAttention.heads");
     copy(o, outputs.heads);

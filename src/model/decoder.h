@@ -7,16 +7,18 @@
 #include "rapt/kv_cache.h"
 #include "rapt/layer.h"
 #include "rapt/model.h"
+#include "rapt/observer.h"
 
 namespace rapt {
 
 /// What one run of a decoder works on.
 struct DecoderStep {
   const Threads& threads;
-  std::span<const std::int32_t> tokens;      ///< the next ones of the sequence
-  std::vector<DenseKvCache>& caches;         ///< one a layer, of the tokens before
-  MultiHeadAttention::Workspace& workspace;  ///< of the layers
-  Scratch& activations;                      ///< of the residual stream
+  std::span<const std::int32_t> tokens;         ///< the next ones of the sequence
+  std::vector<DenseKvCache>& caches;            ///< one a layer, of the tokens before
+  MultiHeadAttention::Workspace& workspace;     ///< of the layers
+  Scratch& activations;                         ///< of the residual stream
+  const AttentionObserver* observer = nullptr;  ///< called for each layer, once it has attended
 };
 
 /// A decoder-only transformer: weights and the network that runs on them. Immutable.

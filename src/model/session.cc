@@ -24,6 +24,7 @@ struct Session::State {
   MultiHeadAttention::Workspace workspace;
   Scratch activations;
   std::vector<float> logits;
+  AttentionObserver observer;
 
   State(const Model& m, const Threads& t, std::int64_t tokens)
       : model(m), threads(t), capacity(tokens), caches(m.decoder().make_caches(tokens)) {}
@@ -53,7 +54,8 @@ void Session::State::take(std::span<const std::int32_t> tokens, Logits which,
     const std::int64_t block = std::min(kBlockTokens, count - first);
     const bool at_end = first + block == count;
     const std::int64_t rows = which == Logits::kAll ? block : at_end ? 1 : 0;
-    model.decoder().run({threads, tokens.subspan(first, block), caches, workspace, activations},
+    model.decoder().run({threads, tokens.subspan(first, block), caches, workspace, activations,
+                         observer ? &observer : nullptr},
                         {to, {1, 1, rows, vocab}});
     to += rows * vocab;
   }
@@ -93,7 +95,7 @@ ConstTensor Session::prefill(std::span<const std::int32_t> tokens, Logits which)
     const std::int64_t rows = which == Logits::kAll ? std::ssize(tokens) : 1;
     try {
       state_->take(tokens, which, rows);
-    } catch (...) {  // out of memory half way
+    } catch (...) {  // out of memory half way, or an observer's own reason
       state_->truncate(state_->length);
       throw;
     }
@@ -101,6 +103,8 @@ ConstTensor Session::prefill(std::span<const std::int32_t> tokens, Logits which)
     return ConstTensor(state_->logits.data(), extents);
   });
 }
+
+void Session::observe(AttentionObserver observer) { state_->observer = std::move(observer); }
 
 void Session::truncate(std::int64_t length) {
   require(length >= 0 && length <= state_->length, ErrorCode::kBadArgument, "Session.truncate",

@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "base/buffer.h"
 #include "base/carver.h"
 #include "base/rows.h"
 #include "model/families.h"
@@ -23,6 +24,19 @@ struct Activations {
   MutableTensor change;    // what it adds
   MutableTensor gate, up;  // inside the MLP
 };
+
+/// Runs the layer's attention for an observer, who sees what it reads and gives.
+void attend_observed(const DecoderStep& step, std::int64_t n, const MultiHeadAttention& attention,
+                     const Plan& plan, const MultiHeadAttention::Inputs& inputs,
+                     MultiHeadAttention::Outputs outputs) {
+  const Problem& p = plan.problem();
+  const Buffer q({p.batch, p.q_tokens, p.q_heads, p.head_dim}),
+      o({p.batch, p.q_tokens, p.q_heads, p.value_dim()});
+  outputs.queries = q.view;
+  outputs.heads = o.view;
+  attention(step.threads, plan, inputs, step.workspace, outputs);
+  (*step.observer)({n, plan, *inputs.cache, q.view, o.view});
+}
 
 /// Llama. With x the residual stream, n(.) an RMS norm with its own weight:
 ///
@@ -150,7 +164,10 @@ void Llama::run(const DecoderStep& step, const MutableTensor& logits) const {
     if (!plan) plan = make_plan(layer.attention.problem(inputs), threads, KvSource::kCache);
     MultiHeadAttention::Outputs outputs;
     outputs.y = a.change;
-    layer.attention(threads, *plan, inputs, step.workspace, outputs);
+    if (step.observer == nullptr)
+      layer.attention(threads, *plan, inputs, step.workspace, outputs);
+    else
+      attend_observed(step, static_cast<std::int64_t>(n), layer.attention, *plan, inputs, outputs);
     add(threads, a.x, a.change);
 
     norm(threads, a.x, layer.mlp_norm, a.normed);

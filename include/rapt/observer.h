@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "rapt/attention.h"
+
+namespace rapt {
+
+/// What one layer's attention has read and given, for tokens that ran through the model together.
+/// It lives as long as the observer's call.
+struct LayerAttention {
+  std::int64_t layer;
+  const Plan& plan;  ///< its problem has kv_tokens - q_tokens tokens before the first query
+  const DenseKvCache& cache;  ///< keys and values, those of the queries' own tokens included
+  ConstTensor q;              ///< [1, T, Hq, D], rotated
+  ConstTensor o;              ///< [1, T, Hq, Dv], before the output projection
+};
+
+using AttentionObserver = std::function<void(const LayerAttention&)>;
+
+}  // namespace rapt
