@@ -11,13 +11,14 @@ import sys
 import tempfile
 import unittest
 
-ROOMS = ["base", "simd", "kernels", "kv", "attention", "layer", "model", "bench", "cli"]
+ROOMS = ["base", "simd", "kernels", "kv", "attention", "layer", "model", "audit", "bench", "cli"]
 PUBLIC = {
     "base": ["error", "scratch", "tensor", "threads"],
     "kv": ["kv_cache"],
     "attention": ["attention", "block_mask", "kept_mass", "mask", "modifiers", "problem", "state"],
     "layer": ["layer", "linear", "norm", "positions", "rotary", "rotary_scaling"],
-    "model": ["evaluate", "model", "model_info", "sampler", "session", "tokenizer"],
+    "model": ["evaluate", "model", "model_info", "observer", "sampler", "session", "tokenizer"],
+    "audit": ["audit", "model_audit"],
 }
 ROOM_OF_PUBLIC = {f"rapt/{name}.h": room for room, names in PUBLIC.items() for name in names}
 TESTS = re.compile(r"_test\.cc$|/test/")
@@ -72,6 +73,7 @@ class IncludeDirection(unittest.TestCase):
             ("src/kernels/linear/a.cc", "rapt/model.h"),
             ("src/attention/a.cc", "layer/a.h"),
             ("src/model/a.cc", "cli/commands.h"),
+            ("src/model/a.cc", "rapt/audit.h"),
             ("include/rapt/attention.h", "base/isa.h"),
             ("include/rapt/tensor.h", "rapt/problem.h"),
             ("include/rapt/unlisted.h", "rapt/tensor.h"),
