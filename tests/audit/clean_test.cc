@@ -59,7 +59,7 @@ TEST(AuditClean, EveryMaskPaddingAndModifier) {
       }
 }
 
-// Over two chunks, grouped heads, through a cache, with threads.
+// Over two chunks, grouped heads, through a cache.
 TEST(AuditClean, EveryMaskOverChunks) {
   for (const NamedMask& mask : masks()) {
     AttentionCase c = small_case(mask);
@@ -69,7 +69,6 @@ TEST(AuditClean, EveryMaskOverChunks) {
     c.kv_heads = 2;
     c.v_head_dim = 128;
     c.source = KvSource::kCache;
-    c.threads = 2;
     expect_clean(c, 5);
   }
 }
