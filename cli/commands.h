@@ -7,13 +7,21 @@
 namespace rapt::cli {
 
 /// What the program's exit status says, beside 128 + SIGINT.
-enum ExitStatus { kSuccess = 0, kFailure = 1, kUsage = 2, kContextFull = 3, kInterrupted = 130 };
+enum ExitStatus {
+  kSuccess = 0,
+  kFailure = 1,
+  kUsage = 2,
+  kContextFull = 3,
+  kLeak = 4,
+  kInterrupted = 130
+};
 
 /// The program: all subcommands with their options, help and callbacks. A callback prints its result
 /// by `print`, and throws rapt::Error for what goes wrong, CLI::ValidationError for wrong usage.
 void add_commands(CLI::App& program);
 
 /// Each adds one subcommand.
+void add_audit(CLI::App& program);
 void add_bench(CLI::App& program);
 void add_eval(CLI::App& program);
 void add_generate(CLI::App& program);

@@ -10,6 +10,7 @@ constexpr const char* kFooter =
     "  1    failure: a file, the model or the system\n"
     "  2    wrong usage\n"
     "  3    the text needs more than the model's context; what was written stays\n"
+    "  4    the audit has found a leak\n"
     "  130  interrupted\n"
     "\n"
     "Environment:\n"
@@ -34,6 +35,7 @@ void add_commands(CLI::App& program) {
   add_generate(program);
   add_eval(program);
   add_info(program);
+  add_audit(program);
   add_bench(program);
   for (CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; }))
     command->group("Commands");
