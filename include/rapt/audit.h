@@ -64,6 +64,7 @@ struct AuditRow {
   double expected_mass = 0, mass = 0;              ///< sum of all weights
 };
 
+/// What audit_attention has found.
 struct AuditReport {
   std::vector<std::int64_t> queries;   ///< tokens whose rows were audited, ascending
   std::vector<AuditRow> rows;          ///< [B, Hq, queries]
@@ -75,6 +76,7 @@ struct AuditReport {
   std::optional<AuditFinding> first() const;
 };
 
+/// How audit_attention audits.
 struct AuditOptions {
   /// Rows to audit: all queries if there are no more, else those at edges of tiles and chunks and
   /// others, spread.
@@ -95,8 +97,9 @@ struct AuditOptions {
 /// @shape  in.q [B, Tq, Hq, D]   in.k [B, Tk, Hkv, D]   in.v [B, Tk, Hkv, Dv]
 /// @throws Error{kBadShape, kBadArgument} naming the view or option, also if an input is not finite;
 ///         what `attention` throws.
-/// @cost   2 Tk / Dv + 4 queries group calls of `attention`, Tk more for missing keys; memory
-///         B Hq queries Tk bits.
+/// @cost   2 Tk / Dv + 4 (queries + B Hkv) calls of `attention`; queries Hq / Hkv of them where the
+///         heads of a group have masks of their own; up to Tk more for missing keys. Memory: B Hq
+///         queries Tk bits and copies of the tensors.
 AuditReport audit_attention(const VisiblePredicate& visible, const Inputs& in,
                             const AttentionFunction& attention, const AuditOptions& options = {});
 

@@ -17,9 +17,12 @@ namespace rapt {
 using LogitsFunction = std::function<ConstTensor(std::span<const std::int32_t> tokens)>;
 
 struct PrefixReport {
-  std::vector<std::int64_t> cuts;      ///< the prefixes [0, cut) that were compared
-  std::vector<AuditFinding> findings;  ///< query: a token whose logits changed; key: the first
-      ///< later token that changes them, -1 if only its absence does
+  std::vector<std::int64_t> cuts;  ///< the prefixes [0, cut) that were compared
+
+  /// One at most. Its query is the first token whose logits changed, its key the first later token
+  /// that changes them, -1 if only its absence does.
+  std::vector<AuditFinding> findings;
+
   bool passed() const { return findings.empty(); }
 };
 
@@ -55,7 +58,7 @@ struct ModelAuditOptions {
   /// The attention to audit on a layer's q, k and v: by default `attention_of` its plan.
   std::function<AttentionFunction(std::int64_t layer, const Plan& plan)> attention_of_layer;
 
-  /// Called before each part: "layer 3 of 12", "cut 5 of 14".
+  /// Called before each part: "layer 3 of 12", "prefixes, run 5".
   std::function<void(const std::string& part)> progress;
 };
 

@@ -11,12 +11,13 @@ namespace rapt {
 /// It lives as long as the observer's call.
 struct LayerAttention {
   std::int64_t layer;
-  const Plan& plan;  ///< its problem has kv_tokens - q_tokens tokens before the first query
+  const Plan& plan;           ///< kv_tokens - q_tokens tokens come before its first query
   const DenseKvCache& cache;  ///< keys and values, those of the queries' own tokens included
   ConstTensor q;              ///< [1, T, Hq, D], rotated
   ConstTensor o;              ///< [1, T, Hq, Dv], before the output projection
 };
 
+/// See Session::observe.
 using AttentionObserver = std::function<void(const LayerAttention&)>;
 
 }  // namespace rapt

@@ -8,11 +8,12 @@ namespace {
 
 struct Extents {
   std::int64_t batch = 1, q_tokens = 20, kv_tokens = 20, q_heads = 2, kv_heads = 2, v_head_dim = 3;
+  float q_deviation = 1;
 };
 
 AuditReport audit(const VisiblePredicate& truth, const LoopAttention& attention,
                   const Extents& x = {}, AuditOptions options = {}) {
-  const Tensor q = normal({x.batch, x.q_tokens, x.q_heads, 5}, 1);
+  const Tensor q = normal({x.batch, x.q_tokens, x.q_heads, 5}, 1, x.q_deviation);
   const Tensor k = normal({x.batch, x.kv_tokens, x.kv_heads, 5}, 2);
   const Tensor v = normal({x.batch, x.kv_tokens, x.kv_heads, x.v_head_dim}, 3);
   options.sinks = attention.sinks;
@@ -196,6 +197,9 @@ TEST(AuditLeaks, EmptyRowsThatAreNot) {
   const AuditReport report = audit(some, {some, Fault::kMaskedRowIsUniform});
   EXPECT_TRUE(accused(report, AuditCheck::kHiddenMass, {0, 0, 2, 0}));
   EXPECT_TRUE(accused(report, AuditCheck::kEmptyRow, {0, 0, 2, -1})) << text(report);
+  const AuditReport of_lse = audit(some, {some, Fault::kEmptyLseIsZero});
+  ASSERT_EQ(of_lse.findings.size(), 1u) << text(of_lse);
+  EXPECT_TRUE(accused(of_lse, AuditCheck::kEmptyRow, {0, 0, 2, -1}));
   expect_clean(some, {});
 }
 
@@ -251,6 +255,18 @@ TEST(AuditLeaks, FarKeysAreNoMissingOnes) {
   const AuditReport report = audit(causal, alibi, x);
   EXPECT_TRUE(accused(report, AuditCheck::kMissingKey, {0, 0, 30, 0}));
   EXPECT_EQ(report.findings.size(), 1u) << text(report);
+}
+
+// Where one key takes all, a leak weighs nothing. With q = 0 it does.
+TEST(AuditLeaks, ALeakWithoutWeight) {
+  const VisiblePredicate leaks = [](auto, auto, auto i, auto j) {
+    return j <= i || (i == 5 && j == 7);
+  };
+  const AuditReport report = audit(causal, {leaks}, {.q_deviation = 1e4f});
+  EXPECT_TRUE(first_at(report, {0, 0, 5, 7})) << text(report);
+  EXPECT_TRUE(accused(report, AuditCheck::kHiddenMass, {0, 0, 5, 7}));
+  EXPECT_EQ(report.rows[5].hidden_mass, 0);
+  EXPECT_EQ(report.rows[5].found_keys, 7);
 }
 
 TEST(AuditLeaks, RowsAreSampledAtEdges) {

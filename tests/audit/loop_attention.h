@@ -23,6 +23,7 @@ enum class Fault {
   kFirstSequenceOnly,   // every sequence reads the keys of the first
   kNoise,               // another result at every call
   kMaskedRowIsUniform,  // -1e30 in the place of -inf
+  kEmptyLseIsZero,      // of a row that sees nothing
 };
 
 /// sees(b, h, i, j) is the mask that the loop has, right or wrong.
@@ -95,7 +96,9 @@ struct LoopAttention {
     if (fault == Fault::kSinkIsKeyZero) p[0] += sink_weight;
     for (std::int64_t e = 0; e < in.v.extents[3]; ++e)
       out.o.at(b, i, h, e) = sum == 0 ? 0 : stored(output(in, b, h, i, e, p) / sum);
-    if (has_lse) out.lse.at(0, b, h, i) = max + std::log(sum);
+    if (!has_lse) return;
+    const bool empty = sum == 0 && fault == Fault::kEmptyLseIsZero;
+    out.lse.at(0, b, h, i) = empty ? 0 : max + std::log(sum);
   }
 
   float output(const Inputs& in, std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t e,
