@@ -88,7 +88,7 @@ AuditedRows::AuditedRows(const AuditExtents& x, const VisiblePredicate& visible,
       for (const std::int64_t i : queries_) {
         rows_.push_back({b, h, i});
         bits_.resize(bits_.size() + static_cast<std::size_t>(words_));
-        std::uint64_t* words = &*bits_.end() - words_;
+        std::uint64_t* words = bits_.data() + bits_.size() - words_;
         for (std::int64_t j = 0; j < x.kv_tokens; ++j)
           if (visible(b, h, i, j)) words[j / 64] |= std::uint64_t{1} << (j % 64);
       }

@@ -216,12 +216,15 @@ TEST(AuditLeaks, OneHeadOfAGroup) {
   const VisiblePredicate of_heads = [](auto, auto h, auto i, auto j) {
     return j <= i && i - j < 3 + h;
   };
-  const VisiblePredicate of_next = [&](auto b, auto h, auto i, auto j) {
-    return of_heads(b, h == 2 ? 3 : h, i, j);
-  };
-  const AuditReport wide = audit(of_heads, {of_next}, x);
-  EXPECT_TRUE(accused(wide, AuditCheck::kHiddenMass, {0, 2, 5, 0}));
-  EXPECT_TRUE(accused(wide, AuditCheck::kPoisonRandom, {0, 2, 5, 0})) << text(wide);
+  for (const std::int64_t wide : {2, 3}) {
+    const VisiblePredicate one_wider = [&](auto b, auto h, auto i, auto j) {
+      return of_heads(b, h == wide ? h + 1 : h, i, j);
+    };
+    const AuditReport of_group = audit(of_heads, {one_wider}, x);
+    const Place place{0, wide, 3 + wide, 0};
+    EXPECT_TRUE(accused(of_group, AuditCheck::kHiddenMass, place));
+    EXPECT_TRUE(accused(of_group, AuditCheck::kPoisonRandom, place)) << text(of_group);
+  }
   expect_clean(of_heads, {}, x);
 }
 
