@@ -2,6 +2,8 @@
 
 #include <fnmatch.h>
 
+#include "base/splitmix64.h"
+
 #include "rapt/error.h"
 
 namespace rapt::bench {
@@ -9,15 +11,29 @@ namespace {
 
 std::string number(std::int64_t n) { return std::to_string(n); }
 
-Case prefill(const std::string& mask_name, const Mask& mask, std::int64_t head_dim) {
+struct Extents {
+  std::int64_t head_dim, tokens, heads;
+};
+
+Case prefill(const std::string& mask_name, const Mask& mask, const Extents& extents) {
   Problem p;
-  p.q_tokens = p.kv_tokens = 4096;
-  p.q_heads = p.kv_heads = 8;
-  p.head_dim = head_dim;
+  p.q_tokens = p.kv_tokens = extents.tokens;
+  p.q_heads = p.kv_heads = extents.heads;
+  p.head_dim = extents.head_dim;
   p.mask = mask;
-  return {"prefill/f32/" + mask_name + "/d" + number(head_dim) + "/t" + number(p.q_tokens) + "/h" +
+  return {"prefill/f32/" + mask_name + "/d" + number(p.head_dim) + "/t" + number(p.q_tokens) + "/h" +
               number(p.q_heads),
           AttentionCase{p, KvSource::kTensors}};
+}
+
+// One in ten of the blocks of 64 x 64 tokens, drawn at random.
+Mask tenth_of_blocks(std::int64_t tokens) {
+  const std::int64_t blocks = tokens / 64;
+  const BlockMask::Shape shape{1, 1, blocks, blocks, 64, 64};
+  return Mask::blocks(BlockMask::from_predicate(
+      shape, [](std::int64_t, std::int64_t, std::int64_t x, std::int64_t y) {
+        return splitmix64(static_cast<std::uint64_t>(x), static_cast<std::uint64_t>(y)) % 10 == 0;
+      }));
 }
 
 // The newest of 64k tokens, whose key is already in the cache.
@@ -77,10 +93,13 @@ double Case::rotated_bytes() const {
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = {
-      prefill("causal", Mask::causal(), 128),
-      prefill("dense", Mask::none(), 128),
-      prefill("causal", Mask::causal(), 64),
-      prefill("window256", Mask::sliding_window(256), 128),
+      prefill("causal", Mask::causal(), {128, 4096, 8}),
+      prefill("dense", Mask::none(), {128, 4096, 8}),
+      prefill("causal", Mask::causal(), {64, 4096, 8}),
+      prefill("window256", Mask::sliding_window(256), {128, 4096, 8}),
+      prefill("blocks10", tenth_of_blocks(8192), {128, 8192, 1}),
+      prefill("causal", Mask::causal(), {128, 32768, 1}),
+      prefill("window1024", Mask::sliding_window(1024), {128, 32768, 1}),
       decode("mha", 8, 8),
       decode("gqa32x8", 32, 8),
       decode("mqa8x1", 8, 1),

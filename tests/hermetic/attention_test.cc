@@ -127,8 +127,8 @@ TEST_P(HermeticMask, PoisonedHead) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Masks, HermeticMask,
-                         testing::Values("causal", "window5", "window600", "window_3_2",
-                                         "window_40_700"),
+                         testing::Values("causal", "window5", "window600", "window_40_700",
+                                         "documents_shuffled", "blocks_of_heads"),
                          [](const auto& info) { return std::string(info.param); });
 
 // Padded queries, keys and values hold poison, left, right and on both sides; padded queries are
@@ -164,6 +164,94 @@ TEST(Hermetic, Padding) {
           }
           ASSERT_TRUE(same_bits(run_case(c, in), clean));
         }
+}
+
+// Every mask with every modifier and with given positions: tokens are poisoned one after the other,
+// and no row that does not see them changes a bit.
+TEST(Hermetic, EveryMaskModifierAndPosition) {
+  int n = 0;
+  for (const NamedMask& mask : masks())
+    for (int modifiers = 0; modifiers < kModifierSets; ++modifiers)
+      for (const auto source : {KvSource::kTensors, KvSource::kCache}) {
+        AttentionCase c;
+        c.q_tokens = 75;
+        c.kv_tokens = 600;
+        c.q_heads = 4;
+        c.kv_heads = 2;
+        c.head_dim = 5;
+        c.v_head_dim = 18;
+        c.mask = &mask;
+        c.modifiers = static_cast<Modifiers>(modifiers);
+        c.positions = ++n % 2 == 0 ? Positions::kDefault : Positions::kGiven;
+        c.source = source;
+        SCOPED_TRACE(c.name());
+        CaseInputs in(c);
+        const Outputs clean = run_case(c, in);
+        std::vector<std::int64_t> hot;
+        Rng rng(n);
+        for (int step = 0; step < 6; ++step) {
+          for (int more = 0; more < 1 << step; ++more) {
+            hot.push_back(rng.below(c.kv_tokens));
+            poison_token(in.k.view, hot.back(), kPoisons[rng.below(6)]);
+            poison_token(in.v.view, hot.back(), kPoisons[rng.below(6)]);
+          }
+          const Outputs out = run_case(c, in);
+          expect_others_clean(c, clean, out, hot);
+          EXPECT_TRUE(canonical_bits(c.problem(), c.mask->reference, in.inputs(), out, {step, 74}));
+        }
+      }
+}
+
+// Hidden biases may hold anything, and a bias of -inf hides what it belongs to.
+TEST(Hermetic, BiasOfHiddenKeys) {
+  for (const NamedMask& mask : masks()) {
+    AttentionCase c;
+    c.q_tokens = 60;
+    c.kv_tokens = 600;
+    c.q_heads = 2;
+    c.head_dim = 6;
+    c.mask = &mask;
+    c.modifiers = Modifiers::kBias;
+    SCOPED_TRACE(c.name());
+    const Problem p = c.problem();
+    CaseInputs in(c);
+    Tensor bias({1, 2, 60, 600});
+    fill_normal(bias.view, 4);
+    in.bias = std::move(bias);
+    const Outputs clean = run_case(c, in);
+    for_each_index(in.bias.view.extents, [&](auto b, auto h, auto i, auto j) {
+      if (!reference_visible(p, mask.reference, b, h, i, j))
+        in.bias.view.at(b, h, i, j) = kPoisons[(i + j) % 6];
+    });
+    EXPECT_TRUE(same_bits(run_case(c, in), clean));
+
+    fill_normal(in.bias.view, 4);
+    const std::int64_t hidden = 70;
+    for_each_index({1, 2, 60, 1}, [&](auto b, auto h, auto i, auto) {
+      in.bias.view.at(b, h, i, hidden) = -kInfinity;
+    });
+    const Outputs without = run_case(c, in);
+    poison_token(in.k.view, hidden, kNan);
+    poison_token(in.v.view, hidden, kNan);
+    EXPECT_TRUE(same_bits(run_case(c, in), without));
+  }
+}
+
+// The lowest finite bias hides nothing: a live NaN behind it shows.
+TEST(Hermetic, FiniteBiasHidesNothing) {
+  AttentionCase c;
+  c.q_tokens = 3;
+  c.kv_tokens = 40;
+  c.head_dim = 4;
+  c.mask = &mask_named("none");
+  c.modifiers = Modifiers::kBias;
+  CaseInputs in(c);
+  Tensor bias({1, 1, 3, 40});
+  bias.view.at(0, 0, 1, 7) = -kHuge;
+  in.bias = std::move(bias);
+  in.v.view.at(0, 7, 0, 2) = kNan;
+  const Outputs out = run_case(c, in);
+  EXPECT_EQ(bits(out.o.view.at(0, 1, 0, 2)), kNanBits);
 }
 
 // What a cache held before it was truncated, and what other sequences hold, stays there.

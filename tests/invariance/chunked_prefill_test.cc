@@ -15,6 +15,8 @@ struct Prompt {
   Tensor k = normal({1, kTokens, 1, 8}, 2);
   Tensor v = normal({1, kTokens, 1, 12}, 3);
 
+  ScoreModifiers modifiers{};
+
   Problem problem(const Mask& mask, std::int64_t queries, std::int64_t keys) const {
     Problem p;
     p.q_tokens = queries;
@@ -23,6 +25,7 @@ struct Prompt {
     p.head_dim = 8;
     p.v_head_dim = 12;
     p.mask = mask;
+    p.modifiers = modifiers;
     return p;
   }
 };
@@ -68,10 +71,30 @@ class Feed {
   DenseKvCache cache_;
 };
 
-class ChunkedPrefill : public testing::TestWithParam<const char*> {
+/// A mask of the list, and whether scores are modified too: by all that does not come by token.
+struct Variant {
+  const char* mask;
+  bool modified = false;
+};
+
+Prompt prompt_of(const Variant& variant) {
+  Prompt prompt;
+  if (!variant.modified) return prompt;
+  prompt.modifiers.softcap = 2.0f;
+  prompt.modifiers.alibi_slopes = alibi_slopes(2);
+  prompt.modifiers.relative_bias = RelativeBias{8, 30, false, {}};
+  for (int n = 0; n < 16; ++n)
+    prompt.modifiers.relative_bias->table.push_back(0.25f * static_cast<float>(n % 5));
+  prompt.modifiers.sinks = {0.5f, -1.0f};
+  return prompt;
+}
+
+class ChunkedPrefill : public testing::TestWithParam<Variant> {
  protected:
-  const Prompt prompt_{};
-  const Mask mask_ = mask_named(GetParam()).make(prompt_.problem(Mask::none(), kTokens, kTokens));
+  const Prompt prompt_ = prompt_of(GetParam());
+  const Mask mask_ =
+      mask_named(GetParam().mask).make(prompt_.problem(Mask::none(), kTokens, kTokens)) &
+      Mask::causal();
   const Outputs whole_ = run_attention(prompt_.problem(mask_, kTokens, kTokens), prompt_.q.view,
                                        prompt_.k.view, prompt_.v.view);
 };
@@ -131,8 +154,15 @@ TEST_P(ChunkedPrefill, TensorsAgainstCache) {
   EXPECT_TRUE(same_bits(feed.out, whole_));
 }
 
-INSTANTIATE_TEST_SUITE_P(Masks, ChunkedPrefill, testing::Values("causal", "window600", "window5"),
-                         [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(
+    Masks, ChunkedPrefill,
+    testing::Values(Variant{"causal"}, Variant{"causal", true}, Variant{"window600"},
+                    Variant{"window5"}, Variant{"documents"}, Variant{"structure", true},
+                    Variant{"window_and_global"}, Variant{"strided_7"},
+                    Variant{"blocks_of_heads", true}),
+    [](const auto& info) {
+      return std::string(info.param.mask) + (info.param.modified ? "_modified" : "");
+    });
 
 }  // namespace
 }  // namespace rapt::test
