@@ -14,17 +14,21 @@ namespace rapt::test {
 ///
 ///     max |o - o64| <= 2 e + 2^-23 max|v|,   e = max |o32 - o64| of the two-pass f32 loop,
 ///
-/// and likewise for lse, with max(1, max|lse64|) in the place of max|v|. Denormals are rounded in
-/// absolute steps, hence 2^-148 more.
+/// and likewise for lse, with max(1, max|lse64|) in the place of max|v|. Modifiers are added in units
+/// of log2, where a score is 1.44 times as large and a bias is rounded once more than in the loop:
+/// then 3 e, and 2^-22 for lse. Denormals are rounded in absolute steps, hence 2^-150 more a key.
 struct Oracle {
   std::vector<std::int64_t> rows;
   double o_error = 0, lse_error = 0;  // e; before `exact`, whose initialiser learns it
   ReferenceAttention<double> exact;
   double largest_v = 0, largest_lse = 1;
+  double steps = 0, roundings = 1;
 
   Oracle(const Problem& problem, const ReferenceMask& mask, const Inputs& in,
          std::vector<std::int64_t> query_tokens)
       : rows(std::move(query_tokens)), exact(learn(problem, mask, in)) {
+    steps = 4 + static_cast<double>(problem.kv_tokens);
+    roundings = problem.modifiers.changes_scores() ? 2 : 1;
     for_each_index(in.v.extents, [&](auto b, auto j, auto h, auto e) {
       largest_v = std::max<double>(largest_v, std::abs(in.v.at(b, j, h, e)));
     });
@@ -48,8 +52,12 @@ struct Oracle {
     }
   }
 
-  double o_bound() const { return 2 * o_error + 0x1p-23 * largest_v + 0x1p-148; }
-  double lse_bound() const { return 2 * lse_error + 0x1p-23 * largest_lse; }
+  double o_bound() const {
+    return (1 + roundings) * o_error + 0x1p-23 * largest_v + steps * 0x1p-150;
+  }
+  double lse_bound() const {
+    return (1 + roundings) * lse_error + roundings * 0x1p-23 * largest_lse;
+  }
 
   static double difference(double a, double b) { return a == b ? 0 : std::abs(a - b); }
 

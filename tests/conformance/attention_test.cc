@@ -23,7 +23,7 @@ void check(const AttentionCase& c) {
   const double learned = c.cost() * static_cast<double>(oracle.rows.size()) /
                          static_cast<double>(std::max<std::int64_t>(c.q_tokens, 1));
   oracle.learn_scaled(c.problem(), c.mask->reference, in.inputs(),
-                      std::clamp<int>(static_cast<int>(4 * kOracleCost / (learned + 1)), 2, 12));
+                      std::clamp<int>(static_cast<int>(4 * kOracleCost / (learned + 1)), 4, 12));
   for (const Isa isa : supported_isas()) {
     const double most = isa == supported_isas().front() ? 1e18
                         : isa == Isa::kScalar           ? 1 << 22
