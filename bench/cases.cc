@@ -3,7 +3,6 @@
 #include <fnmatch.h>
 
 #include "base/splitmix64.h"
-
 #include "rapt/error.h"
 
 namespace rapt::bench {
@@ -21,15 +20,15 @@ Case prefill(const std::string& mask_name, const Mask& mask, const Extents& exte
   p.q_heads = p.kv_heads = extents.heads;
   p.head_dim = extents.head_dim;
   p.mask = mask;
-  return {"prefill/f32/" + mask_name + "/d" + number(p.head_dim) + "/t" + number(p.q_tokens) + "/h" +
-              number(p.q_heads),
+  return {"prefill/f32/" + mask_name + "/d" + number(p.head_dim) + "/t" + number(p.q_tokens) +
+              "/h" + number(p.q_heads),
           AttentionCase{p, KvSource::kTensors}};
 }
 
-// One in ten of the blocks of 64 x 64 tokens, drawn at random.
-Mask tenth_of_blocks(std::int64_t tokens) {
-  const std::int64_t blocks = tokens / 64;
-  const BlockMask::Shape shape{1, 1, blocks, blocks, 64, 64};
+// One in ten of the blocks of so many tokens, drawn at random.
+Mask tenth_of_blocks(std::int64_t tokens, std::int64_t block) {
+  const std::int64_t blocks = tokens / block;
+  const BlockMask::Shape shape{1, 1, blocks, blocks, block, block};
   return Mask::blocks(BlockMask::from_predicate(
       shape, [](std::int64_t, std::int64_t, std::int64_t x, std::int64_t y) {
         return splitmix64(static_cast<std::uint64_t>(x), static_cast<std::uint64_t>(y)) % 10 == 0;
@@ -97,7 +96,8 @@ const std::vector<Case>& cases() {
       prefill("dense", Mask::none(), {128, 4096, 8}),
       prefill("causal", Mask::causal(), {64, 4096, 8}),
       prefill("window256", Mask::sliding_window(256), {128, 4096, 8}),
-      prefill("blocks10", tenth_of_blocks(8192), {128, 8192, 1}),
+      prefill("blocks10of64", tenth_of_blocks(8192, 64), {128, 8192, 1}),
+      prefill("blocks10of128", tenth_of_blocks(8192, 128), {128, 8192, 1}),
       prefill("causal", Mask::causal(), {128, 32768, 1}),
       prefill("window1024", Mask::sliding_window(1024), {128, 32768, 1}),
       decode("mha", 8, 8),

@@ -48,9 +48,10 @@ std::vector<KeptMass> kept_mass(const Problem& problem, const Mask& sparse, cons
           if (l == 0.0f) continue;  // it sees nothing
           // Both m are integers: the power of two is exact.
           const float l_some = some.l_view.at(0, b, h, i);
-          const int gap = l_some == 0.0f ? 0
-                                         : static_cast<int>(some.m_view.at(0, b, h, i) -
-                                                            all.m_view.at(0, b, h, i));
+          const int gap =
+              l_some == 0.0f
+                  ? 0
+                  : static_cast<int>(some.m_view.at(0, b, h, i) - all.m_view.at(0, b, h, i));
           const double mass = std::ldexp(static_cast<double>(l_some), gap) / l;
           sum += mass;
           kept.least = std::isnan(mass) ? mass : std::min(kept.least, mass);

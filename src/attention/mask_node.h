@@ -67,11 +67,17 @@ inline void clear(KeyBits& bits) { std::fill_n(bits.words, std::size(bits.words)
 inline void set_slots(KeyBits& bits, std::int64_t first, std::int64_t begin, std::int64_t end) {
   begin = std::clamp<std::int64_t>(begin - first, 0, kChunkKeys);
   end = std::clamp<std::int64_t>(end - first, 0, kChunkKeys);
-  for (std::int64_t word = begin / 64; word * 64 < end; ++word) {
-    const std::int64_t low = std::max<std::int64_t>(begin - word * 64, 0);
-    const std::int64_t high = std::min<std::int64_t>(end - word * 64, 64);
-    if (low < high) bits.words[word] |= (~std::uint64_t{0} >> (64 - (high - low))) << low;
+  if (begin >= end) return;
+  constexpr std::uint64_t kAll = ~std::uint64_t{0};
+  const std::int64_t low = begin / 64, high = (end - 1) / 64;
+  const std::uint64_t from = kAll << (begin % 64), to = kAll >> (63 - (end - 1) % 64);
+  if (low == high) {
+    bits.words[low] |= from & to;
+    return;
   }
+  bits.words[low] |= from;
+  for (std::int64_t word = low + 1; word < high; ++word) bits.words[word] = kAll;
+  bits.words[high] |= to;
 }
 inline void set_slot(KeyBits& bits, std::int64_t first, std::int64_t slot) {
   set_slots(bits, first, slot, slot + 1);
@@ -90,6 +96,12 @@ class MaskNode {
 
   /// Sets the bits of the visible slots among first .. first + kChunkKeys - 1. `bits` come cleared.
   virtual void visible(const MaskRow& row, std::int64_t first, KeyBits& bits) const = 0;
+
+  /// True only where both rows, of one sequence, see the same slots: then one needs no bits of its
+  /// own.
+  virtual bool same(const MaskRow& a, const MaskRow& b) const {
+    return a.query == b.query && (a.head == b.head || !varies_by_head());
+  }
 
   /// Slots outside which the tile's queries see nothing: at most `tile.slots`.
   virtual Range bounds(const MaskTile& tile) const { return tile.slots; }

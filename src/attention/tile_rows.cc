@@ -66,23 +66,31 @@ void TileRows::prepare(const WorkItem& item, std::int64_t row, int count, std::i
   add_distances(sequence, chunk, keys);
 
   const ConstTensor bias = broadcast(inputs.bias);
-  std::int64_t last_query = -1;
-  KeyBits of_query{};
-  for (int r = 0; r < count; ++r) {
-    const auto [i, h] = plan_.query_of(item.kv_head, row + r);
+  const MaskNode& mask = problem.mask.node();
+  const std::int64_t first_head = item.kv_head * problem.group();
+  std::int64_t i = plan_.order.query(row), g = plan_.order.head_of_group(row);
+  std::int64_t like = -1, like_i = 0, like_h = 0;  // a row before that has the mask's bits alone
+  for (int r = 0; r < count; ++r, plan_.order.advance(i, g)) {
+    const std::int64_t h = first_head + g;
     const MaskRow mask_row{sequence, h, i};
-    if (!all && (i != last_query || plan_.order.apart)) {  // heads of a group see the same
-      of_query = visible_keys(problem.mask.node(), mask_row, chunk);
-      last_query = i;
-    }
-    KeyBits bits = of_query;
     if (slopes_ != nullptr) {
       slopes_[r] = plan_.slopes[static_cast<std::size_t>(h)];
       q_positions_[r] = static_cast<float>(mask_row.position());
     }
     if (relative_ != nullptr) relative_[r] = relative_biases(r, mask_row, first, keys);
-    if (additive_ != nullptr) additive_[r] = additive_biases(r, mask_row, first, keys, bias, bits);
-    if (!all) see(r, bits);
+    if (all) continue;
+    if (like >= 0 && see_the_same(mask, {sequence, like_h, like_i}, mask_row)) {
+      visible_[r] = visible_[like];
+      seen_[r] = seen_[like];
+      whole_[r] = whole_[like];
+      continue;
+    }
+    visible_[r] = visible_keys(mask, mask_row, chunk);
+    if (additive_ != nullptr)
+      additive_[r] = additive_biases(r, mask_row, first, keys, bias, visible_[r]);
+    else
+      like = r, like_i = i, like_h = h;
+    find_groups(r);
   }
 }
 
@@ -92,8 +100,8 @@ void TileRows::see_all(int count, std::int64_t keys) {
   std::fill_n(whole_, count, groups);
 }
 
-void TileRows::see(int r, const KeyBits& bits) {
-  visible_[r] = bits;
+void TileRows::find_groups(int r) {
+  const KeyBits& bits = visible_[r];
   std::uint32_t seen = 0, not_whole = 0;
   for (int n = 0; n < kChunkKeys / 64; ++n) {
     seen |= any_of_groups(bits.words[n]) << (4 * n);

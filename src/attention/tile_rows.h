@@ -24,7 +24,7 @@ class TileRows {
 
  private:
   void see_all(int count, std::int64_t keys);
-  void see(int r, const KeyBits& bits);
+  void find_groups(int r);
   void add_distances(const MaskSequence& sequence, std::int64_t chunk, std::int64_t keys);
   const float* relative_biases(int r, const MaskRow& row, std::int64_t first, std::int64_t keys);
   const float* additive_biases(int r, const MaskRow& row, std::int64_t first, std::int64_t keys,

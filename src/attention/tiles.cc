@@ -134,14 +134,29 @@ Range TileList::chunks(std::int64_t sequence, std::int64_t kv_head, std::int64_t
   return seen;
 }
 
+namespace {
+
+bool is_padding(const MaskRow& row) {
+  return row.query < row.sequence.queries.begin || row.query >= row.sequence.queries.end;
+}
+
+}  // namespace
+
 KeyBits visible_keys(const MaskNode& mask, const MaskRow& row, std::int64_t chunk) {
-  KeyBits bits{}, exist{};
-  if (row.query < row.sequence.queries.begin || row.query >= row.sequence.queries.end) return bits;
+  KeyBits bits{};
+  if (is_padding(row)) return bits;
   const std::int64_t first = chunk * kChunkKeys;
   mask.visible(row, first, bits);
-  set_slots(exist, first, 0, row.sequence.slots());
-  for (std::size_t n = 0; n < std::size(bits.words); ++n) bits.words[n] &= exist.words[n];
+  if (first + kChunkKeys > row.sequence.slots()) {
+    KeyBits exist{};
+    set_slots(exist, first, 0, row.sequence.slots());
+    for (std::size_t n = 0; n < std::size(bits.words); ++n) bits.words[n] &= exist.words[n];
+  }
   return bits;
+}
+
+bool see_the_same(const MaskNode& mask, const MaskRow& a, const MaskRow& b) {
+  return is_padding(a) == is_padding(b) && (is_padding(a) || mask.same(a, b));
 }
 
 }  // namespace rapt

@@ -30,6 +30,15 @@ struct RowOrder {
     return apart ? head_of_group * q_tokens + query : query * group + head_of_group;
   }
 
+  /// The query and head of group of the next row, without a division.
+  void advance(std::int64_t& query, std::int64_t& head_of_group) const {
+    std::int64_t& fast = apart ? query : head_of_group;
+    std::int64_t& slow = apart ? head_of_group : query;
+    if (++fast < (apart ? q_tokens : group)) return;
+    fast = 0;
+    ++slow;
+  }
+
   /// Calls f(first query, end, head of group) for the queries of rows [begin, end), for one head of
   /// those that share queries and mask, or for each.
   template <class F>
@@ -85,5 +94,8 @@ class TileList {
 
 /// Bits of the keys of `chunk` that a query sees, padding and the sequence's end taken away.
 KeyBits visible_keys(const MaskNode& mask, const MaskRow& row, std::int64_t chunk);
+
+/// Whether both queries, of one sequence, are known to see the same keys.
+bool see_the_same(const MaskNode& mask, const MaskRow& a, const MaskRow& b);
 
 }  // namespace rapt

@@ -154,6 +154,8 @@ class Prefix : public MaskNode {
 
   Range full(const MaskTile& tile) const override { return bounds(tile); }
 
+  bool same(const MaskRow&, const MaskRow&) const override { return true; }
+
   std::string describe() const override {
     return lengths_.size() == 1 ? "prefix " + std::to_string(lengths_.front()) : "prefixes";
   }

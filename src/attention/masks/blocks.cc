@@ -41,6 +41,13 @@ class Blocks : public MaskNode {
         set_slots(bits, first, y * block, (y + 1) * block);
   }
 
+  bool same(const MaskRow& a, const MaskRow& b) const override {
+    if (a.place() < 0 || b.place() < 0) return false;
+    const std::int64_t first = a.place() / shape().q_block * shape().q_block;
+    return b.place() >= first && b.place() < first + shape().q_block &&
+           (a.head == b.head || !varies_by_head());
+  }
+
   bool varies_by_head() const override { return shape().heads != 1; }
 
   std::string describe() const override {

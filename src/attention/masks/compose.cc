@@ -15,6 +15,9 @@ class Binary : public MaskNode {
     a_->validate(problem);
     b_->validate(problem);
   }
+  bool same(const MaskRow& a, const MaskRow& b) const override {
+    return a_->same(a, b) && b_->same(a, b);
+  }
   bool varies_by_head() const override { return a_->varies_by_head() || b_->varies_by_head(); }
 
  protected:
@@ -97,6 +100,7 @@ class Not : public MaskNode {
     a_->visible(row, first, bits);
     for (std::uint64_t& word : bits.words) word = ~word;
   }
+  bool same(const MaskRow& a, const MaskRow& b) const override { return a_->same(a, b); }
   bool varies_by_head() const override { return a_->varies_by_head(); }
   std::string describe() const override { return "not (" + a_->describe() + ")"; }
 

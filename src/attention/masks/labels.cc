@@ -90,6 +90,12 @@ class LabelMask : public MaskNode {
               "at least " + std::to_string(problem.kv_range(b).size()) + " slots", of(b).size());
   }
 
+  bool same(const MaskRow& a, const MaskRow& b) const override {
+    if (a.place() < 0 || b.place() < 0) return a.place() < 0 && b.place() < 0;
+    const Labels& labels = of(a.sequence.b);
+    return labels.at(a.place(), beyond_) == labels.at(b.place(), beyond_);
+  }
+
   std::string describe() const override { return name_; }
 
  protected:

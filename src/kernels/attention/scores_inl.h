@@ -39,36 +39,29 @@ inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int
 /// kStreamed: keys come from memory, and so will the values.
 template <bool kStreamed>
 inline void scores(const AttentionTile& tile) noexcept {
-  BlockGroups blocks[kTileQueries];
+  RowBlocks blocks = row_blocks(tile);
   std::uint32_t all = 0;
-  for (int row = 0; row < tile.rows; row += kTileRows) {
-    const int rows = at_most(kTileRows, tile.rows - row);
-    const BlockGroups& groups = blocks[row / kTileRows] = block_groups(tile, row, rows);
-    all |= groups.seen;
-    for (int r = row; r < row + rows; ++r) store(tile.lane_max + r * 16, broadcast(-kInfinity));
-  }
+  for (const RowBlock& block : blocks) all |= block.seen;
+  for (int r = 0; r < tile.rows; ++r) store(tile.lane_max + r * 16, broadcast(-kInfinity));
   // The keys of a register tile stay in the cache while all rows pass over them.
   for (std::uint32_t left = all; left != 0;) {
     const int begin = first_group(left);
     left &= groups_from(begin + kTileVectors);
-    for (int row = 0; row < tile.rows; row += kTileRows) {
-      const BlockGroups& groups = blocks[row / kTileRows];
-      for (std::uint32_t here =
-               groups.seen & groups_from(begin) & ~groups_from(begin + kTileVectors);
-           here != 0;) {
+    const std::uint32_t window = groups_from(begin) & ~groups_from(begin + kTileVectors);
+    for (const RowBlock& block : blocks)
+      for (std::uint32_t here = block.seen & window; here != 0;) {
         const GroupRun run = first_run(here);
         here &= groups_from(run.end);
-        const bool ragged = (groups.ragged() & groups_from(run.begin) & ~groups_from(run.end)) != 0;
+        const bool ragged = (block.ragged() & groups_from(run.begin) & ~groups_from(run.end)) != 0;
         with_count<kTileRows>(
-            at_most(kTileRows, tile.rows - row), [&](auto r) __attribute__((always_inline)) {
+            block.rows, [&](auto r) __attribute__((always_inline)) {
               with_count<kTileVectors>(
                   run.end - run.begin, [&](auto n) __attribute__((always_inline)) {
                     score_block<kStreamed, decltype(r)::value, decltype(n)::value>(
-                        tile, row, run.begin, ragged);
+                        tile, block.row, run.begin, ragged);
                   });
             });
       }
-    }
   }
   if (kStreamed && all != 0)  // the stream of values begins while the softmax computes
     for (std::int64_t i = 0; i < kStreamAhead; i += 16)
@@ -108,11 +101,9 @@ inline void change_row(const AttentionTile& tile, const ScoreChanges& changes, i
 }
 
 inline void change_scores(const AttentionTile& tile, const ScoreChanges& changes) noexcept {
-  for (int row = 0; row < tile.rows; row += kTileRows) {
-    const int rows = at_most(kTileRows, tile.rows - row);
-    const BlockGroups groups = block_groups(tile, row, rows);
-    for (int r = row; r < row + rows; ++r) change_row(tile, changes, r, groups.seen);
-  }
+  for (const RowBlock& block : row_blocks(tile))
+    for (int r = block.row; r < block.row + block.rows; ++r)
+      change_row(tile, changes, r, block.seen);
 }
 
 }  // namespace

@@ -69,22 +69,21 @@ inline void softmax_rows(const AttentionTile& tile, int row, std::uint32_t group
 }
 
 inline void softmax(const AttentionTile& tile) noexcept {
-  for (int row = 0; row < tile.rows; row += kTileRows) {
-    const int rows = at_most(kTileRows, tile.rows - row);
-    const std::uint32_t groups = block_groups(tile, row, rows).seen;
+  for (const RowBlock& block : row_blocks(tile)) {
+    const int end = block.row + block.rows;
     bool large = false;
-    for (int r = row; r < row + rows; ++r) {
+    for (int r = block.row; r < end; ++r) {
       tile.m[r] = reduce_max(ceil(load(tile.lane_max + r * 16))) + 0.0f;  // never -0
       large |= is_large(tile.m[r]);
     }
-    int r = row;
+    int r = block.row;
     if (!large)
-      for (; r + 2 <= row + rows; r += 2) softmax_rows<false, 2>(tile, r, groups);
-    for (; r < row + rows; ++r)
+      for (; r + 2 <= end; r += 2) softmax_rows<false, 2>(tile, r, block.seen);
+    for (; r < end; ++r)
       if (is_large(tile.m[r]))
-        softmax_rows<true, 1>(tile, r, groups);
+        softmax_rows<true, 1>(tile, r, block.seen);
       else
-        softmax_rows<false, 1>(tile, r, groups);
+        softmax_rows<false, 1>(tile, r, block.seen);
   }
 }
 

@@ -26,10 +26,10 @@ inline void merge(std::int64_t rows, std::int64_t v_stride, const StateRows* sid
       const float m = side_larger ? side_m : into_m;
       const float weight = merge_weight(side_larger ? into_m : side_m, m);
       const F32x16 w = broadcast(weight);
-      for (std::int64_t e = 0; e < v_stride; e += 16) {
-        const F32x16 a = load(side + e), b = load(acc + e);
-        store(acc + e, add(side_larger ? fma(b, w, a) : fma(a, w, b), zero()));
-      }
+      const float* large = side_larger ? side : acc;
+      const float* small = side_larger ? acc : side;
+      for (std::int64_t e = 0; e < v_stride; e += 16)
+        store(acc + e, add(fma(load(small + e), w, load(large + e)), zero()));
       const F32x16 a = broadcast(sides[i].l[r]), b = broadcast(into.l[r]);
       float lanes[16];
       store(lanes, side_larger ? fma(b, w, a) : fma(a, w, b));

@@ -18,19 +18,38 @@ constexpr float kLog2E = 0x1.715476p0f;
 
 inline F32x16 canonical_nan(F32x16 x) { return select(equal(x, x), x, broadcast(kNaN)); }
 
-/// Groups of a block of register-tile rows: `seen` by some row, seen `whole` by every row.
-struct BlockGroups {
+/// Rows of a register tile: groups `seen` by some of them, seen `whole` by all.
+struct RowBlock {
+  int row, rows;
   std::uint32_t seen, whole;
   std::uint32_t ragged() const { return seen & ~whole; }
 };
 
-inline BlockGroups block_groups(const AttentionTile& tile, int row, int rows) {
-  BlockGroups groups{0, ~0u};
-  for (int r = row; r < row + rows; ++r) {
-    groups.seen |= tile.seen[r];
-    groups.whole &= tile.whole[r];
+struct RowBlocks {
+  RowBlock at[kTileQueries];
+  int count;
+  RowBlock* begin() { return at; }
+  RowBlock* end() { return at + count; }
+};
+
+/// Rows whose groups differ by more than this do not share a register tile: its work is the union.
+constexpr int kGroupsApart = 3;
+
+inline RowBlocks row_blocks(const AttentionTile& tile) {
+  RowBlocks blocks;
+  blocks.count = 0;
+  for (int r = 0; r < tile.rows;) {
+    RowBlock& block = blocks.at[blocks.count++];
+    block = {r, 0, 0, ~0u};
+    do {
+      block.seen |= tile.seen[r];
+      block.whole &= tile.whole[r];
+      ++block.rows;
+      ++r;
+    } while (r < tile.rows && block.rows < kTileRows &&
+             __builtin_popcount(tile.seen[r] ^ tile.seen[block.row]) <= kGroupsApart);
   }
-  return groups;
+  return blocks;
 }
 
 // Builtins: a function of the standard library could be left over as a weak symbol with this ISA's code.
@@ -48,9 +67,9 @@ inline GroupRun first_run(std::uint32_t groups) {
 inline std::uint32_t groups_from(int group) { return group < 32 ? ~0u << group : 0; }
 
 /// Keys of `group` that some row of the block sees.
-inline std::uint32_t block_keys(const AttentionTile& tile, int row, int rows, int group) {
+inline std::uint32_t block_keys(const AttentionTile& tile, const RowBlock& block, int group) {
   std::uint32_t keys = 0;
-  for (int r = row; r < row + rows; ++r) keys |= tile.visible[r].group(group);
+  for (int r = block.row; r < block.row + block.rows; ++r) keys |= tile.visible[r].group(group);
   return keys;
 }
 
@@ -58,13 +77,14 @@ inline std::uint32_t block_keys(const AttentionTile& tile, int row, int rows, in
 struct KeySpan {
   int begin, end;
 };
-inline KeySpan block_span(const AttentionTile& tile, int row, int rows, const BlockGroups& groups) {
-  const int first = first_group(groups.seen), last = last_group(groups.seen) - 1;
+inline KeySpan block_span(const AttentionTile& tile, const RowBlock& block) {
+  if (block.seen == 0) return {0, 0};
+  const int first = first_group(block.seen), last = last_group(block.seen) - 1;
   KeySpan span{first * kGroupKeys, (last + 1) * kGroupKeys};
-  if ((groups.ragged() >> first & 1) != 0)
-    span.begin += __builtin_ctz(block_keys(tile, row, rows, first));
-  if ((groups.ragged() >> last & 1) != 0)
-    span.end -= __builtin_clz(block_keys(tile, row, rows, last) << 16);
+  if ((block.ragged() >> first & 1) != 0)
+    span.begin += __builtin_ctz(block_keys(tile, block, first));
+  if ((block.ragged() >> last & 1) != 0)
+    span.end -= __builtin_clz(block_keys(tile, block, last) << 16);
   return span;
 }
 

@@ -58,14 +58,14 @@ inline void value_rows(const AttentionTile& tile, int row, int rows, const KeyRu
       });
 }
 
-inline bool hides_nonfinite(const AttentionTile& tile, const BlockGroups& groups) {
-  return (tile.nonfinite_groups & groups.ragged()) != 0;
+inline bool hides_nonfinite(const AttentionTile& tile, const RowBlock& block) {
+  return (tile.nonfinite_groups & block.ragged()) != 0;
 }
 
 /// Rows of which one hides a non-finite value: 0 times it would be NaN, so every row runs over its
 /// own visible keys only.
-inline void value_rows_apart(const AttentionTile& tile, int row, int rows) {
-  for (int r = row; r < row + rows; ++r) {
+inline void value_rows_apart(const AttentionTile& tile, const RowBlock& block) {
+  for (int r = block.row; r < block.row + block.rows; ++r) {
     KeyRun run{0, 0, true, false};
     for (std::uint32_t left = tile.seen[r]; left != 0; left &= left - 1) {
       const int group = first_group(left);
@@ -86,10 +86,10 @@ inline void value_rows_apart(const AttentionTile& tile, int row, int rows) {
 
 /// Calls f with each run of keys of the block, in order; once with no keys if it sees none.
 template <class F>
-RAPT_INLINE void for_each_run(const BlockGroups& groups, const KeySpan& span, F&& f) {
-  KeyRun run{0, 0, true, groups.seen == 0};
+RAPT_INLINE void for_each_run(std::uint32_t groups, const KeySpan& span, F&& f) {
+  KeyRun run{0, 0, true, groups == 0};
   if (run.last) return f(run);
-  for (std::uint32_t left = groups.seen; left != 0; run.first = false) {
+  for (std::uint32_t left = groups; left != 0; run.first = false) {
     const GroupRun part = first_run(left);
     left &= groups_from(part.end);
     run.last = left == 0;
@@ -100,63 +100,59 @@ RAPT_INLINE void for_each_run(const BlockGroups& groups, const KeySpan& span, F&
 }
 
 inline void values(const AttentionTile& tile) noexcept {
-  BlockGroups blocks[kTileQueries];
+  RowBlocks blocks = row_blocks(tile);
   KeySpan spans[kTileQueries];
-  bool apart[kTileQueries];
-  for (int row = 0; row < tile.rows; row += kTileRows) {
-    const int rows = at_most(kTileRows, tile.rows - row), block = row / kTileRows;
-    blocks[block] = block_groups(tile, row, rows);
-    apart[block] = hides_nonfinite(tile, blocks[block]);
-    if (apart[block])
-      value_rows_apart(tile, row, rows);
-    else if (blocks[block].seen != 0)
-      spans[block] = block_span(tile, row, rows, blocks[block]);
+  int together = 0;  // blocks that share keys
+  for (const RowBlock& block : blocks) {
+    if (hides_nonfinite(tile, block)) {
+      value_rows_apart(tile, block);
+      continue;
+    }
+    spans[together] = block_span(tile, block);
+    blocks.at[together++] = block;
   }
   // A panel of features stays in the cache while all rows pass over it.
   const int all = static_cast<int>(tile.v_stride / 16);
   for (int vector = 0; vector < all; vector += kTileVectors)
-    for (int row = 0; row < tile.rows; row += kTileRows) {
-      const int block = row / kTileRows;
-      if (apart[block]) continue;
-      for_each_run(blocks[block], spans[block], [&](const KeyRun& run) {
+    for (int n = 0; n < together; ++n)
+      for_each_run(blocks.at[n].seen, spans[n], [&](const KeyRun& run) {
         with_count<kTileRows>(
-            at_most(kTileRows, tile.rows - row), [&](auto r) __attribute__((always_inline)) {
+            blocks.at[n].rows, [&](auto r) __attribute__((always_inline)) {
               with_count<kTileVectors>(
-                  at_most(kTileVectors, all - vector), [&](auto n) __attribute__((always_inline)) {
-                    value_block<false, decltype(r)::value, decltype(n)::value>(tile, row, vector,
-                                                                               run);
+                  at_most(kTileVectors, all - vector), [&](auto v) __attribute__((always_inline)) {
+                    value_block<false, decltype(r)::value, decltype(v)::value>(
+                        tile, blocks.at[n].row, vector, run);
                   });
             });
       });
-    }
 }
 
 inline void stream_values(const AttentionTile& tile) noexcept {
-  BlockGroups blocks[kTileQueries];
+  RowBlocks blocks = row_blocks(tile);
   KeySpan spans[kTileQueries];
   std::uint32_t all = 0;
-  for (int row = 0; row < tile.rows; row += kTileRows) {
-    const int rows = at_most(kTileRows, tile.rows - row);
-    BlockGroups& groups = blocks[row / kTileRows] = block_groups(tile, row, rows);
-    if (hides_nonfinite(tile, groups)) {
-      value_rows_apart(tile, row, rows);
-      groups.seen = 0;  // done
-    } else if (groups.seen == 0) {
-      value_rows<false>(tile, row, rows, {0, 0, true, true});
+  for (int n = 0; n < blocks.count; ++n) {
+    RowBlock& block = blocks.at[n];
+    if (hides_nonfinite(tile, block)) {
+      value_rows_apart(tile, block);
+      block.seen = 0;  // done
+    } else if (block.seen == 0) {
+      value_rows<false>(tile, block.row, block.rows, {0, 0, true, true});
     } else {
-      spans[row / kTileRows] = block_span(tile, row, rows, groups);
-      all |= groups.seen;
+      spans[n] = block_span(tile, block);
+      all |= block.seen;
     }
   }
   for (std::uint32_t left = all; left != 0; left &= left - 1) {
     const int group = first_group(left), low = group * kGroupKeys;
-    for (int row = 0; row < tile.rows; row += kTileRows) {
-      const std::uint32_t seen = blocks[row / kTileRows].seen;
-      if ((seen >> group & 1) == 0) continue;
-      const KeySpan& span = spans[row / kTileRows];
-      const bool first = group == first_group(seen), last = group + 1 == last_group(seen);
-      value_rows<true>(tile, row, at_most(kTileRows, tile.rows - row),
-                       {first ? span.begin : low, last ? span.end : low + kGroupKeys, first, last});
+    for (int n = 0; n < blocks.count; ++n) {
+      const RowBlock& block = blocks.at[n];
+      if ((block.seen >> group & 1) == 0) continue;
+      const bool first = group == first_group(block.seen),
+                 last = group + 1 == last_group(block.seen);
+      value_rows<true>(
+          tile, block.row, block.rows,
+          {first ? spans[n].begin : low, last ? spans[n].end : low + kGroupKeys, first, last});
     }
   }
 }
