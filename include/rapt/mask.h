@@ -71,12 +71,12 @@ class Mask {
   static Mask window(std::int64_t before, std::int64_t after);
 
   /// Keys whose distance from the query, by position, is a multiple of `stride`, on either side.
-  /// @throws Error{kBadArgument} if stride < 1.
+  /// @throws Error{kBadArgument} unless stride is 1 to 2^40.
   /// @source arXiv:1904.10509 (strided)
   static Mask strided(std::int64_t stride);
 
   /// The query's own key and every `dilation`-th before it, `tokens` in all.
-  /// @throws Error{kBadArgument} if one is below 1.
+  /// @throws Error{kBadArgument} if one is below 1, or dilation above 2^40.
   /// @source arXiv:2004.05150 (dilated sliding window)
   static Mask dilated_window(std::int64_t tokens, std::int64_t dilation);
 
@@ -100,8 +100,8 @@ class Mask {
   static Mask structure(const PerSequence<std::int64_t>& kinds,
                         const std::vector<std::vector<bool>>& visible);
 
-  /// Keys of the slots listed are visible to every query, and the queries there see every key. One
-  /// list a sequence or one for all, ascending.
+  /// Keys of the slots listed are visible to every query of a place, and the queries there see every
+  /// key. One list a sequence or one for all, ascending.
   /// @throws Error{kBadArgument} if a list does not ascend from 0 on.
   /// @source arXiv:2004.05150 (global attention)
   static Mask global(const PerSequence<std::int64_t>& slots);
@@ -126,11 +126,12 @@ class Mask {
   Mask operator|(const Mask& other) const;  ///< visible under one at least
   Mask operator~() const;                   ///< visible where this hides
 
-  /// For people and for `explain()`, for example "causal and window(256)".
+  /// For people and for `explain()`, for example "causal and documents".
   std::string describe() const;
 
   /// A picture of what the queries of one sequence and head see: a line a query, a column a key,
   /// '#' visible, '.' hidden. Longer problems show blocks, '+' where a block is visible in part.
+  /// @cost   O(Tq Tk).
   /// @throws Error as Problem::validate; Error{kBadArgument} for a sequence or head out of range.
   static std::string draw(const Problem& problem, std::int64_t sequence = 0, std::int64_t head = 0);
 

@@ -21,6 +21,7 @@ struct RelativeBias {
   std::vector<float> table;  ///< [buckets, Hq]
 
   /// Bucket of a distance pos_j - pos_i.
+  /// @throws Error{kBadArgument} if buckets or max_distance are out of range.
   std::int64_t bucket(std::int64_t distance) const;
 };
 
@@ -32,6 +33,9 @@ struct RelativeBias {
 ///     s := s + relative bias                             (T5)
 ///     s := s + bias[b, h, i, j]                          (Inputs::bias; exactly -inf hides the key)
 ///     visibility, softmax; a sink exp(sinks[h]) in the sum, without a value
+///
+/// Slopes, biases of the table and sinks have magnitudes of at most 2^127; ALiBi takes positions of
+/// magnitude up to 2^23. A finite bias hides nothing, however low.
 struct ScoreModifiers {
   std::optional<float> softcap;     ///< above 0
   std::vector<float> alibi_slopes;  ///< [Hq]; empty: none

@@ -11,6 +11,12 @@
 namespace rapt {
 namespace {
 
+void require_data(const ConstTensor& view, const char* where) {
+  const bool empty = std::count(view.extents.begin(), view.extents.end(), 0) > 0;
+  require(empty || view.data != nullptr, ErrorCode::kBadArgument, where, "a view with data",
+          "a null pointer");
+}
+
 /// q . k over rows of `dim` floats, in f64.
 double dot(const double* q, const double* k, std::int64_t dim) {
   double sum = 0;
@@ -81,6 +87,7 @@ BlockMask BlockMask::from_top(const Shape& shape, const ConstTensor& scores, std
   const Dims expected = {shape.batch, shape.heads, shape.q_blocks, shape.kv_blocks};
   require(scores.extents == expected, ErrorCode::kBadShape, "BlockMask::from_top scores", expected,
           scores.extents);
+  require_data(scores, "BlockMask::from_top scores");
   require(keep >= 0, ErrorCode::kBadArgument, "BlockMask::from_top keep", "at least 0", keep);
   std::vector<std::int64_t> order(static_cast<std::size_t>(shape.kv_blocks));
   for (std::int64_t b = 0; b < shape.batch; ++b)
@@ -103,7 +110,8 @@ std::int64_t BlockMask::index(std::int64_t b, std::int64_t h, std::int64_t x,
 }
 
 bool BlockMask::at(std::int64_t b, std::int64_t h, std::int64_t x, std::int64_t y) const {
-  return x >= 0 && x < shape_.q_blocks && y >= 0 && y < shape_.kv_blocks &&
+  return b >= 0 && b < shape_.batch && h >= 0 && h < shape_.heads && x >= 0 &&
+         x < shape_.q_blocks && y >= 0 && y < shape_.kv_blocks &&
          visible_[static_cast<std::size_t>(index(b, h, x, y))];
 }
 
@@ -140,6 +148,9 @@ void mean_block_scores(const ConstTensor& q, const ConstTensor& k, std::int64_t 
                          ceil_div(k.extents[1], kv_block)};
   require(scores.extents == expected, ErrorCode::kBadShape, "mean_block_scores scores", expected,
           scores.extents);
+  require_data(q, "mean_block_scores q");
+  require_data(k, "mean_block_scores k");
+  require_data(scores, "mean_block_scores scores");
   const std::vector<double> q_means = block_means(q, q_block), k_means = block_means(k, kv_block);
   const double scale = 1.0 / std::sqrt(static_cast<double>(dim));
   for (std::int64_t b = 0; b < expected[0]; ++b)

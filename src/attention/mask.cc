@@ -26,6 +26,15 @@ void check_lists(const PerSequence<std::int64_t>& lists, const std::string& wher
     }
 }
 
+std::vector<LabelList> label_lists(const PerSequence<std::int64_t>& lists) {
+  std::vector<LabelList> labels;
+  for (const auto& list : lists) {
+    LabelList& of_slots = labels.emplace_back();
+    for (const std::int64_t label : list) of_slots.append(label, 1);
+  }
+  return labels;
+}
+
 }  // namespace
 
 Mask Mask::none() {
@@ -49,13 +58,13 @@ Mask Mask::window(std::int64_t before, std::int64_t after) {
 }
 
 Mask Mask::strided(std::int64_t stride) {
-  require(stride >= 1, kBad, "Mask::strided stride", "at least 1", stride);
-  return Mask(make_strided(stride));
+  require_extent(stride, 1, "Mask::strided stride");
+  return stride == 1 ? none() : Mask(make_strided(stride));
 }
 
 Mask Mask::dilated_window(std::int64_t tokens, std::int64_t dilation) {
   require(tokens >= 1, kBad, "Mask::dilated_window tokens", "at least 1", tokens);
-  require(dilation >= 1, kBad, "Mask::dilated_window dilation", "at least 1", dilation);
+  require_extent(dilation, 1, "Mask::dilated_window dilation");
   const std::int64_t before =
       tokens - 1 > kUnbounded / dilation ? kUnbounded : (tokens - 1) * dilation;
   return Mask(make_band(before, 0)) & strided(dilation);
@@ -70,7 +79,7 @@ Mask Mask::prefix(const std::vector<std::int64_t>& lengths) {
 
 Mask Mask::documents(const PerSequence<std::int64_t>& ids) {
   check_lists(ids, "Mask::documents", [](const auto&, std::size_t) { return std::string(); });
-  return Mask(make_same_label(ids, "documents"));
+  return Mask(make_same_label(label_lists(ids), "documents"));
 }
 
 Mask Mask::documents_from_offsets(const PerSequence<std::int64_t>& offsets) {
@@ -81,13 +90,13 @@ Mask Mask::documents_from_offsets(const PerSequence<std::int64_t>& offsets) {
                ? std::string()
                : std::to_string(list[n - 1]) + " to 2^40";
   });
-  PerSequence<std::int64_t> ids;
+  std::vector<LabelList> ids;
   for (const auto& list : offsets) {
-    std::vector<std::int64_t>& of_slots = ids.emplace_back();
+    LabelList& documents = ids.emplace_back();
     for (std::size_t n = 0; n + 1 < list.size(); ++n)
-      of_slots.resize(static_cast<std::size_t>(list[n + 1]), static_cast<std::int64_t>(n));
+      documents.append(static_cast<std::int64_t>(n), list[n + 1] - list[n]);
   }
-  return Mask(make_same_label(ids, "documents"));
+  return Mask(make_same_label(std::move(ids), "documents"));
 }
 
 Mask Mask::structure(const PerSequence<std::int64_t>& kinds,
@@ -105,7 +114,7 @@ Mask Mask::structure(const PerSequence<std::int64_t>& kinds,
   check_lists(kinds, "Mask::structure kinds", [&](const auto& list, std::size_t n) {
     return list[n] >= 0 && list[n] < count ? std::string() : "0 to " + std::to_string(count - 1);
   });
-  return Mask(make_label_table(kinds, std::move(table), "structure"));
+  return Mask(make_label_table(label_lists(kinds), std::move(table), "structure"));
 }
 
 Mask Mask::global(const PerSequence<std::int64_t>& slots) {
@@ -114,15 +123,15 @@ Mask Mask::global(const PerSequence<std::int64_t>& slots) {
     return list[n] >= low && list[n] <= std::int64_t{1} << 40 ? std::string()
                                                               : std::to_string(low) + " to 2^40";
   });
-  PerSequence<std::int64_t> labels;
+  std::vector<LabelList> labels;
   for (const auto& list : slots) {
-    std::vector<std::int64_t>& of_slots = labels.emplace_back();
+    LabelList& of_slots = labels.emplace_back();
     for (const std::int64_t slot : list) {
-      of_slots.resize(static_cast<std::size_t>(slot), 0);
-      of_slots.push_back(1);
+      of_slots.append(0, slot - of_slots.size());
+      of_slots.append(1, 1);
     }
   }
-  return Mask(make_label_table(labels, {0b10, 0b11}, "global", 0));
+  return Mask(make_label_table(std::move(labels), {0b10, 0b11}, "global", 0));
 }
 
 Mask Mask::tree(const PerSequence<std::int64_t>& parents) {
@@ -138,6 +147,9 @@ Mask Mask::blocks(const BlockMask& blocks) { return Mask(make_blocks(blocks)); }
 
 Mask Mask::dense(const TensorView<const std::uint8_t>& bits) {
   for (const std::int64_t extent : bits.extents) require_extent(extent, 0, "Mask::dense bits");
+  double bytes = 1.0;
+  for (const std::int64_t extent : bits.extents) bytes *= static_cast<double>(extent);
+  require(bytes <= 0x1p43, kBad, "Mask::dense bits", "at most 2^43 of them", bytes);
   const bool empty = std::count(bits.extents.begin(), bits.extents.end(), 0) > 0;
   require(empty || bits.data != nullptr, kBad, "Mask::dense bits", "a view with data",
           "a null pointer");

@@ -80,7 +80,8 @@ inline void set_slots(KeyBits& bits, std::int64_t first, std::int64_t begin, std
   bits.words[high] |= to;
 }
 inline void set_slot(KeyBits& bits, std::int64_t first, std::int64_t slot) {
-  set_slots(bits, first, slot, slot + 1);
+  const std::int64_t at = slot - first;
+  if (at >= 0 && at < kChunkKeys) bits.words[at / 64] |= std::uint64_t{1} << (at % 64);
 }
 
 /// One kind of mask. What it knows of the tokens is in MaskSequence; slots handed to it exist.

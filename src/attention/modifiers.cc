@@ -16,6 +16,7 @@ namespace {
 
 constexpr ErrorCode kBad = ErrorCode::kBadArgument;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kLargest = 0x1p127f;  // times log2 e it is still finite
 
 void check_heads(const std::vector<float>& list, std::int64_t q_heads, const std::string& where,
                  bool may_be_minus_infinity) {
@@ -23,11 +24,14 @@ void check_heads(const std::vector<float>& list, std::int64_t q_heads, const std
   require(std::ssize(list) == q_heads, kBad, where,
           "one for each query head (" + std::to_string(q_heads) + ") or none", list.size());
   for (const float value : list)
-    require(std::isfinite(value) || (may_be_minus_infinity && value == -kInfinity), kBad, where,
-            may_be_minus_infinity ? "finite numbers or -inf" : "finite numbers", value);
+    require(std::abs(value) <= kLargest || (may_be_minus_infinity && value == -kInfinity), kBad,
+            where,
+            may_be_minus_infinity ? "magnitudes of at most 2^127, or -inf"
+                                  : "magnitudes of at most 2^127",
+            value);
 }
 
-void check_relative_bias(const RelativeBias& bias, std::int64_t q_heads) {
+void check_buckets(const RelativeBias& bias) {
   const std::string where = "ScoreModifiers.relative_bias.";
   const std::int64_t least = bias.bidirectional ? 4 : 2;
   require(bias.buckets >= least && bias.buckets <= 1 << 20 && bias.buckets % (least / 2) == 0, kBad,
@@ -36,11 +40,17 @@ void check_relative_bias(const RelativeBias& bias, std::int64_t q_heads) {
   const std::int64_t exact = bias.buckets / least;
   require(bias.max_distance > exact && bias.max_distance <= 1 << 20, kBad, where + "max_distance",
           std::to_string(exact + 1) + " to 2^20", bias.max_distance);
+}
+
+void check_relative_bias(const RelativeBias& bias, std::int64_t q_heads) {
+  const std::string where = "ScoreModifiers.relative_bias.";
+  check_buckets(bias);
   require(std::ssize(bias.table) == bias.buckets * q_heads, kBad, where + "table",
           std::to_string(bias.buckets * q_heads) + " values, [buckets, q_heads]",
           bias.table.size());
   for (const float value : bias.table)
-    require(std::isfinite(value), kBad, where + "table", "finite numbers", value);
+    require(std::abs(value) <= kLargest, kBad, where + "table", "magnitudes of at most 2^127",
+            value);
 }
 
 }  // namespace
@@ -55,6 +65,8 @@ void check_modifiers(const ScoreModifiers& modifiers, std::int64_t q_heads) {
 }
 
 std::int64_t RelativeBias::bucket(std::int64_t distance) const {
+  check_buckets(*this);
+  distance = std::clamp(distance, -max_distance, max_distance);  // beyond, the bucket is the same
   const std::int64_t side = bidirectional ? buckets / 2 : buckets;
   const std::int64_t base = bidirectional && distance > 0 ? side : 0;
   const std::int64_t away =

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 
 #include "attention/modifiers.h"
 #include "attention/tiles.h"
@@ -46,6 +47,16 @@ void check_positions(const std::vector<std::int64_t>& positions, std::int64_t ba
   for (const std::int64_t position : positions)
     require(-kFarthest <= position && position <= kFarthest, ErrorCode::kBadArgument, where,
             "positions of magnitude at most 2^40", position);
+}
+
+/// ALiBi's distances are differences of f32 positions: up to 2^23 both are exact.
+void check_near(const Problem& problem) {
+  std::int64_t farthest = std::max(problem.q_tokens, problem.kv_tokens);
+  for (const auto* positions : {&problem.q_positions, &problem.kv_positions})
+    for (const std::int64_t position : *positions)
+      farthest = std::max(farthest, std::abs(position));
+  require(farthest <= 1 << 23, ErrorCode::kBadArgument, "ScoreModifiers.alibi_slopes",
+          "positions of magnitude at most 2^23", farthest);
 }
 
 }  // namespace
@@ -112,6 +123,7 @@ void Problem::validate() const {
   check_positions(q_positions, batch, q_tokens, "Problem.q_positions");
   check_positions(kv_positions, batch, kv_tokens, "Problem.kv_positions");
   check_modifiers(modifiers, q_heads);
+  if (!modifiers.alibi_slopes.empty()) check_near(*this);
   mask.node().validate(*this);
 }
 

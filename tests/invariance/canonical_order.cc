@@ -1,5 +1,6 @@
 #include "canonical_order.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -84,11 +85,16 @@ float CanonicalRow::score(std::int64_t j) const {
   if (!modifiers.alibi_slopes.empty())
     s = std::fma(static_cast<float>(-modifiers.alibi_slopes[h] * kLog2E),
                  static_cast<float>(std::abs(distance)), s);
+  const auto add = [&](float addend) {
+    const bool finite = std::isfinite(s) && std::isfinite(addend);
+    s = std::fma(addend, static_cast<float>(kLog2E), s);
+    constexpr float kLargest = std::numeric_limits<float>::max();
+    if (finite) s = std::clamp(s, -kLargest, kLargest);
+  };
   if (modifiers.relative_bias)
-    s = std::fma(modifiers.relative_bias
-                     ->table[modifiers.relative_bias->bucket(distance) * problem.q_heads + h],
-                 static_cast<float>(kLog2E), s);
-  if (modifiers.additive_bias) s = std::fma(bias(j), static_cast<float>(kLog2E), s);
+    add(modifiers.relative_bias
+            ->table[modifiers.relative_bias->bucket(distance) * problem.q_heads + h]);
+  if (modifiers.additive_bias) add(bias(j));
   return s;
 }
 

@@ -101,24 +101,20 @@ class Strided : public MaskNode {
  public:
   explicit Strided(std::int64_t stride) : stride_(stride) {}
 
-  Coverage classify(const MaskTile&) const override {
-    return stride_ == 1 ? Coverage::kFull : Coverage::kPartial;
-  }
+  Coverage classify(const MaskTile&) const override { return Coverage::kPartial; }
 
   void visible(const MaskRow& row, std::int64_t first, KeyBits& bits) const override {
-    const std::int64_t at = row.position(),
-                       end = std::min(first + kChunkKeys, row.sequence.slots());
-    const auto on = [&](std::int64_t slot) {
-      return (at - row.sequence.kv_position(slot)) % stride_ == 0;
-    };
-    std::int64_t step = 1, slot = first;
-    if (row.sequence.kv_positions == nullptr) {  // then one in `stride` slots is on
-      const std::int64_t ahead = (at - first) % stride_;
-      slot += ahead < 0 ? ahead + stride_ : ahead;
-      step = stride_;
+    const std::int64_t at = row.position();
+    const std::int64_t end = std::min(first + kChunkKeys, row.sequence.slots());
+    if (row.sequence.kv_positions != nullptr) {
+      for (std::int64_t slot = first; slot < end; ++slot)
+        if ((at - row.sequence.kv_position(slot)) % stride_ == 0) set_slot(bits, first, slot);
+      return;
     }
-    for (; slot < end; slot += step)
-      if (on(slot)) set_slot(bits, first, slot);
+    const std::int64_t ahead = (at - first) % stride_;
+    for (std::int64_t slot = first + (ahead < 0 ? ahead + stride_ : ahead); slot < end;
+         slot += stride_)
+      set_slot(bits, first, slot);
   }
 
   std::string describe() const override { return "every " + std::to_string(stride_) + " keys"; }

@@ -8,76 +8,10 @@
 namespace rapt {
 namespace {
 
-/// Labels of a sequence's slots, as runs of equal ones.
-class Labels {
- public:
-  explicit Labels(const std::vector<std::int64_t>& labels) : size_(std::ssize(labels)) {
-    for (std::int64_t slot = 0; slot < size_; ++slot) {
-      const std::int64_t label = labels[static_cast<std::size_t>(slot)];
-      if (!runs_.empty() && runs_.back().label == label) continue;
-      ascending_ = ascending_ && (runs_.empty() || runs_.back().label < label);
-      runs_.push_back({slot, label});
-    }
-  }
-
-  std::int64_t size() const { return size_; }
-  bool ascending() const { return ascending_; }
-
-  /// Calls f(first slot, end, label) for the runs that meet [begin, end); slots at or beyond the
-  /// list are one run of `beyond`.
-  template <class F>
-  void for_each(Range slots, std::int64_t beyond, F&& f) const {
-    std::int64_t begin = slots.begin;
-    const std::int64_t listed = std::min(slots.end, size_);
-    if (begin < listed)
-      for (auto run = run_of(begin); begin < listed; ++run) {
-        const std::int64_t end = std::min(listed, end_of(run));
-        f(begin, end, run->label);
-        begin = end;
-      }
-    if (begin < slots.end) f(begin, slots.end, beyond);
-  }
-
-  std::int64_t at(std::int64_t slot, std::int64_t beyond) const {
-    return slot < size_ ? run_of(slot)->label : beyond;
-  }
-
-  /// Slots from the first to the last with a label in [low, high], if labels ascend.
-  Range between(std::int64_t low, std::int64_t high) const {
-    const auto first =
-        std::lower_bound(runs_.begin(), runs_.end(), low,
-                         [](const Run& run, std::int64_t x) { return run.label < x; });
-    const auto last = std::upper_bound(
-        first, runs_.end(), high, [](std::int64_t x, const Run& run) { return x < run.label; });
-    return {first == runs_.end() ? size_ : first->begin, last == runs_.end() ? size_ : last->begin};
-  }
-
- private:
-  struct Run {
-    std::int64_t begin, label;
-  };
-  using Iterator = std::vector<Run>::const_iterator;
-
-  Iterator run_of(std::int64_t slot) const {
-    return std::upper_bound(runs_.begin(), runs_.end(), slot,
-                            [](std::int64_t x, const Run& run) { return x < run.begin; }) -
-           1;
-  }
-  std::int64_t end_of(Iterator run) const {
-    return run + 1 == runs_.end() ? size_ : (run + 1)->begin;
-  }
-
-  std::vector<Run> runs_;
-  std::int64_t size_;
-  bool ascending_ = true;
-};
-
 class LabelMask : public MaskNode {
  public:
-  LabelMask(const PerSequence<std::int64_t>& labels, std::string name, std::int64_t beyond)
-      : beyond_(beyond), name_(std::move(name)) {
-    for (const auto& list : labels) labels_.emplace_back(list);
-  }
+  LabelMask(std::vector<LabelList> labels, std::string name, std::int64_t beyond)
+      : beyond_(beyond), labels_(std::move(labels)), name_(std::move(name)) {}
 
   void validate(const Problem& problem) const override {
     const std::int64_t count = std::ssize(labels_);
@@ -92,21 +26,21 @@ class LabelMask : public MaskNode {
 
   bool same(const MaskRow& a, const MaskRow& b) const override {
     if (a.place() < 0 || b.place() < 0) return a.place() < 0 && b.place() < 0;
-    const Labels& labels = of(a.sequence.b);
+    const LabelList& labels = of(a.sequence.b);
     return labels.at(a.place(), beyond_) == labels.at(b.place(), beyond_);
   }
 
   std::string describe() const override { return name_; }
 
  protected:
-  const Labels& of(std::int64_t b) const {
+  const LabelList& of(std::int64_t b) const {
     return labels_.size() == 1 ? labels_.front() : labels_[static_cast<std::size_t>(b)];
   }
 
   std::int64_t beyond_;
 
  private:
-  std::vector<Labels> labels_;
+  std::vector<LabelList> labels_;
   std::string name_;
 };
 
@@ -117,8 +51,8 @@ struct LabelExtent {
 
 class SameLabel : public LabelMask {
  public:
-  SameLabel(const PerSequence<std::int64_t>& labels, std::string name)
-      : LabelMask(labels, std::move(name), -1) {}
+  SameLabel(std::vector<LabelList> labels, std::string name)
+      : LabelMask(std::move(labels), std::move(name), -1) {}
 
   Coverage classify(const MaskTile& tile) const override {
     const bool outside = tile.places().begin < 0;
@@ -131,7 +65,7 @@ class SameLabel : public LabelMask {
   void visible(const MaskRow& row, std::int64_t first, KeyBits& bits) const override {
     const std::int64_t place = row.place();
     if (place < 0) return;
-    const Labels& labels = of(row.sequence.b);
+    const LabelList& labels = of(row.sequence.b);
     const std::int64_t own = labels.at(place, beyond_);
     labels.for_each({first, std::min(first + kChunkKeys, row.sequence.slots())}, beyond_,
                     [&](std::int64_t begin, std::int64_t end, std::int64_t label) {
@@ -140,7 +74,7 @@ class SameLabel : public LabelMask {
   }
 
   Range bounds(const MaskTile& tile) const override {
-    const Labels& labels = of(tile.sequence.b);
+    const LabelList& labels = of(tile.sequence.b);
     if (!labels.ascending()) return tile.slots;
     const LabelExtent q = extent(tile, tile.places());
     if (q.low > q.high) return {};
@@ -163,9 +97,9 @@ class SameLabel : public LabelMask {
 
 class LabelTable : public LabelMask {
  public:
-  LabelTable(const PerSequence<std::int64_t>& labels, std::vector<std::uint64_t> table,
-             std::string name, std::int64_t beyond)
-      : LabelMask(labels, std::move(name), beyond), table_(std::move(table)) {}
+  LabelTable(std::vector<LabelList> labels, std::vector<std::uint64_t> table, std::string name,
+             std::int64_t beyond)
+      : LabelMask(std::move(labels), std::move(name), beyond), table_(std::move(table)) {}
 
   Coverage classify(const MaskTile& tile) const override {
     const std::uint64_t keys = present(tile, tile.slots);
@@ -182,7 +116,7 @@ class LabelTable : public LabelMask {
   void visible(const MaskRow& row, std::int64_t first, KeyBits& bits) const override {
     const std::int64_t place = row.place();
     if (place < 0) return;
-    const Labels& labels = of(row.sequence.b);
+    const LabelList& labels = of(row.sequence.b);
     const std::uint64_t seen = table_[static_cast<std::size_t>(labels.at(place, beyond_))];
     labels.for_each({first, std::min(first + kChunkKeys, row.sequence.slots())}, beyond_,
                     [&](std::int64_t begin, std::int64_t end, std::int64_t label) {
@@ -208,14 +142,14 @@ class LabelTable : public LabelMask {
 
 }  // namespace
 
-std::unique_ptr<MaskNode> make_same_label(PerSequence<std::int64_t> labels, std::string name) {
-  return std::make_unique<SameLabel>(labels, std::move(name));
+std::unique_ptr<MaskNode> make_same_label(std::vector<LabelList> labels, std::string name) {
+  return std::make_unique<SameLabel>(std::move(labels), std::move(name));
 }
 
-std::unique_ptr<MaskNode> make_label_table(PerSequence<std::int64_t> labels,
+std::unique_ptr<MaskNode> make_label_table(std::vector<LabelList> labels,
                                            std::vector<std::uint64_t> table, std::string name,
                                            std::int64_t beyond) {
-  return std::make_unique<LabelTable>(labels, std::move(table), std::move(name), beyond);
+  return std::make_unique<LabelTable>(std::move(labels), std::move(table), std::move(name), beyond);
 }
 
 }  // namespace rapt

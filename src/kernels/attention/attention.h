@@ -56,7 +56,8 @@ struct AttentionTile {
 ///
 ///     s := cap tanh(s / cap) log2 e            where `softcap` > 0 (s then comes in natural units)
 ///     s := fma(slope[r], |q_position[r] - k_position[j]|, s)       slope = -slope log2 e
-///     s := fma(bias[r][j], log2 e, s)          for the relative, then for the additive bias
+///     s := fma(bias[r][j], log2 e, s)          for the relative, then for the additive bias; the
+///                                              nearest finite number where s and bias are finite
 struct ScoreChanges {
   float softcap = 0.0f;
   const float* slope = nullptr;                 ///< [rows]

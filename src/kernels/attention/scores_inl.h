@@ -70,6 +70,15 @@ inline void scores(const AttentionTile& tile) noexcept {
 
 inline F32x16 magnitude(F32x16 x) { return as_float(bit_and(as_int(x), broadcast_int(INT32_MAX))); }
 
+/// s + bias log2 e. Two finite numbers keep a finite sum: the lowest finite bias hides nothing.
+inline F32x16 add_bias(F32x16 s, F32x16 bias) {
+  const F32x16 limit = broadcast(std::numeric_limits<float>::max());
+  const F32x16 sum = fma(bias, broadcast(kLog2E), s);
+  const F32x16 within = max(sub(zero(), limit), min(limit, sum));
+  // 0 times a number is 0 exactly where it is finite.
+  return select(equal(fma(bias, zero(), mul(s, zero())), zero()), within, sum);
+}
+
 /// One row of the scores of `groups`.
 inline void change_row(const AttentionTile& tile, const ScoreChanges& changes, int r,
                        std::uint32_t groups) {
@@ -88,10 +97,8 @@ inline void change_row(const AttentionTile& tile, const ScoreChanges& changes, i
           magnitude(sub(broadcast(changes.q_position[r]), load(changes.k_position + first)));
       x = fma(broadcast(changes.slope[r]), distance, x);
     }
-    if (changes.relative_bias != nullptr)
-      x = fma(load(changes.relative_bias[r] + first), log2_e, x);
-    if (changes.additive_bias != nullptr)
-      x = fma(load(changes.additive_bias[r] + first), log2_e, x);
+    if (changes.relative_bias != nullptr) x = add_bias(x, load(changes.relative_bias[r] + first));
+    if (changes.additive_bias != nullptr) x = add_bias(x, load(changes.additive_bias[r] + first));
     if ((tile.whole[r] >> first / kGroupKeys & 1) == 0)
       x = select(lanes_of(tile.visible[r].group(first / kGroupKeys)), x, hidden);
     largest = max(x, largest);
