@@ -53,6 +53,7 @@ TEST(BadMask, Numbers) {
       {"Mask::sliding_window tokens", [] { Mask::sliding_window(-3); }},
       {"Mask::strided stride", [] { Mask::strided(0); }},
       {"Mask::strided stride", [] { Mask::strided(-2); }},
+      {"Mask::strided stride", [] { Mask::strided(std::numeric_limits<std::int64_t>::max()); }},
       {"Mask::dilated_window tokens", [] { Mask::dilated_window(0, 2); }},
       {"Mask::dilated_window dilation", [] { Mask::dilated_window(2, 0); }},
   });
@@ -278,6 +279,14 @@ TEST(BadModifiers, Fields) {
       modified("ScoreModifiers.alibi_slopes", [](auto& m) { m.alibi_slopes = alibi_slopes(2); }),
       modified("ScoreModifiers.alibi_slopes",
                [](auto& m) {
+                 m.alibi_slopes = {1, 1, 1, 3e38f};
+               }),
+      modified("ScoreModifiers.sinks",
+               [](auto& m) {
+                 m.sinks = {1, 1, 1, -3e38f};
+               }),
+      modified("ScoreModifiers.alibi_slopes",
+               [](auto& m) {
                  m.alibi_slopes = {1, 1, kInfinity, 1};
                }),
       modified("ScoreModifiers.alibi_slopes",
@@ -378,6 +387,37 @@ TEST(BadBias, OfInputs) {
     wrong.extents[3] = 8;
     run_partial(with, {.q = q.view, .k = k.view, .v = k.view, .bias = wrong}, scratch, {0, 1});
   }));
+}
+
+// Far slots cost what their runs do, and extents whose product overflows are no matrix.
+TEST(BadMask, FarSlotsAndOverflowingExtents) {
+  constexpr std::int64_t kFarSlot = std::int64_t{1} << 40;
+  EXPECT_NO_THROW(Mask::global({{0, kFarSlot}}));
+  EXPECT_NO_THROW(Mask::documents_from_offsets({{0, 5, kFarSlot}}));
+  const std::uint8_t bit = 1;
+  const TensorView<const std::uint8_t> huge(&bit, {1, 1, kFarSlot, kFarSlot}, {0, 0, 0, 0});
+  EXPECT_TRUE(rejects("Mask::dense bits", ErrorCode::kBadArgument, [&] { Mask::dense(huge); }));
+  BlockMask blocks({.q_blocks = 2, .kv_blocks = 2});
+  blocks.set(0, 0, 1, 1);
+  EXPECT_TRUE(blocks.at(0, 0, 1, 1));
+  EXPECT_FALSE(blocks.at(0, 1, 1, 1));
+  EXPECT_FALSE(blocks.at(-1, 0, 1, 1));
+  const ConstTensor nothing(nullptr, {1, 1, 2, 2});
+  EXPECT_TRUE(rejects("BlockMask::from_top scores", ErrorCode::kBadArgument,
+                      [&] { BlockMask::from_top({.q_blocks = 2, .kv_blocks = 2}, nothing, 1); }));
+}
+
+// ALiBi's distances are exact, or refused.
+TEST(BadMask, PositionsTooFarForAlibi) {
+  Problem p;
+  p.q_tokens = p.kv_tokens = 2;
+  p.head_dim = 1;
+  p.modifiers.alibi_slopes = {0.5f};
+  p.q_positions = {0, 1 << 23};
+  EXPECT_NO_THROW(p.validate());
+  p.q_positions = {0, (1 << 23) + 1};
+  EXPECT_TRUE(
+      rejects("ScoreModifiers.alibi_slopes", ErrorCode::kBadArgument, [&] { p.validate(); }));
 }
 
 }  // namespace

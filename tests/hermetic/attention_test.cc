@@ -237,6 +237,25 @@ TEST(Hermetic, BiasOfHiddenKeys) {
   }
 }
 
+// A row of the lowest finite biases, as masks of other libraries have it, weighs its keys alike.
+TEST(Hermetic, LowestFiniteBiasOfAWholeRow) {
+  AttentionCase c;
+  c.q_tokens = 1;
+  c.kv_tokens = 4;
+  c.head_dim = 3;
+  c.mask = &mask_named("none");
+  c.modifiers = Modifiers::kBias;
+  for (const float bias : {-kHuge, kHuge}) {
+    CaseInputs in(c);
+    in.bias = Tensor({1, 1, 1, 4});
+    fill(in.bias.view, bias);
+    const Outputs out = run_case(c, in);
+    const auto v = [&](int j) { return in.v.view.at(0, j, 0, 1); };
+    EXPECT_FLOAT_EQ(out.o.view.at(0, 0, 0, 1), (v(0) + v(1) + v(2) + v(3)) / 4) << bias;
+    EXPECT_EQ(out.l.view.at(0, 0, 0, 0), 4.0f);
+  }
+}
+
 // The lowest finite bias hides nothing: a live NaN behind it shows.
 TEST(Hermetic, FiniteBiasHidesNothing) {
   AttentionCase c;
