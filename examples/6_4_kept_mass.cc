@@ -1,6 +1,7 @@
 // Topic 6.4, what a sparse mask drops: the share of each head's attention weight that it keeps, on the
 // q and k that the default model has for a text. To be run in the project's folder.
 
+#include <rapt/kept_mass.h>
 #include <rapt/session.h>
 #include <rapt/tokenizer.h>
 
@@ -21,6 +22,7 @@ double mean(const std::vector<double>& x) {
 /// Prints a line a layer, a column a head, and returns the shares of all of them.
 std::vector<double> show(const char* name, const std::vector<HeadInputs>& layers,
                          const std::function<Mask(const Tensor& q, const Tensor& k)>& mask_of) {
+  rapt::Scratch scratch;
   std::vector<double> kept;
   for (const auto& [q, k, v] : layers) {
     const rapt::Problem p = problem_of(q, k, v, Mask::causal());
@@ -28,9 +30,10 @@ std::vector<double> show(const char* name, const std::vector<HeadInputs>& layers
     const auto pairs = static_cast<double>(problem_of(q, k, v, mask).visible_pairs());
     if (kept.empty())
       std::printf("\n%s: %.1f%% of the pairs\n", name, 100 * pairs / double(p.visible_pairs()));
-    for (const double head : kept_mass(p, mask, {q, k, v})) {
-      kept.push_back(head);
-      std::printf(" %4s", percent(head).c_str());
+    for (const rapt::KeptMass& head :
+         rapt::kept_mass(p, mask, {q, k, v}, rapt::Threads(1), scratch)) {
+      kept.push_back(head.mean);
+      std::printf(" %4s", percent(head.mean).c_str());
     }
     std::puts("");
   }
