@@ -89,7 +89,7 @@ constexpr ErrorCode kBad = ErrorCode::kBadFile;
 
 INSTANTIATE_TEST_SUITE_P(
     Defects, BadCheckpoint,
-    testing::Values(
+    testing::ValuesIn(std::vector<BadIndex>{
         BadIndex{"an array", "[]", kBad, "model.safetensors.index.json: expected an object"},
         BadIndex{"no map", R"({"weight_map":null})", kBad,
                  "model.safetensors.index.json weight_map: expected a value, got none"},
@@ -128,7 +128,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadIndex{"a negative size", R"({"metadata":{"total_size":-6}})", kBad,
                  "model.safetensors.index.json metadata total_size: expected an integer"},
         BadIndex{"another size", R"({"metadata":{"total_size":7}})", kBad,
-                 "model.safetensors.index.json metadata total_size: expected 6, the bytes"}));
+                 "model.safetensors.index.json metadata total_size: expected 6, the bytes"}}));
 
 TEST(Checkpoint, TensorInTwoShardsIsAnError) {
   const Directory directory;

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "model/model_test_files.h"
 #include "rapt/error.h"
 #include "rapt/model.h"
@@ -85,7 +87,7 @@ constexpr ErrorCode kBad = ErrorCode::kBadFile, kNot = ErrorCode::kUnsupported;
 
 INSTANTIATE_TEST_SUITE_P(
     Fields, BadConfig,
-    testing::Values(
+    testing::ValuesIn(std::vector<BadField>{
         BadField{
             "hidden_size", "64", kBad,
             "dir/config.json hidden_size: expected an integer from 1 to 2147483648, got \"64\""},
@@ -193,7 +195,7 @@ INSTANTIATE_TEST_SUITE_P(
                  {{"bits", 4}},
                  kNot,
                  "dir/config.json quantization_config: expected no field that this version does "
-                 "not know: it may change the model, got {\"bits\":4}"}));
+                 "not know: it may change the model, got {\"bits\":4}"}}));
 
 TEST(Config, MalformedTextIsAnError) {
   const std::string whole = small_config().dump();

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "model/model_test_files.h"
 #include "rapt/error.h"
 #include "util.h"
@@ -45,7 +47,7 @@ TEST_P(BadSafetensors, IsAnErrorThatNamesTheTensor) {
 
 INSTANTIATE_TEST_SUITE_P(
     Headers, BadSafetensors,
-    testing::Values(
+    testing::ValuesIn(std::vector<BadHeader>{
         BadHeader{"", "f header: expected to begin with {"},
         BadHeader{R"([])", "f header: expected to begin with {"},
         BadHeader{R"( {})", "f header: expected to begin with {"},
@@ -97,7 +99,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "f header: expected each key once"},
         BadHeader{R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}})",
                   "f a: expected only dtype"},
-        BadHeader{"{\"\xFF\":1}", "f header: expected JSON"}));
+        BadHeader{"{\"\xFF\":1}", "f header: expected JSON"}}));
 
 TEST(Safetensors, DeeplyNestedHeaderIsAnError) {
   for (const auto& [open, close] : {std::pair("[", "]"), std::pair(R"({"x":)", "}")}) {

@@ -65,5 +65,28 @@ TEST(Memory, PeakOf128kTokensOfOneHeadIsLinearExhaustive) {
   EXPECT_LE(full, 256);
 }
 
+// Every kind of mask at 128k tokens, cut to a window so that it is quick: the mask with its lists, the
+// plan with its tiles, the run. T x T bits would be 2 GiB. Dense masks are the user's own T x T.
+TEST(Memory, PeakOfEveryMaskAt128kTokensExhaustive) {
+  for (const NamedMask& mask : masks()) {
+    if (std::string(mask.name).starts_with("dense")) continue;
+    AttentionCase c;
+    c.q_tokens = c.kv_tokens = 131072;
+    c.head_dim = 8;
+    c.mask = &mask_named("none");
+    const CaseInputs in(c);
+    Problem p = c.problem();
+    Outputs out(p);
+    std::ofstream("/proc/self/clear_refs") << 5;
+    const double before = peak_resident_mib();
+    p.mask = mask.make(p) & Mask::window(64, 64);
+    Scratch scratch;
+    run(make_plan(p, Threads(1)), in.inputs(), scratch, out.result());
+    const double peak = peak_resident_mib() - before;
+    std::printf("[ measured ] %s and a window, 131072 tokens: peak %.1f MiB\n", mask.name, peak);
+    EXPECT_LE(peak, 64) << mask.name;
+  }
+}
+
 }  // namespace
 }  // namespace rapt::test

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "model/mapped_file.h"
 #include "model/model_test_files.h"
 #include "model/utf8.h"
@@ -135,7 +137,7 @@ constexpr ErrorCode kBad = ErrorCode::kBadFile, kNot = ErrorCode::kUnsupported;
 
 INSTANTIATE_TEST_SUITE_P(
     Fields, BadTokenizer,
-    testing::Values(
+    testing::ValuesIn(std::vector<Damage>{
         Damage{"/model/type", "Unigram", kNot, "model type"},
         Damage{"/model/byte_fallback", 1, kBad, "model byte_fallback"},
         Damage{"/model/dropout", 0.1, kNot, "model dropout"},
@@ -218,7 +220,7 @@ INSTANTIATE_TEST_SUITE_P(
         Damage{"/decoder/decoders/2/type", "Metaspace", kNot, "decoder"},
         Damage{"/decoder/decoders/3/stop", 1, kNot, "decoder decoders[3] stop"},
         Damage{"/decoder/decoders/3/content", "ab", kBad, "decoder decoders[3] content"},
-        Damage{"/decoder", nullptr, kNot, "decoder"}));
+        Damage{"/decoder", nullptr, kNot, "decoder"}}));
 
 TEST(Tokenizer, PairsMayBeArrays) {
   nlohmann::json file = small_tokenizer();
