@@ -78,7 +78,8 @@ struct Result {
 /// @dtype   f32 storage; scores, sums and accumulators f32.
 /// @pre     outputs overlap no input.
 /// @throws  Error{kBadShape} if a view does not match the plan's problem.
-/// @error   max |o - o64| <= 2 e + 2^-23 max|v|, e the error of a sequential two-pass f32 loop.
+/// @error   max |o - o64| <= 2 e + 2^-23 max|v|, e the error of a sequential two-pass f32 loop; 3 e
+///          with softcap, ALiBi or a bias.
 /// @cost    2 visible_pairs() (D + Dv) flops. Allocates nothing once `scratch` is warm.
 /// @source  arXiv:2307.08691 (tiling and online softmax); the order is docs/numerics.md.
 void run(const Plan& plan, const Inputs& inputs, Scratch& scratch, const Result& result);

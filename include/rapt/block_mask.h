@@ -48,11 +48,11 @@ class BlockMask {
 
   /// True if block (x, y) is set; false outside the map.
   bool at(std::int64_t b, std::int64_t h, std::int64_t x, std::int64_t y) const;
+  /// @throws Error{kBadArgument} naming the index outside the map.
   void set(std::int64_t b, std::int64_t h, std::int64_t x, std::int64_t y, bool visible = true);
 
   const Shape& shape() const { return shape_; }
   std::int64_t count() const;  ///< blocks that are set
-  double density() const;      ///< of all blocks
 
  private:
   std::int64_t index(std::int64_t b, std::int64_t h, std::int64_t x, std::int64_t y) const;
@@ -64,7 +64,8 @@ class BlockMask {
 /// Scores of blocks by their means: the dot product of a query block's mean query with a key
 /// block's mean key, times 1 / sqrt(D): a cheap stand-in for the mass that the block will get.
 ///
-/// @shape  q [B, Tq, Hq, D]   k [B, Tk, Hkv, D]   scores [B, Hq, ceil(Tq / q_block), ceil(Tk / kv_block)]
+/// @shape  q [B, Tq, Hq, D]   k [B, Tk, Hkv, D]
+///         scores [B, Hq, ceil(Tq / q_block), ceil(Tk / kv_block)]
 /// @throws Error{kBadShape} naming the view; Error{kBadArgument} if a block is below 1.
 /// @cost   O(B (Tq Hq + Tk Hkv) D) and one product of the means.
 /// @source arXiv:2502.13189 (mean-pooled block selection)

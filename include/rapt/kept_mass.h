@@ -11,7 +11,7 @@ namespace rapt {
 struct KeptMass {
   double mean = 1.0;      ///< over the rows
   double least = 1.0;     ///< of the row that loses most
-  std::int64_t rows = 0;  ///< that see a key under the problem's own mask, over all sequences
+  std::int64_t rows = 0;  ///< with a key under the problem's own mask, or a sink
 };
 
 /// Attention mass that `sparse` keeps, on real q and k: for every row the sum of its weights A_ij

@@ -37,8 +37,8 @@ using PerSequence = std::vector<std::vector<T>>;
 /// Three coordinates. A key's *slot* is its index among its sequence's tokens that are not padding.
 /// A query's *place* is the slot of its own token: the last query stands at the last key
 /// (bottom-right), so the place of query i is kv tokens - q tokens + i. *Positions* are slot and
-/// place unless the problem gives others. Bands and strides go by position, lists by slot and place;
-/// a query whose place is negative is in no list.
+/// place unless the problem gives others. Bands and strides go by position, lists and blocks by
+/// slot and place, dense bits by token; a query whose place is negative is in no list and no block.
 ///
 ///     causal()                 sliding_window(3)         documents({{7, 7, 7, 9, 9}}) & causal()
 ///          j 0 1 2 3 4              j 0 1 2 3 4            j 0 1 2 3 4
@@ -48,8 +48,11 @@ using PerSequence = std::vector<std::vector<T>>;
 ///       3    # # # # .           3    . # # # .         3    . . . # .
 ///       4    # # # # #           4    . . # # #         4    . . . # #
 ///
-/// @cost  A mask classifies a tile of queries and keys as hidden, full or partial in O(1) or in the
-///        tile's edges; no kind but `dense` holds an object of q tokens x kv tokens.
+/// make_plan throws Error{kBadArgument} where the number or the length of lists does not fit.
+///
+/// @cost  A mask classifies a tile of queries and keys as hidden, full or partial in O(1), in the
+///        tile's edges, or (blocks, dense) in its area; none but `dense` holds an object of
+///        q tokens x kv tokens.
 class Mask {
  public:
   /// Every key is visible (encoders, cross-attention).
@@ -90,7 +93,7 @@ class Mask {
   static Mask documents(const PerSequence<std::int64_t>& ids);
 
   /// The same, from the offsets of the documents' first tokens and the end: 0, ..., tokens.
-  /// @throws Error{kBadArgument} unless offsets begin at 0 and do not fall.
+  /// @throws Error{kBadArgument} unless offsets begin at 0, do not fall and end at most at 2^40.
   static Mask documents_from_offsets(const PerSequence<std::int64_t>& offsets);
 
   /// Structured prompts: `kinds[b][slot]` is the kind of a token (system, user, tool, ...), and a
@@ -100,9 +103,9 @@ class Mask {
   static Mask structure(const PerSequence<std::int64_t>& kinds,
                         const std::vector<std::vector<bool>>& visible);
 
-  /// Keys of the slots listed are visible to every query of a place, and the queries there see every
-  /// key. One list a sequence or one for all, ascending.
-  /// @throws Error{kBadArgument} if a list does not ascend from 0 on.
+  /// Keys of the slots listed are visible to every query whose place is not negative, and queries of
+  /// those places see every key. One list a sequence or one for all, ascending.
+  /// @throws Error{kBadArgument} if there is none, or a list does not ascend within 0 .. 2^40.
   /// @source arXiv:2004.05150 (global attention)
   static Mask global(const PerSequence<std::int64_t>& slots);
 
@@ -110,7 +113,7 @@ class Mask {
   /// parents[b][n] < n is the parent of token n, -1 where it follows the context. A token of the
   /// tree sees itself, its ancestors and all before the tree; the tokens before it see as `causal`
   /// has it, by place.
-  /// @throws Error{kBadArgument} if a parent is not below its child.
+  /// @throws Error{kBadArgument} if there is no list, or a parent is not below its child.
   /// @source arXiv:2305.09781 (tree attention)
   static Mask tree(const PerSequence<std::int64_t>& parents);
 

@@ -31,10 +31,10 @@ struct RelativeBias {
 ///     s := softcap tanh(s / softcap)                     (Gemma 2)
 ///     s := s - alibi_slopes[h] |pos_i - pos_j|           (ALiBi)
 ///     s := s + relative bias                             (T5)
-///     s := s + bias[b, h, i, j]                          (Inputs::bias; exactly -inf hides the key)
+///     s := s + bias[b, h, i, j]                          (Inputs::bias; -inf hides the key)
 ///     visibility, softmax; a sink exp(sinks[h]) in the sum, without a value
 ///
-/// Slopes, biases of the table and sinks have magnitudes of at most 2^127; ALiBi takes positions of
+/// Softcap, slopes, biases of the table and sinks have magnitudes of at most 2^127; ALiBi takes positions of
 /// magnitude up to 2^23. A finite bias hides nothing, however low.
 struct ScoreModifiers {
   std::optional<float> softcap;     ///< above 0
@@ -50,7 +50,7 @@ struct ScoreModifiers {
 
 /// ALiBi's slopes 2^(-8 (h + 1) / H) for a power of two H; for other counts those of the power of
 /// two below, then every second slope of the power above, as the paper's code has it.
-/// @throws Error{kBadArgument} if heads < 1.
+/// @throws Error{kBadArgument} unless heads is 1 to 2^20.
 /// @source arXiv:2108.12409
 std::vector<float> alibi_slopes(std::int64_t heads);
 

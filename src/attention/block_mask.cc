@@ -129,11 +129,6 @@ void BlockMask::set(std::int64_t b, std::int64_t h, std::int64_t x, std::int64_t
 
 std::int64_t BlockMask::count() const { return std::count(visible_.begin(), visible_.end(), true); }
 
-double BlockMask::density() const {
-  return visible_.empty() ? 0.0
-                          : static_cast<double>(count()) / static_cast<double>(visible_.size());
-}
-
 void mean_block_scores(const ConstTensor& q, const ConstTensor& k, std::int64_t q_block,
                        std::int64_t kv_block, const MutableTensor& scores) {
   require_extent(q_block, 1, "mean_block_scores q_block");

@@ -3,10 +3,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/float_env.h"
 #include "base/memory.h"
 
 namespace rapt {
 namespace {
+
+/// 2^gap of an integer gap <= 0; NaN where it is NaN.
+double power_of_two(float gap) {
+  return gap < -1000.0f ? 0.0 : std::isnan(gap) ? gap : std::ldexp(1.0, static_cast<int>(gap));
+}
 
 /// m and l of every row under one mask.
 struct RowSums {
@@ -38,21 +44,17 @@ std::vector<KeptMass> kept_mass(const Problem& problem, const Mask& sparse, cons
     Problem sparser = problem;
     sparser.mask = problem.mask & sparse;
     const RowSums some(sparser, inputs, threads, scratch);
+    const CanonicalFloatEnv env;
     std::vector<KeptMass> of_heads(static_cast<std::size_t>(problem.q_heads));
     for (std::int64_t h = 0; h < problem.q_heads; ++h) {
       KeptMass& kept = of_heads[static_cast<std::size_t>(h)];
       double sum = 0.0;
       for (std::int64_t b = 0; b < problem.batch; ++b)
         for (std::int64_t i = 0; i < problem.q_tokens; ++i) {
-          const float l = all.l_view.at(0, b, h, i);
-          if (l == 0.0f) continue;  // it sees nothing
-          // Both m are integers: the power of two is exact.
-          const float l_some = some.l_view.at(0, b, h, i);
-          const int gap =
-              l_some == 0.0f
-                  ? 0
-                  : static_cast<int>(some.m_view.at(0, b, h, i) - all.m_view.at(0, b, h, i));
-          const double mass = std::ldexp(static_cast<double>(l_some), gap) / l;
+          const double l = all.l_view.at(0, b, h, i), l_some = some.l_view.at(0, b, h, i);
+          if (l == 0.0) continue;  // it sees nothing
+          const float gap = some.m_view.at(0, b, h, i) - all.m_view.at(0, b, h, i);
+          const double mass = l_some == 0.0 ? 0.0 : l_some / l * power_of_two(gap);
           sum += mass;
           kept.least = std::isnan(mass) ? mass : std::min(kept.least, mass);
           ++kept.rows;

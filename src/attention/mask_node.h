@@ -60,8 +60,6 @@ struct MaskRow {
   std::int64_t position() const { return sequence.q_position(query); }
 };
 
-inline void clear(KeyBits& bits) { std::fill_n(bits.words, std::size(bits.words), 0); }
-
 /// Sets the bits of slots [begin, end), as far as they are among the chunk's, whose first is
 /// `first`.
 inline void set_slots(KeyBits& bits, std::int64_t first, std::int64_t begin, std::int64_t end) {

@@ -57,8 +57,8 @@ void check_relative_bias(const RelativeBias& bias, std::int64_t q_heads) {
 
 void check_modifiers(const ScoreModifiers& modifiers, std::int64_t q_heads) {
   const float cap = modifiers.softcap.value_or(1.0f);
-  require(std::isfinite(cap) && cap > 0.0f, kBad, "ScoreModifiers.softcap", "a number above 0",
-          cap);
+  require(cap > 0.0f && cap <= kLargest, kBad, "ScoreModifiers.softcap",
+          "a number above 0, at most 2^127", cap);
   check_heads(modifiers.alibi_slopes, q_heads, "ScoreModifiers.alibi_slopes", false);
   check_heads(modifiers.sinks, q_heads, "ScoreModifiers.sinks", true);
   if (modifiers.relative_bias) check_relative_bias(*modifiers.relative_bias, q_heads);

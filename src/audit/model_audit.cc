@@ -8,9 +8,9 @@
 namespace rapt {
 namespace {
 
-/// What the queries of a block may see, by the model's configuration: every model that ModelConfig
-/// describes is causal, over the whole context.
-VisiblePredicate visible_of(const ModelConfig&, std::int64_t tokens_before) {
+/// What the queries of a block may see: every model that ModelConfig describes is causal, over the
+/// whole context.
+VisiblePredicate visible_of(std::int64_t tokens_before) {
   return [tokens_before](std::int64_t, std::int64_t, std::int64_t i, std::int64_t j) {
     return j <= tokens_before + i;
   };
@@ -23,8 +23,7 @@ void shift_queries(AuditReport& report, std::int64_t tokens_before) {
   for (AuditFinding& finding : report.findings) finding.query += tokens_before;
 }
 
-LayerAudit audit_layer(const LayerAttention& seen, const ModelConfig& config,
-                       const ModelAuditOptions& options) {
+LayerAudit audit_layer(const LayerAttention& seen, const ModelAuditOptions& options) {
   const Problem& p = seen.plan.problem();
   const Buffer k({1, p.kv_tokens, p.kv_heads, p.head_dim}),
       v({1, p.kv_tokens, p.kv_heads, p.value_dim()});
@@ -39,7 +38,7 @@ LayerAudit audit_layer(const LayerAttention& seen, const ModelConfig& config,
   LayerAudit audit;
   audit.layer = seen.layer;
   audit.report =
-      audit_attention(visible_of(config, before), in,
+      audit_attention(visible_of(before), in,
                       options.attention_of_layer ? options.attention_of_layer(seen.layer, seen.plan)
                                                  : attention_of(seen.plan),
                       attention);
@@ -70,7 +69,7 @@ ModelAudit audit_model(const Model& model, const Threads& threads,
   session.observe([&](const LayerAttention& seen) {
     progress("layer " + std::to_string(seen.layer + 1) + " of " +
              std::to_string(config.num_hidden_layers));
-    audit.layers.push_back(audit_layer(seen, config, options));
+    audit.layers.push_back(audit_layer(seen, options));
   });
   session.prefill(tokens);
   session.observe({});

@@ -72,6 +72,33 @@ TEST(ConformanceOf, EveryMaskAndPadding) {
     }
 }
 
+// Every two masks, and-ed and or-ed, against the oracle; modifiers take turns.
+TEST(ConformanceOf, EveryPairOfMasksExhaustive) {
+  int turn = 0;
+  for (const NamedMask& a : masks())
+    for (const NamedMask& b : masks())
+      for (const bool both : {true, false}) {
+        const std::string name = std::string(a.name) + (both ? " and " : " or ") + b.name;
+        const auto sees = [](const NamedMask& m, const ReferencePair& pair) {
+          return !m.reference || m.reference(pair);
+        };
+        const NamedMask composed{
+            name.c_str(),
+            [&](const Problem& p) { return both ? a.make(p) & b.make(p) : a.make(p) | b.make(p); },
+            [&](const ReferencePair& pair) {
+              return both ? sees(a, pair) && sees(b, pair) : sees(a, pair) || sees(b, pair);
+            }};
+        AttentionCase c;
+        c.q_tokens = 50;
+        c.kv_tokens = 70;
+        c.q_heads = 2;
+        c.head_dim = 5;
+        c.mask = &composed;
+        c.modifiers = static_cast<Modifiers>(turn++ % kModifierSets);
+        check(c);
+      }
+}
+
 // Offsets beyond 2^31 elements: the two keys lie 2^31 floats apart in memory that is only mapped.
 TEST(ConformanceOf, StridesAreSixtyFourBit) {
   AttentionCase c;

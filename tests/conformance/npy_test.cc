@@ -7,7 +7,10 @@ namespace rapt::test {
 namespace {
 
 NpyArray read_back(const std::string& content) {
-  const std::filesystem::path path = testing::TempDir() + "/rapt_npy_test.npy";
+  // A file for each test: they run side by side.
+  const std::filesystem::path path = testing::TempDir() + "/rapt_" +
+                                     testing::UnitTest::GetInstance()->current_test_info()->name() +
+                                     ".npy";
   std::ofstream(path, std::ios::binary) << content;
   return read_npy(path);
 }

@@ -13,6 +13,7 @@ namespace {
 /// Seven chunks of keys, the last one short.
 AttentionCase seven_chunks(const std::string& mask, std::int64_t queries) {
   AttentionCase c;
+  if (mask == "blocks_of_heads") c.modifiers = Modifiers::kAll;
   c.q_tokens = queries;
   c.kv_tokens = 6 * kChunk + 100;
   c.q_heads = 4;
@@ -51,7 +52,7 @@ State merge_randomly(const std::vector<State>& parts, std::size_t a, std::size_t
 }
 
 TEST(Merge, EverySetOfBoundariesInAnyAssociation) {
-  for (const char* mask : {"none", "causal", "window600"})
+  for (const char* mask : {"none", "causal", "window600", "blocks_of_heads"})
     for (const std::int64_t queries : {1, 60}) {
       Split split(seven_chunks(mask, queries));
       Rng rng(5);

@@ -79,7 +79,7 @@ struct AttentionKernels {
   Isa isa;
   int tile_rows;  ///< rows of the register tile, for explain()
 
-  /// Step 1: q[e] = scale x[e stride].
+  /// Step 2: q[e] = scale x[e stride].
   void (*scale_query)(const float* x, std::int64_t stride, std::int64_t dim, float scale,
                       float* q) noexcept;
 
