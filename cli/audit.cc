@@ -68,10 +68,11 @@ std::vector<std::int32_t> tokens_of(const Options& options, const LoadedModel& l
           "another byte at " + std::to_string(valid));
   std::vector<std::int32_t> tokens = loaded.tokenizer.encode(text);
   if (built_in && tokens.size() > kBuiltInTokens) tokens.resize(kBuiltInTokens);
-  require(tokens.size() >= 2, ErrorCode::kBadArgument, source, "a text of at least two tokens",
-          tokens.size());
   const auto all = tokens.size(), most = static_cast<std::size_t>(loaded.model.config().context());
   if (all > most) tokens.resize(most);
+  require(tokens.size() >= 2, ErrorCode::kBadArgument, source,
+          "at least two tokens within the model's context (" + std::to_string(most) + ")",
+          tokens.size());
   audited.tokens = std::ssize(tokens);
   audited.text = source + (all > most ? ", the first " + std::to_string(most) + " of " : ", ") +
                  std::to_string(all) + " tokens";
@@ -115,7 +116,7 @@ void add_audit(CLI::App& program) {
   command
       ->add_option("--queries", options->queries,
                    "Rows of each head and block of 512 tokens to audit")
-      ->check(CLI::PositiveNumber.description(""))
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30).description(""))
       ->type_name("N")
       ->capture_default_str();
   add_threads(command, options->threads);

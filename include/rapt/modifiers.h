@@ -34,8 +34,8 @@ struct RelativeBias {
 ///     s := s + bias[b, h, i, j]                          (Inputs::bias; -inf hides the key)
 ///     visibility, softmax; a sink exp(sinks[h]) in the sum, without a value
 ///
-/// Softcap, slopes, biases of the table and sinks have magnitudes of at most 2^127; ALiBi takes positions of
-/// magnitude up to 2^23. A finite bias hides nothing, however low.
+/// Softcap, biases of the table and sinks have magnitudes of at most 2^127, slopes of at most 2^100;
+/// ALiBi takes positions of magnitude up to 2^23. A finite bias hides nothing, however low.
 struct ScoreModifiers {
   std::optional<float> softcap;     ///< above 0
   std::vector<float> alibi_slopes;  ///< [Hq]; empty: none

@@ -40,10 +40,11 @@ std::vector<KeptMass> kept_mass(const Problem& problem, const Mask& sparse, cons
                                 const Threads& threads, Scratch& scratch) {
   problem.validate();
   return with_memory("kept_mass", [&] {
-    const RowSums all(problem, inputs, threads, scratch);
-    Problem sparser = problem;
-    sparser.mask = problem.mask & sparse;
-    const RowSums some(sparser, inputs, threads, scratch);
+    Problem keys = problem;
+    keys.modifiers.sinks.clear();
+    const RowSums all(keys, inputs, threads, scratch);
+    keys.mask = problem.mask & sparse;
+    const RowSums some(keys, inputs, threads, scratch);
     const CanonicalFloatEnv env;
     std::vector<KeptMass> of_heads(static_cast<std::size_t>(problem.q_heads));
     for (std::int64_t h = 0; h < problem.q_heads; ++h) {
@@ -52,7 +53,7 @@ std::vector<KeptMass> kept_mass(const Problem& problem, const Mask& sparse, cons
       for (std::int64_t b = 0; b < problem.batch; ++b)
         for (std::int64_t i = 0; i < problem.q_tokens; ++i) {
           const double l = all.l_view.at(0, b, h, i), l_some = some.l_view.at(0, b, h, i);
-          if (l == 0.0) continue;  // it sees nothing
+          if (l == 0.0) continue;  // no key has a weight
           const float gap = some.m_view.at(0, b, h, i) - all.m_view.at(0, b, h, i);
           const double mass = l_some == 0.0 ? 0.0 : l_some / l * power_of_two(gap);
           sum += mass;

@@ -18,16 +18,23 @@ constexpr ErrorCode kBad = ErrorCode::kBadArgument;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kLargest = 0x1p127f;  // times log2 e it is still finite
 
-void check_heads(const std::vector<float>& list, std::int64_t q_heads, const std::string& where,
-                 bool may_be_minus_infinity) {
+/// What is asked of a list with an element for each head.
+struct HeadList {
+  std::string where;
+  int log2_most;  ///< log2 of the largest magnitude
+  bool may_be_minus_infinity;
+};
+
+void check_heads(const std::vector<float>& list, std::int64_t q_heads, const HeadList& asked) {
   if (list.empty()) return;
-  require(std::ssize(list) == q_heads, kBad, where,
+  require(std::ssize(list) == q_heads, kBad, asked.where,
           "one for each query head (" + std::to_string(q_heads) + ") or none", list.size());
   for (const float value : list)
-    require(std::abs(value) <= kLargest || (may_be_minus_infinity && value == -kInfinity), kBad,
-            where,
-            may_be_minus_infinity ? "magnitudes of at most 2^127, or -inf"
-                                  : "magnitudes of at most 2^127",
+    require(std::abs(value) <= std::ldexp(1.0f, asked.log2_most) ||
+                (asked.may_be_minus_infinity && value == -kInfinity),
+            kBad, asked.where,
+            "magnitudes of at most 2^" + std::to_string(asked.log2_most) +
+                (asked.may_be_minus_infinity ? ", or -inf" : ""),
             value);
 }
 
@@ -59,8 +66,9 @@ void check_modifiers(const ScoreModifiers& modifiers, std::int64_t q_heads) {
   const float cap = modifiers.softcap.value_or(1.0f);
   require(cap > 0.0f && cap <= kLargest, kBad, "ScoreModifiers.softcap",
           "a number above 0, at most 2^127", cap);
-  check_heads(modifiers.alibi_slopes, q_heads, "ScoreModifiers.alibi_slopes", false);
-  check_heads(modifiers.sinks, q_heads, "ScoreModifiers.sinks", true);
+  // Times the farthest distance, 2^24, and log2 e a slope is still finite.
+  check_heads(modifiers.alibi_slopes, q_heads, {"ScoreModifiers.alibi_slopes", 100, false});
+  check_heads(modifiers.sinks, q_heads, {"ScoreModifiers.sinks", 127, true});
   if (modifiers.relative_bias) check_relative_bias(*modifiers.relative_bias, q_heads);
 }
 

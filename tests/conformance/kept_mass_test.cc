@@ -38,6 +38,7 @@ TEST(KeptMass, IsTheSumOfTheWeightsThatAreLeft) {
     attention_rows(make_plan(p, Threads(1)), in.inputs(), scratch, rows, a.view);
     for (std::int64_t h = 0; h < 4; ++h) {
       double sum = 0, least = 1;
+      std::int64_t rows_seen = 0;
       for (std::int64_t b = 0; b < 2; ++b)
         for (std::int64_t i = 0; i < 90; ++i) {
           double all = 0, row = 0;
@@ -45,15 +46,32 @@ TEST(KeptMass, IsTheSumOfTheWeightsThatAreLeft) {
             all += a.view.at(b, h, i, j);
             if (i - j < 9) row += a.view.at(b, h, i, j);
           }
-          row += 1 - all;  // what a sink has
-          sum += row;
-          least = std::min(least, row);
+          if (all == 0) continue;  // biases hide every key
+          ++rows_seen;
+          sum += row / all;
+          least = std::min(least, row / all);
         }
-      EXPECT_EQ(kept[static_cast<std::size_t>(h)].rows, 180);
-      EXPECT_NEAR(kept[static_cast<std::size_t>(h)].mean, sum / 180, 1e-6);
+      EXPECT_EQ(kept[static_cast<std::size_t>(h)].rows, rows_seen);
+      EXPECT_NEAR(kept[static_cast<std::size_t>(h)].mean, sum / static_cast<double>(rows_seen),
+                  1e-6);
       EXPECT_NEAR(kept[static_cast<std::size_t>(h)].least, least, 1e-6);
     }
   }
+}
+
+// Sinks and padding are no rows: one query sees one key of ten.
+TEST(KeptMass, CountsRowsThatSeeKeys) {
+  Problem p;
+  p.q_tokens = p.kv_tokens = 10;
+  p.head_dim = 1;
+  p.q_ranges = {{0, 1}};
+  p.modifiers.sinks = {0.0f};
+  const Tensor zeros({1, 10, 1, 1});
+  const Inputs in{.q = zeros.view, .k = zeros.view, .v = zeros.view};
+  Scratch scratch;
+  const auto kept = kept_mass(p, Mask::prefix({3}), in, Threads(1), scratch);
+  EXPECT_EQ(kept[0].rows, 1);
+  EXPECT_NEAR(kept[0].mean, 0.3, 1e-6);
 }
 
 TEST(KeptMass, AllOrNothing) {
