@@ -54,7 +54,7 @@ TEST(AuditProgram, AuditsTheTextThatIsGiven) {
 TEST(AuditProgram, RefusesWhatItCannotAudit) {
   const TestDirectory directory;
   EXPECT_EQ(rapt("audit -p ''").errors,
-            "rapt: prompt: expected a text of at least two tokens, got 1\n");
+            "rapt: prompt: expected at least two tokens within the model's context (512), got 1\n");
   EXPECT_EQ(rapt("audit -p x -f y").status, 2);
   EXPECT_EQ(rapt("audit --queries 0").status, 2);
   EXPECT_EQ(rapt("audit -f '" + directory.file("none") + "'").status, 1);
