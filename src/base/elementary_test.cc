@@ -53,7 +53,8 @@ TEST(ElementaryTest, LogErrorIsAsStated) {
   const auto exact = [](double x) { return std::log(static_cast<long double>(x)); };
   EXPECT_LE(worst_error(0.5, 2.0, elementary::log, exact), 0.51);
   EXPECT_LE(worst_error(1 - 1e-6, 1 + 1e-6, elementary::log, exact), 0.51);
-  const double largest = std::bit_cast<std::uint64_t>(std::numeric_limits<double>::max());
+  const auto largest =
+      static_cast<double>(std::bit_cast<std::uint64_t>(std::numeric_limits<double>::max()));
   EXPECT_LE(worst_error(
                 1, largest, [](double b) { return elementary::log(any_size(b)); },
                 [&](double b) { return exact(any_size(b)); }),
