@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "base/check.h"
 #include "kernels/attention/attention.h"
 #include "rapt/problem.h"
 
@@ -58,7 +60,23 @@ struct MaskRow {
 
   std::int64_t place() const { return sequence.place(query); }
   std::int64_t position() const { return sequence.q_position(query); }
+  bool is_padding() const {
+    return query < sequence.queries.begin || query >= sequence.queries.end;
+  }
 };
+
+/// Element of sequence b, of one that all share or one a sequence.
+template <class T>
+const T& of_sequence(const std::vector<T>& elements, std::int64_t b) {
+  return elements.size() == 1 ? elements.front() : elements[static_cast<std::size_t>(b)];
+}
+
+/// @throws Error{kBadArgument} unless there is one for all sequences or one for each.
+inline void check_sequences(std::size_t elements, const Problem& problem,
+                            const std::string& where) {
+  require(elements == 1 || static_cast<std::int64_t>(elements) == problem.batch,
+          ErrorCode::kBadArgument, where, "1 or " + std::to_string(problem.batch), elements);
+}
 
 /// Sets the bits of slots [begin, end), as far as they are among the chunk's, whose first is
 /// `first`.

@@ -123,7 +123,7 @@ const float* TileRows::relative_biases(int r, const MaskRow& row, std::int64_t f
   const DistanceTable& table = plan_.relative_bias;
   const MaskSequence& sequence = row.sequence;
   const std::int64_t position = row.position();
-  if (row.query < sequence.queries.begin || row.query >= sequence.queries.end)
+  if (row.is_padding())
     keys = 0;  // a padded query has no distance
   else if (sequence.q_positions == nullptr && sequence.kv_positions == nullptr)
     return table.at(row.head, first - position);

@@ -134,17 +134,9 @@ Range TileList::chunks(std::int64_t sequence, std::int64_t kv_head, std::int64_t
   return seen;
 }
 
-namespace {
-
-bool is_padding(const MaskRow& row) {
-  return row.query < row.sequence.queries.begin || row.query >= row.sequence.queries.end;
-}
-
-}  // namespace
-
 KeyBits visible_keys(const MaskNode& mask, const MaskRow& row, std::int64_t chunk) {
   KeyBits bits{};
-  if (is_padding(row)) return bits;
+  if (row.is_padding()) return bits;
   const std::int64_t first = chunk * kChunkKeys;
   mask.visible(row, first, bits);
   if (first + kChunkKeys > row.sequence.slots()) {
@@ -156,7 +148,7 @@ KeyBits visible_keys(const MaskNode& mask, const MaskRow& row, std::int64_t chun
 }
 
 bool see_the_same(const MaskNode& mask, const MaskRow& a, const MaskRow& b) {
-  return is_padding(a) == is_padding(b) && (is_padding(a) || mask.same(a, b));
+  return a.is_padding() == b.is_padding() && (a.is_padding() || mask.same(a, b));
 }
 
 }  // namespace rapt

@@ -1,15 +1,7 @@
 #include "attention/masks/band.h"
 
-#include "base/check.h"
-
 namespace rapt {
 namespace {
-
-/// Element of a list of one or one a sequence.
-template <class T>
-const T& of_sequence(const std::vector<T>& lists, std::int64_t b) {
-  return lists.size() == 1 ? lists.front() : lists[static_cast<std::size_t>(b)];
-}
 
 /// Smallest and largest coordinate of some tokens.
 struct Extent {
@@ -128,9 +120,7 @@ class Prefix : public MaskNode {
   explicit Prefix(std::vector<std::int64_t> lengths) : lengths_(std::move(lengths)) {}
 
   void validate(const Problem& problem) const override {
-    const auto count = static_cast<std::int64_t>(lengths_.size());
-    require(count == 1 || count == problem.batch, ErrorCode::kBadArgument, "Mask::prefix lengths",
-            "1 or " + std::to_string(problem.batch) + " lengths", count);
+    check_sequences(lengths_.size(), problem, "Mask::prefix lengths");
   }
 
   Coverage classify(const MaskTile& tile) const override {

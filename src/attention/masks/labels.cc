@@ -3,8 +3,6 @@
 #include <bit>
 #include <utility>
 
-#include "base/check.h"
-
 namespace rapt {
 namespace {
 
@@ -14,13 +12,11 @@ class LabelMask : public MaskNode {
       : beyond_(beyond), labels_(std::move(labels)), name_(std::move(name)) {}
 
   void validate(const Problem& problem) const override {
-    const std::int64_t count = std::ssize(labels_);
-    require(count == 1 || count == problem.batch, ErrorCode::kBadArgument, "Mask::" + name_,
-            "1 or " + std::to_string(problem.batch) + " lists", count);
+    check_sequences(labels_.size(), problem, "Mask::" + name_);
     if (beyond_ >= 0) return;
     for (std::int64_t b = 0; b < problem.batch; ++b)
       require(of(b).size() >= problem.kv_range(b).size(), ErrorCode::kBadArgument,
-              "Mask::" + name_ + "[" + std::to_string(count == 1 ? 0 : b) + "]",
+              "Mask::" + name_ + "[" + std::to_string(labels_.size() == 1 ? 0 : b) + "]",
               "at least " + std::to_string(problem.kv_range(b).size()) + " slots", of(b).size());
   }
 
@@ -33,9 +29,7 @@ class LabelMask : public MaskNode {
   std::string describe() const override { return name_; }
 
  protected:
-  const LabelList& of(std::int64_t b) const {
-    return labels_.size() == 1 ? labels_.front() : labels_[static_cast<std::size_t>(b)];
-  }
+  const LabelList& of(std::int64_t b) const { return of_sequence(labels_, b); }
 
   std::int64_t beyond_;
 

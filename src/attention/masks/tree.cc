@@ -1,7 +1,6 @@
 #include <utility>
 
 #include "attention/masks/lists.h"
-#include "base/check.h"
 
 namespace rapt {
 namespace {
@@ -11,12 +10,10 @@ class Tree : public MaskNode {
   explicit Tree(PerSequence<std::int64_t> parents) : parents_(std::move(parents)) {}
 
   void validate(const Problem& problem) const override {
-    const std::int64_t count = std::ssize(parents_);
-    require(count == 1 || count == problem.batch, ErrorCode::kBadArgument, "Mask::tree parents",
-            "1 or " + std::to_string(problem.batch) + " lists", count);
+    check_sequences(parents_.size(), problem, "Mask::tree parents");
     for (std::int64_t b = 0; b < problem.batch; ++b)
       require(std::ssize(of(b)) <= problem.kv_range(b).size(), ErrorCode::kBadArgument,
-              "Mask::tree parents[" + std::to_string(count == 1 ? 0 : b) + "]",
+              "Mask::tree parents[" + std::to_string(parents_.size() == 1 ? 0 : b) + "]",
               "at most " + std::to_string(problem.kv_range(b).size()) + " tokens, the keys",
               std::ssize(of(b)));
   }
@@ -43,9 +40,7 @@ class Tree : public MaskNode {
   std::string describe() const override { return "tree"; }
 
  private:
-  const std::vector<std::int64_t>& of(std::int64_t b) const {
-    return parents_.size() == 1 ? parents_.front() : parents_[static_cast<std::size_t>(b)];
-  }
+  const std::vector<std::int64_t>& of(std::int64_t b) const { return of_sequence(parents_, b); }
   /// Slot of the tree's first token.
   std::int64_t root(const MaskSequence& sequence) const {
     return sequence.slots() - std::ssize(of(sequence.b));
