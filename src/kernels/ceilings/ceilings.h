@@ -10,6 +10,9 @@ namespace rapt {
 /// Floats that one stream of a read takes before it moves on: 1 MiB.
 inline constexpr std::int64_t kStreamFloats = std::int64_t{1} << 18;
 
+/// Exponentials that are under way together.
+inline constexpr std::int64_t kExpFloats = 64;
+
 /// What the machine can do at most: the work that shares of a ceiling are shares of.
 struct CeilingKernels {
   Isa isa;
@@ -18,6 +21,10 @@ struct CeilingKernels {
   /// Runs independent chains acc_n = fma(x, y, acc_n) from n, as many as hide the latency, in every
   /// lane, and returns the sum of all.
   float (*multiply_add)(std::int64_t steps, float x, float y) noexcept;
+
+  /// Sum of 2^x over every x, taken as the softmax takes its weights.
+  /// @pre floats is a multiple of kExpFloats; -125 <= x <= 0; data is aligned to 64 bytes.
+  float (*exp2_sum)(const float* x, std::int64_t floats) noexcept;
 
   /// Reads every float once, as `streams` (1, 2 or 4) streams kStreamFloats apart, and returns
   /// their sum.

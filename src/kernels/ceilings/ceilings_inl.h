@@ -2,6 +2,7 @@
 
 // Include after simd/vec_<isa>.h.
 
+#include "kernels/attention/softmax_inl.h"
 #include "kernels/ceilings/ceilings.h"
 #include "kernels/product/product_inl.h"
 
@@ -29,6 +30,20 @@ float multiply_add(std::int64_t steps, float x, float y) noexcept {
     sum = add(sum, part);
   });
   return reduce_add(sum);
+}
+
+float exp2_sum(const float* x, std::int64_t floats) noexcept {
+  constexpr int kVectors = kExpFloats / 16;
+  F32x16 shift[kVectors], sum[1][kVectors];
+  unroll<kVectors>(RAPT_UNROLLED(n) { shift[n] = broadcast(weight_shift(0.0f, false)); });
+  clear(sum);
+  for (const float* end = x + floats; x < end; x += kExpFloats) {
+    F32x16 p[kVectors];
+    unroll<kVectors>(RAPT_UNROLLED(n) { p[n] = load(x + n * 16); });
+    weights_of<false>(p, shift);
+    unroll<kVectors>(RAPT_UNROLLED(n) { sum[0][n] = add(sum[0][n], p[n]); });
+  }
+  return reduce_add(add(add(sum[0][0], sum[0][1]), add(sum[0][2], sum[0][3])));
 }
 
 // Streams a page or more apart keep several pages in flight: hardware prefetchers stop at the end

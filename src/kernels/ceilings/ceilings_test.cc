@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <memory>
 
 #include "base/memory.h"
@@ -17,6 +18,20 @@ TEST(Ceilings, EveryChainTakesEveryStep) {
     const float starts = kernels.multiply_add(0, 2.0f, 3.0f);
     EXPECT_GT(starts, 0);
     EXPECT_EQ(kernels.multiply_add(10, 2.0f, 3.0f), starts + 60 * lanes);
+  }
+}
+
+TEST(Ceilings, Exp2SumTakesEveryFloatOnce) {
+  alignas(64) float x[4 * kExpFloats];
+  double sum = 0;
+  for (int i = 0; i < 4 * kExpFloats; ++i) {
+    x[i] = static_cast<float>(-(i % 5));  // powers of two: exact in every order
+    sum += std::exp2(x[i]);
+  }
+  for (const CeilingKernels& kernels : ceilings_table()) {
+    if (kernels.isa > supported_isas().front()) continue;
+    SCOPED_TRACE(name(kernels.isa));
+    EXPECT_EQ(kernels.exp2_sum(x, 4 * kExpFloats), sum);
   }
 }
 

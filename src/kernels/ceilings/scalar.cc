@@ -5,6 +5,6 @@
 namespace rapt::RAPT_ISA {
 
 extern const CeilingKernels kCeilings;
-const CeilingKernels kCeilings = {Isa::kScalar, kStepFlops, multiply_add, read};
+const CeilingKernels kCeilings = {Isa::kScalar, kStepFlops, multiply_add, exp2_sum, read};
 
 }  // namespace rapt::RAPT_ISA
