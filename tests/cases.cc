@@ -222,19 +222,22 @@ CaseInputs::CaseInputs(const AttentionCase& c, std::uint64_t seed)
   if (c.modifiers != Modifiers::kBias && c.modifiers != Modifiers::kAll) bias.view.data = nullptr;
 }
 
-Outputs run_case(const AttentionCase& c, const CaseInputs& in) {
-  const Problem problem = c.problem();
-  const Layout out = c.layout == Layout::kBroadcast ? Layout::kContiguous : c.layout;
-  const Plan plan = make_plan(problem, Threads(c.threads), c.source);
-  if (c.source == KvSource::kTensors) return run_attention(plan, in.inputs(), out);
-  DenseKvCache cache({c.batch, c.kv_heads, c.head_dim, c.v_head_dim, c.kv_tokens});
-  for (std::int64_t b = 0; b < c.batch; ++b) {
+Outputs run_from(KvSource source, const Problem& problem, const Inputs& in, int threads,
+                 Layout out) {
+  const Plan plan = make_plan(problem, Threads(threads), source);
+  if (source == KvSource::kTensors) return run_attention(plan, in, out);
+  DenseKvCache cache(
+      {problem.batch, problem.kv_heads, problem.head_dim, problem.v_head_dim, problem.kv_tokens});
+  for (std::int64_t b = 0; b < problem.batch; ++b) {
     const std::int64_t length = problem.kv_range(b).size();
-    cache.append(b, tokens(sequence(ConstTensor(in.k.view), b), 0, length),
-                 tokens(sequence(ConstTensor(in.v.view), b), 0, length));
+    cache.append(b, tokens(sequence(in.k, b), 0, length), tokens(sequence(in.v, b), 0, length));
   }
-  return run_attention(
-      plan, {.q = in.q.view, .k = {}, .v = {}, .cache = &cache, .bias = in.bias.view}, out);
+  return run_attention(plan, {.q = in.q, .k = {}, .v = {}, .cache = &cache, .bias = in.bias}, out);
+}
+
+Outputs run_case(const AttentionCase& c, const CaseInputs& in) {
+  const Layout out = c.layout == Layout::kBroadcast ? Layout::kContiguous : c.layout;
+  return run_from(c.source, c.problem(), in.inputs(), c.threads, out);
 }
 
 void for_each_empty_case(const std::function<void(const AttentionCase&)>& f) {

@@ -79,6 +79,10 @@ struct CaseInputs {
   ReferenceInputs reference_inputs() const { return {q.view, k.view, v.view, bias.view}; }
 };
 
+/// Runs a problem from tensors, or from a cache filled with its keys.
+Outputs run_from(KvSource source, const Problem& problem, const Inputs& in, int threads,
+                 Layout out = Layout::kContiguous);
+
 /// Runs a case from its source, a cache filled with its keys if that is asked for.
 Outputs run_case(const AttentionCase& c, const CaseInputs& in);
 

@@ -9,37 +9,18 @@
 #include <cmath>
 #include <limits>
 
-#include "util.h"
+#include "plain_linear.h"
 
 namespace rapt {
 namespace {
 
 using test::error_of;
 using test::Layout;
+using test::multiply;
 using test::normal;
+using test::plain_linear;
 using test::same_bits;
 using test::Tensor;
-
-// The contract, written out.
-Tensor plain(const ConstTensor& x, const ConstTensor& w, const ConstTensor& bias) {
-  Tensor y({x.extents[0], x.extents[1], x.extents[2], w.extents[2]});
-  test::for_each_index(y.view.extents, [&](auto a, auto b, auto t, auto n) {
-    float sum = 0.0f;
-    for (std::int64_t k = 0; k < w.extents[3]; ++k)
-      sum = std::fma(x.at(a, b, t, k), w.at(0, 0, n, k), sum);
-    y.view.at(a, b, t, n) = bias.data == nullptr ? sum : sum + bias.at(0, 0, 0, n);
-  });
-  return y;
-}
-
-Tensor multiply(const Linear& linear, const ConstTensor& x, int threads = 1,
-                Layout layout = Layout::kContiguous) {
-  Tensor y({x.extents[0], x.extents[1], x.extents[2], linear.outputs()}, layout);
-  test::fill(y.view, -12345.0f);
-  Scratch scratch;
-  linear(Threads(threads), x, y.view, scratch);
-  return y;
-}
 
 struct Shape {
   std::int64_t rows, outputs, inputs;
@@ -57,7 +38,8 @@ TEST(Linear, HasTheBitsOfThePlainChain) {
     const Tensor x = normal({1, 1, s.rows, s.inputs}, 1),
                  w = normal({1, 1, s.outputs, s.inputs}, 2), bias = normal({1, 1, 1, s.outputs}, 3);
     const Linear with(w.view, bias.view), without(w.view);
-    const Tensor expected = plain(x.view, w.view, bias.view), bare = plain(x.view, w.view, {});
+    const Tensor expected = plain_linear(x.view, w.view, bias.view),
+                 bare = plain_linear(x.view, w.view, {});
     for (Isa isa : supported_isas()) {
       SCOPED_TRACE(std::string(name(isa)) + " " + std::to_string(s.rows) + " x " +
                    std::to_string(s.outputs) + " x " + std::to_string(s.inputs));
@@ -84,7 +66,7 @@ TEST(Linear, DoesNotDependOnLayoutThreadsOrNeighbours) {
     EXPECT_TRUE(same_bits(one.view, test::sequence(whole.view, 1)));
   }
   const Tensor x = normal(extents, 4, 1.0f, Layout::kBroadcast);  // one row for all of axes 0 and 2
-  EXPECT_TRUE(same_bits(multiply(linear, x.view).view, plain(x.view, w.view, {}).view));
+  EXPECT_TRUE(same_bits(multiply(linear, x.view).view, plain_linear(x.view, w.view, {}).view));
 }
 
 TEST(Linear, TakesWeightsOfAnyStrides) {
@@ -124,7 +106,7 @@ TEST(Linear, PartialIsASliceOfTheInputs) {
     Scratch scratch;
     linear.partial(Threads(2), first, x.view, y.view, scratch);
     const ConstTensor slice(&w.view.at(0, 0, 0, first), {1, 1, 50, 30}, w.view.strides);
-    EXPECT_TRUE(same_bits(y.view, plain(x.view, slice, {}).view));
+    EXPECT_TRUE(same_bits(y.view, plain_linear(x.view, slice, {}).view));
   }
 }
 
