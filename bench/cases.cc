@@ -10,19 +10,42 @@ namespace {
 
 std::string number(std::int64_t n) { return std::to_string(n); }
 
+struct Heads {
+  std::int64_t q, kv;
+};
+constexpr Heads kMha = {8, 8}, kGqa = {32, 8}, kMqa = {8, 1}, kOne = {1, 1};
+
 struct Extents {
-  std::int64_t head_dim, tokens, heads;
+  std::int64_t head_dim, tokens;
+  Heads heads;
 };
 
-Case prefill(const std::string& mask_name, const Mask& mask, const Extents& extents) {
+Problem problem_of(const Mask& mask, const Extents& extents, std::int64_t q_tokens) {
   Problem p;
-  p.q_tokens = p.kv_tokens = extents.tokens;
-  p.q_heads = p.kv_heads = extents.heads;
+  p.q_tokens = q_tokens;
+  p.kv_tokens = extents.tokens;
+  p.q_heads = extents.heads.q;
+  p.kv_heads = extents.heads.kv;
   p.head_dim = extents.head_dim;
   p.mask = mask;
-  return {"prefill/f32/" + mask_name + "/d" + number(p.head_dim) + "/t" + number(p.q_tokens) +
-              "/h" + number(p.q_heads),
-          AttentionCase{p, KvSource::kTensors}};
+  return p;
+}
+
+// D, T and the heads, as prefills are named.
+std::string suffix(const Problem& p) {
+  const std::string over = p.group() == 1 ? "" : "x" + number(p.kv_heads);
+  return "/d" + number(p.head_dim) + "/t" + number(p.kv_tokens) + "/h" + number(p.q_heads) + over;
+}
+
+Case prefill(const std::string& mask_name, const Mask& mask, const Extents& extents) {
+  const Problem p = problem_of(mask, extents, extents.tokens);
+  return {"prefill/f32/" + mask_name + suffix(p), AttentionCase{p, KvSource::kTensors}};
+}
+
+// The last chunk of a long prompt.
+Case chunk(std::int64_t rows, const Extents& extents) {
+  const Problem p = problem_of(Mask::causal(), extents, rows);
+  return {"chunk" + number(rows) + "/f32/causal" + suffix(p), AttentionCase{p, KvSource::kTensors}};
 }
 
 // One in ten of the blocks of so many tokens, drawn at random.
@@ -35,17 +58,17 @@ Mask tenth_of_blocks(std::int64_t tokens, std::int64_t block) {
       }));
 }
 
-// The newest of 64k tokens, whose key is already in the cache.
-Case decode(const std::string& heads_name, std::int64_t q_heads, std::int64_t kv_heads) {
-  Problem p;
-  p.q_tokens = 1;
-  p.kv_tokens = 65536;
-  p.q_heads = q_heads;
-  p.kv_heads = kv_heads;
-  p.head_dim = 128;
-  p.mask = Mask::causal();
+// The newest token, whose key is already in the cache.
+Case decode(const std::string& heads_name, const Extents& extents) {
+  const Problem p = problem_of(Mask::causal(), extents, 1);
   return {"decode/f32/" + heads_name + "/d" + number(p.head_dim) + "/t" + number(p.kv_tokens),
           AttentionCase{p, KvSource::kCache}};
+}
+
+// A call so small that what surrounds the arithmetic shows.
+Case small_call(const Extents& extents) {
+  const Problem p = problem_of(Mask::causal(), extents, 1);
+  return {"small/f32/causal" + suffix(p), AttentionCase{p, KvSource::kCache, true}};
 }
 
 Case linear(std::int64_t rows, std::int64_t outputs, std::int64_t inputs) {
@@ -59,7 +82,7 @@ Work work_of(const AttentionCase& c) {
   const double rows =
       static_cast<double>(p.batch * (p.q_tokens * p.q_heads + p.kv_tokens * p.kv_heads));
   const auto pairs = static_cast<double>(p.visible_pairs());
-  return {2 * pairs * features, sizeof(float) * rows * features};
+  return {2 * pairs * features, c.hot ? 0 : sizeof(float) * rows * features};
 }
 
 Work work_of(const LinearCase& c) {
@@ -71,7 +94,7 @@ Work work_of(const LinearCase& c) {
 
 double rotated_bytes_of(const AttentionCase& c) {
   const Problem& p = c.problem;
-  if (c.source != KvSource::kCache) return 0;
+  if (c.source != KvSource::kCache || c.hot) return 0;
   return static_cast<double>(p.batch * p.kv_heads * p.kv_tokens * (p.head_dim + p.value_dim())) *
          sizeof(float);
 }
@@ -92,18 +115,24 @@ double Case::rotated_bytes() const {
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = {
-      prefill("causal", Mask::causal(), {128, 4096, 8}),
-      prefill("dense", Mask::none(), {128, 4096, 8}),
-      prefill("causal", Mask::causal(), {64, 4096, 8}),
-      prefill("window256", Mask::sliding_window(256), {128, 4096, 8}),
-      prefill("blocks10of64", tenth_of_blocks(8192, 64), {128, 8192, 1}),
-      prefill("blocks10of128", tenth_of_blocks(8192, 128), {128, 8192, 1}),
-      prefill("causal", Mask::causal(), {128, 32768, 1}),
-      prefill("window1024", Mask::sliding_window(1024), {128, 32768, 1}),
-      decode("mha", 8, 8),
-      decode("gqa32x8", 32, 8),
-      decode("mqa8x1", 8, 1),
+      prefill("causal", Mask::causal(), {128, 4096, kMha}),
+      prefill("dense", Mask::none(), {128, 4096, kMha}),
+      prefill("causal", Mask::causal(), {64, 4096, kMha}),
+      prefill("causal", Mask::causal(), {128, 2048, kGqa}),
+      chunk(512, {128, 8192, kMha}),
+      prefill("window256", Mask::sliding_window(256), {128, 4096, kMha}),
+      prefill("blocks10of64", tenth_of_blocks(8192, 64), {128, 8192, kOne}),
+      prefill("blocks10of128", tenth_of_blocks(8192, 128), {128, 8192, kOne}),
+      prefill("causal", Mask::causal(), {128, 32768, kOne}),
+      prefill("window1024", Mask::sliding_window(1024), {128, 32768, kOne}),
+      decode("mha", {128, 65536, kMha}),
+      decode("gqa32x8", {128, 65536, kGqa}),
+      decode("mqa8x1", {128, 65536, kMqa}),
+      decode("mha", {128, 4096, kMha}),
+      decode("gqa32x8", {128, 4096, kGqa}),
+      small_call({64, 128, kMha}),
       linear(1024, 1024, 1024),
+      linear(1024, 4096, 4096),
       linear(1, 4096, 4096),
   };
   return all;

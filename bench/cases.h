@@ -12,13 +12,14 @@ namespace rapt::bench {
 /// Useful work of one call, whatever an implementation really does.
 struct Work {
   double flops = 0;  ///< of visible pairs only
-  double bytes = 0;  ///< every input read once, every output written once
+  double bytes = 0;  ///< every input read once, every output written once; 0 if they are hot
 };
 
 /// Attention of plain tensors (prefill, packing included) or of a cache (decode).
 struct AttentionCase {
   Problem problem;
   KvSource source;
+  bool hot = false;  ///< calls read what the last one did: it stays in the processor's caches
 };
 
 /// y = x W^T, x [rows, inputs], y [rows, outputs].
@@ -37,7 +38,7 @@ struct Case {
   double rotated_bytes() const;
 };
 
-/// Every case, in the order of the report.
+/// Every case, in the order of the report. The tests take the same list, cut to fewer tokens.
 const std::vector<Case>& cases();
 
 /// Cases whose name matches a shell pattern; `*` matches `/` too.

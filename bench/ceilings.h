@@ -10,6 +10,7 @@ namespace rapt::bench {
 /// What the machine can do at most, a second.
 struct Ceilings {
   double fma_flops = 0;
+  double exp_elements = 0;  ///< 2^x as the softmax takes it
   double read_bytes = 0;
 };
 
@@ -21,21 +22,20 @@ Ceilings larger(const Ceilings& a, const Ceilings& b);
 inline constexpr std::int64_t kReadFloats = std::int64_t{1} << 28;
 inline constexpr double kReadBytes = kReadFloats * sizeof(float);
 
-/// Measures the ceilings of `threads`: the best of several bursts of independent fma chains, and
-/// the best of reads as 1, 2 and 4 streams a thread, in memory of the library's allocator.
+/// Measures ceilings: the best of several bursts of independent fma chains, of exponentials of
+/// numbers in the first-level cache, and of reads as 1, 2 and 4 streams a thread, in memory of the
+/// library's allocator.
 class CeilingMeter {
  public:
   /// @throws Error{kOutOfMemory}.
-  explicit CeilingMeter(const Threads& threads);
+  CeilingMeter();
 
   /// @cost about half a second.
-  Ceilings measure() const;
+  Ceilings measure(const Threads& threads) const;
 
  private:
-  double fma_flops() const;
-  double read_bytes() const;
+  double read_bytes(const Threads& threads) const;
 
-  Threads threads_;
   std::unique_ptr<float, void (*)(float*)> data_;
 };
 

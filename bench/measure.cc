@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "bench/clock.h"
 #include "bench/prepare.h"
@@ -17,30 +18,95 @@ Share share_of(const Work& work, double seconds, const Ceilings& ceilings) {
           fma_seconds >= read_seconds ? Limit::kFma : Limit::kRead};
 }
 
+Ceilings raised(const Ceilings& ceilings, const Work& work, double seconds) {
+  Ceilings higher = ceilings;
+  higher.fma_flops = std::max(ceilings.fma_flops, work.flops / seconds);
+  return higher;
+}
+
+namespace {
+
+// A case on some threads.
+struct Series {
+  std::function<void()> call;
+  Measurement best;
+};
+
+class Measuring {
+ public:
+  explicit Measuring(const Threads& threads) {
+    for (int n = 1; n < threads.count(); ++n) threads_.emplace_back(n);
+    threads_.push_back(threads);
+    for (const Threads& t : threads_) latest_.push_back(meter_.measure(t));
+    found_.ceilings = latest_;
+  }
+
+  void measure(const Case& c, int repeats) {
+    std::vector<Series> all = prepared(c);
+    for (std::size_t n = 1; n + 1 < threads_.size(); ++n) renew_ceilings(n);
+    for (int repeat = 0; repeat < repeats; ++repeat)
+      for (Series& series : all) measure_once(series);
+    for (Series& series : all) {
+      if (series.best.threads > 1)
+        series.best.scaling = series.best.share.share / all.front().best.share.share;
+      found_.cases.push_back(series.best);
+    }
+  }
+
+  const Measurements& found() const { return found_; }
+
+ private:
+  std::vector<Series> prepared(const Case& c) const {
+    std::vector<Threads> threads = {threads_.front()};
+    if (threads_.size() > 1) threads.push_back(threads_.back());
+    const auto calls = prepare(c, threads);
+    std::vector<Series> all;
+    for (std::size_t n = 0; n < calls.size(); ++n) {
+      calls[n]();  // grows the working memory
+      constexpr double kNever = std::numeric_limits<double>::infinity();
+      all.push_back({calls[n], {c.name, threads[n].count(), c.work(), kNever, {}, {}}});
+    }
+    return all;
+  }
+
+  void measure_once(Series& series) {
+    Measurement& best = series.best;
+    const double seconds = seconds_of_repeat(series.call);
+    const Ceilings around = raised(renew_ceilings(best.threads - 1), best.work, seconds);
+    keep(best.threads - 1, around);
+    if (seconds >= best.seconds) return;
+    best.seconds = seconds;
+    best.share = share_of(best.work, seconds, around);
+  }
+
+  // Measures those of n + 1 threads. Returns the larger of these and of the latest before.
+  Ceilings renew_ceilings(std::size_t n) {
+    const Ceilings before = std::exchange(latest_[n], meter_.measure(threads_[n]));
+    keep(n, latest_[n]);
+    return larger(before, latest_[n]);
+  }
+
+  void keep(std::size_t n, const Ceilings& seen) {
+    found_.ceilings[n] = larger(found_.ceilings[n], seen);
+  }
+
+  CeilingMeter meter_;
+  std::vector<Threads> threads_;  // 1, 2, .. of them
+  std::vector<Ceilings> latest_;  // of each
+  Measurements found_;
+};
+
+}  // namespace
+
 Measurements measure(const std::vector<Case>& cases, const Threads& threads, int repeats,
                      const std::function<void(const std::string&)>& progress) {
-  Measurements all{threads.count(), {}, {}};
   for (const Case& c : cases) require_memory(c);
-  const CeilingMeter meter(threads);
+  Measuring measuring(threads);
   for (const Case& c : cases) {
     progress(c.name);
-    const auto call = prepare(c, threads);
-    call();  // grows the working memory
-    Measurement best{c.name, threads.count(), std::numeric_limits<double>::infinity(), {}};
-    Ceilings before = meter.measure();
-    for (int repeat = 0; repeat < repeats; ++repeat) {
-      const double seconds = seconds_of_repeat(call);
-      const Ceilings after = meter.measure(), around = larger(before, after);
-      if (seconds < best.seconds) {
-        best.seconds = seconds;
-        best.share = share_of(c.work(), seconds, around);
-      }
-      all.ceilings = larger(all.ceilings, around);
-      before = after;
-    }
-    all.cases.push_back(best);
+    measuring.measure(c, repeats);
   }
-  return all;
+  return measuring.found();
 }
 
 }  // namespace rapt::bench

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,22 +25,29 @@ struct Share {
 /// Time that the ceilings would need for `work`, the slower of the two deciding, over `seconds`.
 Share share_of(const Work& work, double seconds, const Ceilings& ceilings);
 
+/// The ceilings, the FMA peak at least as high as the case's own rate: what was reached can be.
+Ceilings raised(const Ceilings& ceilings, const Work& work, double seconds);
+
 struct Measurement {
   std::string name;
   int threads = 1;
-  double seconds = 0;  ///< of one call
+  Work work;           ///< of one call
+  double seconds = 0;  ///< the same
   Share share;
+
+  /// On several threads: (t1 / tN) over the same ratio of the times that the ceilings would need.
+  std::optional<double> scaling;
 };
 
 /// Everything that one run of `rapt bench` found.
 struct Measurements {
-  int threads = 1;
-  Ceilings ceilings;  ///< the largest seen
-  std::vector<Measurement> cases;
+  std::vector<Ceilings> ceilings;  ///< the largest seen, of 1, 2, .. threads
+  std::vector<Measurement> cases;  ///< each on one thread, then on all
 };
 
-/// Measures `cases`, each `repeats` times with the ceilings taken before and after every repeat.
-/// The fastest repeat counts, over the larger of its two ceilings.
+/// Measures `cases` on one thread and on `threads`, `repeats` times each by turns, with the ceilings
+/// of as many threads between all repeats, and those of the counts in between before every case.
+/// The fastest repeat counts, over the larger of the ceilings before and after it.
 ///
 /// @param  progress is told the name of a case before it starts.
 /// @throws Error{kOutOfMemory} if the machine has too little for one of them.

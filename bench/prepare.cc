@@ -1,5 +1,6 @@
 #include "bench/prepare.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -55,12 +56,13 @@ std::string gib(double bytes) {
 
 class AttentionCalls {
  public:
-  AttentionCalls(const AttentionCase& c, std::int64_t copies, const Threads& threads)
-      : plan_(make_plan(c.problem, threads, c.source)),
+  AttentionCalls(const AttentionCase& c, std::int64_t copies, const std::vector<Threads>& threads)
+      : case_(c),
         q_({p().batch, p().q_tokens, p().q_heads, p().head_dim}),
         o_({p().batch, p().q_tokens, p().q_heads, p().value_dim()}),
         k_({p().batch, kv_tokens(), p().kv_heads, p().head_dim}),
         v_({p().batch, kv_tokens(), p().kv_heads, p().value_dim()}) {
+    for (const Threads& t : threads) plans_.push_back(make_plan(p(), t, c.source));
     if (c.source == KvSource::kTensors) return;
     for (std::int64_t n = 0; n < copies; ++n) {
       DenseKvCache& cache = caches_.emplace_back(DenseKvCache::Shape{
@@ -69,20 +71,22 @@ class AttentionCalls {
     }
   }
 
-  void call() {
+  void call(std::size_t plan) {
     const Inputs inputs = caches_.empty() ? Inputs{q_.view(), k_.view(), v_.view()}
                                           : Inputs{q_.view(), {}, {}, &caches_[next_]};
-    run(plan_, inputs, scratch_, {o_.view(), {}, {}, {}});
+    run(plans_[plan], inputs, scratch_, {o_.view(), {}, {}, {}});
     if (++next_ >= caches_.size()) next_ = 0;
   }
 
  private:
-  const Problem& p() const { return plan_.problem(); }
+  const Problem& p() const { return case_.problem; }
   std::int64_t kv_tokens() const {
-    return plan_.source() == KvSource::kTensors ? p().kv_tokens : kFillTokens;
+    return case_.source == KvSource::kTensors ? p().kv_tokens
+                                              : std::min(p().kv_tokens, kFillTokens);
   }
 
-  Plan plan_;
+  AttentionCase case_;
+  std::vector<Plan> plans_;
   Tensor q_, o_, k_, v_;
   std::vector<DenseKvCache> caches_;
   std::size_t next_ = 0;
@@ -91,19 +95,19 @@ class AttentionCalls {
 
 class LinearCalls {
  public:
-  LinearCalls(const LinearCase& c, std::int64_t copies, const Threads& threads)
+  LinearCalls(const LinearCase& c, std::int64_t copies, const std::vector<Threads>& threads)
       : threads_(threads), x_({1, 1, c.rows, c.inputs}), y_({1, 1, c.rows, c.outputs}) {
     const Tensor weight({1, 1, c.outputs, c.inputs});
     for (std::int64_t n = 0; n < copies; ++n) maps_.emplace_back(weight.view());
   }
 
-  void call() {
-    maps_[next_](threads_, x_.view(), y_.view(), scratch_);
+  void call(std::size_t threads) {
+    maps_[next_](threads_[threads], x_.view(), y_.view(), scratch_);
     if (++next_ == maps_.size()) next_ = 0;
   }
 
  private:
-  Threads threads_;
+  std::vector<Threads> threads_;
   Tensor x_, y_;
   std::vector<Linear> maps_;
   std::size_t next_ = 0;
@@ -111,9 +115,13 @@ class LinearCalls {
 };
 
 template <class Calls, class C>
-std::function<void()> make_calls(const C& c, std::int64_t copies, const Threads& threads) {
+std::vector<std::function<void()>> make_calls(const C& c, std::int64_t copies,
+                                              const std::vector<Threads>& threads) {
   const auto calls = std::make_shared<Calls>(c, copies, threads);
-  return [calls] { calls->call(); };
+  std::vector<std::function<void()>> made;
+  for (std::size_t n = 0; n < threads.size(); ++n)
+    made.emplace_back([calls, n] { calls->call(n); });
+  return made;
 }
 
 }  // namespace
@@ -129,7 +137,7 @@ void require_memory(const Case& c) {
                 c.name + ": expected " + gib(wanted) + " of free memory, got " + gib(available));
 }
 
-std::function<void()> prepare(const Case& c, const Threads& threads) {
+std::vector<std::function<void()>> prepare(const Case& c, const std::vector<Threads>& threads) {
   if (const auto* attention = std::get_if<AttentionCase>(&c.call))
     return make_calls<AttentionCalls>(*attention, copies(c), threads);
   return make_calls<LinearCalls>(std::get<LinearCase>(c.call), copies(c), threads);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "bench/cases.h"
 #include "rapt/threads.h"
@@ -14,8 +15,9 @@ double memory_bytes(const Case& c);
 ///         being killed.
 void require_memory(const Case& c);
 
-/// Makes a case ready: the returned function does one call. Operands that are rotated are the next
-/// copy's in every call, so that no cache level serves them.
-std::function<void()> prepare(const Case& c, const Threads& threads);
+/// Makes a case ready: for each of `threads` a function that does one call on it; the operands are
+/// theirs together. Those that are rotated are the next copy's in every call, so that no cache level
+/// serves them.
+std::vector<std::function<void()>> prepare(const Case& c, const std::vector<Threads>& threads);
 
 }  // namespace rapt::bench

@@ -27,46 +27,65 @@ Json json_of(const Machine& machine) {
 
 std::string seconds_text(double seconds) {
   char text[32];
-  if (seconds < 1)
+  if (seconds < 1e-3)
+    std::snprintf(text, sizeof text, "%.2f us", 1e6 * seconds);
+  else if (seconds < 1)
     std::snprintf(text, sizeof text, "%.2f ms", 1e3 * seconds);
   else
     std::snprintf(text, sizeof text, "%.3f s", seconds);
   return text;
 }
 
+std::string percent(double fraction) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f%%", 100 * fraction);
+  return text;
+}
+
 }  // namespace
 
 std::string to_json(const Machine& machine, const Measurements& measurements) {
-  Json cases = Json::array();
+  Json ceilings = Json::array(), cases = Json::array();
+  for (const Ceilings& c : measurements.ceilings)
+    ceilings.push_back({{"threads", ceilings.size() + 1},
+                        {"fma_gflops", c.fma_flops / kGiga},
+                        {"exp_gelements", c.exp_elements / kGiga},
+                        {"read_gbps", c.read_bytes / kGiga}});
   for (const Measurement& m : measurements.cases)
     cases.push_back({{"name", m.name},
                      {"threads", m.threads},
+                     {"flops", m.work.flops},
+                     {"bytes", m.work.bytes},
                      {"seconds", m.seconds},
                      {"share", m.share.share},
-                     {"limit", name(m.share.limit)}});
-  const Json report = {{"machine", json_of(machine)},
-                       {"ceilings",
-                        {{"fma_gflops", measurements.ceilings.fma_flops / kGiga},
-                         {"read_gbps", measurements.ceilings.read_bytes / kGiga},
-                         {"threads", measurements.threads}}},
-                       {"cases", cases}};
+                     {"limit", name(m.share.limit)},
+                     {"scaling", m.scaling ? Json(*m.scaling) : Json(nullptr)}});
+  const Json report = {{"machine", json_of(machine)}, {"ceilings", ceilings}, {"cases", cases}};
   return report.dump(2);
 }
 
 std::string to_table(const Machine& machine, const Measurements& measurements) {
   char line[256];
-  std::snprintf(line, sizeof line, "rapt %s on %s, kernels %s, threads %d\n",
-                machine.version.c_str(), machine.cpu.c_str(), machine.isa.c_str(),
-                measurements.threads);
+  std::snprintf(line, sizeof line, "rapt %s on %s, kernels %s\n\n", machine.version.c_str(),
+                machine.cpu.c_str(), machine.isa.c_str());
   std::string table = line;
-  std::snprintf(line, sizeof line, "ceilings: fma %.1f GFLOP/s, read %.1f GB/s\n\n",
-                measurements.ceilings.fma_flops / kGiga, measurements.ceilings.read_bytes / kGiga);
+  std::snprintf(line, sizeof line, "%8s  %14s  %14s  %10s\n", "threads", "fma", "exp", "read");
   table += line;
-  std::snprintf(line, sizeof line, "%-36s %12s %8s  %s\n", "case", "time", "share", "of");
+  int threads = 0;
+  for (const Ceilings& c : measurements.ceilings) {
+    std::snprintf(line, sizeof line, "%8d  %6.1f GFLOP/s  %7.2f Gexp/s  %5.1f GB/s\n", ++threads,
+                  c.fma_flops / kGiga, c.exp_elements / kGiga, c.read_bytes / kGiga);
+    table += line;
+  }
+  std::snprintf(line, sizeof line, "\n%-40s %7s %12s %8s  %-4s %8s\n", "case", "threads", "time",
+                "share", "of", "scaling");
   table += line;
   for (const Measurement& m : measurements.cases) {
-    std::snprintf(line, sizeof line, "%-36s %12s %7.1f%%  %s\n", m.name.c_str(),
-                  seconds_text(m.seconds).c_str(), 100 * m.share.share, name(m.share.limit));
+    std::snprintf(line, sizeof line, "%-40s %7d %12s %8s  ", m.name.c_str(), m.threads,
+                  seconds_text(m.seconds).c_str(), percent(m.share.share).c_str());
+    table += line;
+    std::snprintf(line, sizeof line, m.scaling ? "%-4s %8s\n" : "%s%s\n", name(m.share.limit),
+                  m.scaling ? percent(*m.scaling).c_str() : "");
     table += line;
   }
   return table;

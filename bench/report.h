@@ -7,8 +7,14 @@
 
 namespace rapt::bench {
 
-/// One JSON object: machine, ceilings {fma_gflops, read_gbps, threads}, cases [{name, threads,
-/// seconds, share, limit}]. A share is a fraction of its ceiling.
+/// One JSON object:
+///
+///     machine
+///     ceilings [{threads, fma_gflops, exp_gelements, read_gbps}]   on 1, 2, .. threads
+///     cases    [{name, threads, flops, bytes, seconds, share, limit, scaling}]
+///
+/// Flops and bytes are the useful work of one call, a share is a fraction of its ceiling, scaling is
+/// null on one thread.
 std::string to_json(const Machine& machine, const Measurements& measurements);
 
 /// The same for people.

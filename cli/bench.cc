@@ -48,7 +48,8 @@ void add_bench(CLI::App& program) {
   add_json(command, options->json, "machine, ceilings, cases");
   command->footer(
       "A case's share is its useful work beside the ceiling that limits it, FMA peak or read\n"
-      "bandwidth, both measured in the same run.\n"
+      "bandwidth, both measured between the repeats. With several threads every case is measured\n"
+      "on one as well: scaling is the speed gained, as a share of what the ceiling gains.\n"
       "\n"
       "Examples:\n"
       "  rapt bench\n"

@@ -1,4 +1,4 @@
-// What `rapt bench` reports, without measuring anything.
+// What `rapt bench` measures and reports; no test depends on how long anything takes.
 
 #include <gtest/gtest.h>
 
@@ -60,6 +60,15 @@ TEST(BenchCases, CountUsefulWorkOnly) {
   const Work gqa = named("decode/f32/gqa32x8/d128/t65536").work();
   EXPECT_EQ(gqa.flops, 2 * 32 * 65536.0 * 256);
   EXPECT_EQ(gqa.bytes, 4.0 * 256 * (32 + 65536.0 * 8));
+  const Work grouped = named("prefill/f32/causal/d128/t2048/h32x8").work();
+  EXPECT_EQ(grouped.flops, 2 * 32 * (2048.0 * 2049 / 2) * 256);
+  EXPECT_EQ(grouped.bytes, 4.0 * 2048 * (32 + 8) * 256);
+  const Work chunk = named("chunk512/f32/causal/d128/t8192/h8").work();
+  EXPECT_EQ(chunk.flops, 2 * 8 * (512 * 7680.0 + 512.0 * 513 / 2) * 256);
+  EXPECT_EQ(chunk.bytes, 4.0 * (512 + 8192) * 8 * 256);
+  const Work hot = named("small/f32/causal/d64/t128/h8").work();
+  EXPECT_EQ(hot.flops, 2 * 8 * 128.0 * 128);
+  EXPECT_EQ(hot.bytes, 0);
   EXPECT_EQ(named("linear/f32/1024x1024x1024").work().flops, 0x1p31);
   EXPECT_EQ(named("linear/f32/1x4096x4096").work().bytes, 4 * (0x1p24 + 8192));
 }
@@ -73,7 +82,7 @@ TEST(BenchCases, DecodeAndOneTokenRotateBeyondTheCaches) {
 }
 
 TEST(BenchShare, IsOfTheSlowerCeiling) {
-  const Ceilings ceilings{100.0, 10.0};
+  const Ceilings ceilings{100.0, 7.0, 10.0};
   const Share fma = share_of({.flops = 800, .bytes = 10}, 16.0, ceilings);
   EXPECT_EQ(fma.share, 0.5);
   EXPECT_EQ(fma.limit, Limit::kFma);
@@ -83,16 +92,57 @@ TEST(BenchShare, IsOfTheSlowerCeiling) {
 }
 
 TEST(BenchShare, TakesTheLargerOfTwoCeilings) {
-  const Ceilings both = larger({100.0, 9.0}, {90.0, 10.0});
+  const Ceilings both = larger({100.0, 7.0, 9.0}, {90.0, 8.0, 10.0});
   EXPECT_EQ(both.fma_flops, 100.0);
+  EXPECT_EQ(both.exp_elements, 8.0);
   EXPECT_EQ(both.read_bytes, 10.0);
 }
 
+TEST(BenchShare, TheFmaCeilingIsNeverBelowAProduct) {
+  const Ceilings measured{100.0, 7.0, 10.0};
+  EXPECT_EQ(raised(measured, {.flops = 800, .bytes = 90}, 10.0).fma_flops, 100.0);
+  const Ceilings higher = raised(measured, {.flops = 1200, .bytes = 90}, 10.0);
+  EXPECT_EQ(higher.fma_flops, 120.0);
+  EXPECT_EQ(higher.exp_elements, 7.0);
+  EXPECT_EQ(higher.read_bytes, 10.0);
+  EXPECT_EQ(share_of({.flops = 1200, .bytes = 90}, 10.0, higher).share, 1.0);
+}
+
+TEST(BenchMeasure, OnOneThreadAndOnAll) {
+  const std::vector<Case> measured = cases_matching("small/*");
+  std::vector<std::string> told;
+  const Measurements found =
+      measure(measured, Threads(3), 2, [&](const std::string& name) { told.push_back(name); });
+  EXPECT_EQ(told, std::vector<std::string>{measured[0].name});
+  ASSERT_EQ(found.ceilings.size(), 3u);
+  for (const Ceilings& c : found.ceilings) {
+    EXPECT_GT(c.fma_flops, 0);
+    EXPECT_GT(c.exp_elements, 0);
+    EXPECT_GT(c.read_bytes, 0);
+  }
+  ASSERT_EQ(found.cases.size(), 2u);
+  const Measurement &one = found.cases[0], &all = found.cases[1];
+  EXPECT_EQ(one.threads, 1);
+  EXPECT_EQ(all.threads, 3);
+  for (const Measurement& m : found.cases) {
+    EXPECT_EQ(m.name, measured[0].name);
+    EXPECT_EQ(m.work.flops, measured[0].work().flops);
+    EXPECT_GT(m.seconds, 0);
+    EXPECT_GT(m.share.share, 0);
+    EXPECT_LE(m.share.share, 1);
+    EXPECT_GE(found.ceilings[m.threads - 1].fma_flops, m.work.flops / m.seconds);
+  }
+  EXPECT_FALSE(one.scaling);
+  EXPECT_EQ(all.scaling, all.share.share / one.share.share);
+}
+
 Measurements some_measurements() {
-  return {2,
-          {100e9, 40e9},
-          {{"decode/f32/mha/d128/t65536", 2, 0.025, {0.875, Limit::kRead}},
-           {"linear/f32/1024x1024x1024", 2, 1.5, {0.25, Limit::kFma}}}};
+  const Work decode{1e9, 2e9}, product{0x1p31, 12e6};
+  return {{{50e9, 4e9, 20e9}, {100e9, 8e9, 40e9}},
+          {{"decode/f32/mha/d128/t65536", 1, decode, 0.05, {0.75, Limit::kRead}, {}},
+           {"decode/f32/mha/d128/t65536", 2, decode, 0.025, {0.875, Limit::kRead}, 1.25},
+           {"linear/f32/1024x1024x1024", 2, product, 1.5, {0.25, Limit::kFma}, 0.5},
+           {"small/f32/causal/d64/t128/h8", 2, {2e5, 0}, 6.5e-6, {0.125, Limit::kFma}, 0.5}}};
 }
 
 TEST(BenchReport, JsonIsOneObjectOfTheStatedForm) {
@@ -104,21 +154,34 @@ TEST(BenchReport, JsonIsOneObjectOfTheStatedForm) {
   EXPECT_EQ(report["machine"]["cpu"], machine.cpu);
   EXPECT_EQ(report["machine"]["cores"], 2);
   EXPECT_TRUE(report["machine"]["memory_bytes"].is_null());
-  EXPECT_EQ(report["ceilings"],
-            (nlohmann::json{{"fma_gflops", 100.0}, {"read_gbps", 40.0}, {"threads", 2}}));
-  ASSERT_EQ(report["cases"].size(), 2u);
-  EXPECT_EQ(report["cases"][0], (nlohmann::json{{"name", "decode/f32/mha/d128/t65536"},
+  ASSERT_EQ(report["ceilings"].size(), 2u);
+  EXPECT_EQ(report["ceilings"][0]["threads"], 1);
+  EXPECT_EQ(report["ceilings"][0]["fma_gflops"], 50.0);
+  EXPECT_EQ(
+      report["ceilings"][1],
+      (nlohmann::json{
+          {"threads", 2}, {"fma_gflops", 100.0}, {"exp_gelements", 8.0}, {"read_gbps", 40.0}}));
+  ASSERT_EQ(report["cases"].size(), 4u);
+  EXPECT_TRUE(report["cases"][0]["scaling"].is_null());
+  EXPECT_EQ(report["cases"][1], (nlohmann::json{{"name", "decode/f32/mha/d128/t65536"},
                                                 {"threads", 2},
+                                                {"flops", 1e9},
+                                                {"bytes", 2e9},
                                                 {"seconds", 0.025},
                                                 {"share", 0.875},
-                                                {"limit", "read"}}));
-  EXPECT_EQ(report["cases"][1]["limit"], "fma");
+                                                {"limit", "read"},
+                                                {"scaling", 1.25}}));
+  EXPECT_EQ(report["cases"][2]["limit"], "fma");
 }
 
 TEST(BenchReport, TableHasALineACase) {
   const std::string table = to_table({}, some_measurements());
-  EXPECT_NE(table.find("25.00 ms    87.5%  read\n"), std::string::npos) << table;
-  EXPECT_NE(table.find("1.500 s    25.0%  fma\n"), std::string::npos) << table;
+  for (const char* line :
+       {"       1    50.0 GFLOP/s     4.00 Gexp/s   20.0 GB/s\n",
+        "       2   100.0 GFLOP/s     8.00 Gexp/s   40.0 GB/s\n",
+        "  1     50.00 ms    75.0%  read\n", "  2     25.00 ms    87.5%  read   125.0%\n",
+        "  2      1.500 s    25.0%  fma     50.0%\n", "  2      6.50 us    12.5%  fma     50.0%\n"})
+    EXPECT_NE(table.find(line), std::string::npos) << line << table;
 }
 
 TEST(BenchMachine, IsDescribed) {

@@ -1,0 +1,67 @@
+// What is measured is what is tested: every case of the bench, cut to fewer tokens, has the same
+// bits on every instruction set and any number of threads, and they are right.
+
+#include "bench/cases.h"
+
+#include <gtest/gtest.h>
+
+#include "cases.h"
+#include "oracle.h"
+#include "plain_linear.h"
+
+namespace rapt::bench {
+namespace {
+
+constexpr std::int64_t kTokens = 530;  // a chunk and a little more
+
+// Calls `check` on every instruction set with 1, 2 and 3 threads.
+template <class F>
+void everywhere(F&& check) {
+  for (const Isa isa : supported_isas())
+    for (const int threads : {1, 2, 3}) {
+      const test::ForcedIsa forced(isa);
+      SCOPED_TRACE(std::string(name(isa)) + ", threads " + std::to_string(threads));
+      check(threads);
+    }
+}
+
+void check(AttentionCase c) {
+  Problem& p = c.problem;
+  p.q_tokens = std::min(p.q_tokens, kTokens);
+  p.kv_tokens = std::min(p.kv_tokens, kTokens);
+  const test::Tensor q = test::normal({p.batch, p.q_tokens, p.q_heads, p.head_dim}, 1),
+                     k = test::normal({p.batch, p.kv_tokens, p.kv_heads, p.head_dim}, 2),
+                     v = test::normal({p.batch, p.kv_tokens, p.kv_heads, p.value_dim()}, 3);
+  const Inputs in{q.view, k.view, v.view};
+  const test::Outputs expected = test::run_from(c.source, p, in, 1);
+  // The masks themselves are held against other descriptions in conformance/.
+  const ReferenceMask mask = [&](const ReferencePair& x) { return p.visible(x.b, x.h, x.i, x.j); };
+  test::Oracle oracle(p, mask, in, test::sample_rows(p.q_tokens, 12));
+  oracle.learn_scaled(p, mask, in, 4);
+  EXPECT_TRUE(test::within_bound(oracle, expected.o.view, expected.lse.view));
+  everywhere([&](int threads) {
+    EXPECT_TRUE(test::same_bits(test::run_from(c.source, p, in, threads), expected));
+  });
+}
+
+void check(LinearCase c) {
+  c = {std::min<std::int64_t>(c.rows, 100), std::min<std::int64_t>(c.outputs, 400),
+       std::min<std::int64_t>(c.inputs, 300)};
+  const test::Tensor x = test::normal({1, 1, c.rows, c.inputs}, 4),
+                     w = test::normal({1, 1, c.outputs, c.inputs}, 5);
+  const test::Tensor expected = test::plain_linear(x.view, w.view, {});
+  const Linear linear(w.view);
+  everywhere([&](int threads) {
+    EXPECT_TRUE(test::same_bits(test::multiply(linear, x.view, threads).view, expected.view));
+  });
+}
+
+TEST(BenchCases, AreRightAndTheSameEverywhereExhaustive) {
+  for (const Case& c : cases()) {
+    SCOPED_TRACE(c.name);
+    std::visit([](const auto& call) { check(call); }, c.call);
+  }
+}
+
+}  // namespace
+}  // namespace rapt::bench
