@@ -5,7 +5,7 @@ fuzz_targets = $(notdir $(wildcard tests/fuzz/corpus/*))
 sources = $(shell git ls-files '*.h' '*.cc')
 demo_examples = example_4_5_grouped_query example_5_2_kv_cache
 
-.PHONY: build setup test test-all asan tsan emulated dev fuzz demo bench lint format
+.PHONY: build setup test test-all asan tsan emulated dev fuzz demo bench performance lint format
 
 build:  ## the library, build/release/bin/rapt, examples and tests
 	cmake --preset release
@@ -45,6 +45,11 @@ demo: setup  ## text from a model and its loss on a text, two examples, the meas
 
 bench: build  ## speed beside the ceilings of this machine
 	build/release/bin/rapt bench
+
+performance: build  ## the figures of docs/performance.md anew; minutes, on an idle machine
+	build/release/bin/rapt bench --threads 0 --json > bench/results/best.json
+	RAPT_FORCE_ISA=avx2 build/release/bin/rapt bench --case prefill/f32/causal/d128/t4096/h8 --json > bench/results/avx2.json
+	bench/roofline.py bench/results/best.json bench/results/avx2.json
 
 lint:  ## style and static analysis
 	scripts/setup clang-format clang-tidy
