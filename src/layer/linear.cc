@@ -25,7 +25,6 @@ constexpr std::int64_t kItemsPerThread = 4;
 struct Blocking {
   std::int64_t rows, groups;                         // of a block
   std::int64_t row_blocks, group_blocks;             // how many of them
-  std::int64_t x_stride;                             // of a block's copy of x
   std::int64_t x_floats, acc_floats, worker_floats;  // working memory
 };
 
@@ -38,9 +37,7 @@ Blocking make_blocking(const LinearKernels& kernels, std::int64_t rows, std::int
   const std::int64_t share = ceil_div(groups * b.row_blocks, kItemsPerThread * threads);
   b.groups = std::min(groups, round_up(std::min(share, kBlockGroups), kernels.tile_groups));
   b.group_blocks = ceil_div(groups, b.groups);
-  b.x_stride =
-      round_up(depth, kGroup) + kGroup;  // off the powers of two, whose rows share cache sets
-  b.x_floats = b.rows * b.x_stride;
+  b.x_floats = b.rows * ceil_div(depth, kLinearDepth) * kLinearRowStride;
   b.acc_floats = b.rows * b.groups * kGroup;
   b.worker_floats = b.x_floats + 2 * b.acc_floats;
   return b;
@@ -78,7 +75,10 @@ struct Product {
 
   void pack(std::int64_t first, std::int64_t rows, float* to) const {
     for (std::int64_t r = 0; r < rows; ++r)
-      gather(row_of(x, first + r), x.strides[3], x.extents[3], to + r * blocking.x_stride);
+      for (std::int64_t k = 0; k < x.extents[3]; k += kLinearDepth)
+        gather(row_of(x, first + r) + k * x.strides[3], x.strides[3],
+               std::min(kLinearDepth, x.extents[3] - k),
+               to + (k / kLinearDepth * rows + r) * kLinearRowStride);
   }
 
   // Outputs that are not whole groups of neighbours in y are written to `memory` first.
@@ -110,7 +110,6 @@ struct Product {
       const std::int64_t row = item / blocking.group_blocks * blocking.rows;
       const std::int64_t group = item % blocking.group_blocks * blocking.groups;
       const LinearBlock block = {.x = memory,
-                                 .x_stride = blocking.x_stride,
                                  .rows = std::min(blocking.rows, rows - row),
                                  .tiles = tiles + group * tile_stride,
                                  .tile_stride = tile_stride,

@@ -1,6 +1,6 @@
 // Linear maps: the bits of the plain chain for every shape, layout, number of threads and
 // instruction set; f64 within the bound; errors named. Adding the bias first, a sum in two halves,
-// or a block boundary that starts a chain anew must fail here.
+// or a piece of the depth that starts a chain anew must fail here.
 
 #include "rapt/linear.h"
 
@@ -26,12 +26,12 @@ struct Shape {
   std::int64_t rows, outputs, inputs;
 };
 
-// Around the register tile (6 rows, 16 or 48 outputs), the blocks (96 rows, 24 groups) and the
-// depth block (128 or 256).
-const Shape kShapes[] = {{1, 1, 1},     {1, 16, 256},   {1, 1000, 77},  {2, 17, 31},
-                         {5, 48, 129},  {6, 33, 300},   {7, 16, 257},   {8, 64, 512},
-                         {9, 130, 64},  {13, 100, 600}, {48, 49, 1000}, {96, 400, 40},
-                         {97, 385, 70}, {200, 31, 255}};
+// Around the register tiles (4 or 6 rows; 16, 32, 48 or 64 outputs), the blocks (96 rows, 24
+// groups), the piece of 512 steps, and the strips of rows that share the fetching of the next one.
+const Shape kShapes[] = {
+    {1, 1, 1},      {1, 16, 256},   {1, 1000, 77},  {2, 17, 31},   {3, 113, 513}, {4, 80, 1024},
+    {5, 48, 129},   {6, 33, 1300},  {7, 16, 257},   {8, 64, 512},  {9, 130, 64},  {13, 100, 600},
+    {48, 49, 1025}, {50, 150, 511}, {96, 400, 540}, {97, 385, 70}, {200, 31, 255}};
 
 TEST(Linear, HasTheBitsOfThePlainChain) {
   for (const Shape& s : kShapes) {
@@ -51,8 +51,8 @@ TEST(Linear, HasTheBitsOfThePlainChain) {
 }
 
 TEST(Linear, DoesNotDependOnLayoutThreadsOrNeighbours) {
-  const Dims extents = {2, 3, 37, 150};
-  const Tensor w = normal({1, 1, 70, 150}, 5);
+  const Dims extents = {2, 3, 37, 530};
+  const Tensor w = normal({1, 1, 70, 530}, 5);
   const Linear linear(w.view);
   const Tensor whole = multiply(linear, normal(extents, 4).view);
   for (int n = 0; n < test::kLayouts; ++n) {

@@ -4,5 +4,5 @@
 
 namespace rapt::avx2 {
 extern const LinearKernels kLinear;
-const LinearKernels kLinear = {Isa::kAvx2, kTileRows, kTileVectors, multiply};
+const LinearKernels kLinear = {Isa::kAvx2, kTileRows, kStreams, multiply};
 }  // namespace rapt::avx2

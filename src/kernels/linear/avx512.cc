@@ -4,5 +4,5 @@
 
 namespace rapt::avx512 {
 extern const LinearKernels kLinear;
-const LinearKernels kLinear = {Isa::kAvx512, kTileRows, kTileVectors, multiply};
+const LinearKernels kLinear = {Isa::kAvx512, kTileRows, kStreams, multiply};
 }  // namespace rapt::avx512

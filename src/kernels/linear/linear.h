@@ -9,10 +9,14 @@ namespace rapt {
 /// Outputs in a group: the lanes of a vector.
 inline constexpr std::int64_t kLinearGroup = 16;
 
+/// Steps of the depth that are summed at a time, and how far apart the rows of such a piece of x
+/// lie: a constant, so that no register holds it, and off the powers of two, which share cache sets.
+inline constexpr std::int64_t kLinearDepth = 512;
+inline constexpr std::int64_t kLinearRowStride = kLinearDepth + 16;
+
 /// One block of a linear map: some rows of x by some groups of outputs.
 struct LinearBlock {
-  const float* x;  ///< [rows][depth], rows `x_stride` apart
-  std::int64_t x_stride;
+  const float* x;  ///< [depth / 512][rows][512], rows 528 apart; the last piece may be shorter
   std::int64_t rows;
   const float* tiles;  ///< [groups][depth][16], groups `tile_stride` apart
   std::int64_t tile_stride;

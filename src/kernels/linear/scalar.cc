@@ -4,5 +4,5 @@
 
 namespace rapt::scalar {
 extern const LinearKernels kLinear;
-const LinearKernels kLinear = {Isa::kScalar, kTileRows, kTileVectors, multiply};
+const LinearKernels kLinear = {Isa::kScalar, kTileRows, kStreams, multiply};
 }  // namespace rapt::scalar
