@@ -18,10 +18,14 @@ Share share_of(const Work& work, double seconds, const Ceilings& ceilings) {
           fma_seconds >= read_seconds ? Limit::kFma : Limit::kRead};
 }
 
-Ceilings raised(const Ceilings& ceilings, const Work& work, double seconds) {
-  Ceilings higher = ceilings;
-  higher.fma_flops = std::max(ceilings.fma_flops, work.flops / seconds);
-  return higher;
+Ceilings take_repeat(double seconds, const Ceilings& around, Measurement& m) {
+  Ceilings raised = around;
+  raised.fma_flops = std::max(around.fma_flops, m.work.flops / seconds);
+  if (seconds < m.seconds) {
+    m.seconds = seconds;
+    m.share = share_of(m.work, seconds, raised);
+  }
+  return raised;
 }
 
 namespace {
@@ -70,13 +74,9 @@ class Measuring {
   }
 
   void measure_once(Series& series) {
-    Measurement& best = series.best;
+    const std::size_t n = series.best.threads - 1;
     const double seconds = seconds_of_repeat(series.call);
-    const Ceilings around = raised(renew_ceilings(best.threads - 1), best.work, seconds);
-    keep(best.threads - 1, around);
-    if (seconds >= best.seconds) return;
-    best.seconds = seconds;
-    best.share = share_of(best.work, seconds, around);
+    keep(n, take_repeat(seconds, renew_ceilings(n), series.best));
   }
 
   // Measures those of n + 1 threads. Returns the larger of these and of the latest before.

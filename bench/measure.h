@@ -25,9 +25,6 @@ struct Share {
 /// Time that the ceilings would need for `work`, the slower of the two deciding, over `seconds`.
 Share share_of(const Work& work, double seconds, const Ceilings& ceilings);
 
-/// The ceilings, the FMA peak at least as high as the case's own rate: what was reached can be.
-Ceilings raised(const Ceilings& ceilings, const Work& work, double seconds);
-
 struct Measurement {
   std::string name;
   int threads = 1;
@@ -38,6 +35,10 @@ struct Measurement {
   /// On several threads: (t1 / tN) over the same ratio of the times that the ceilings would need.
   std::optional<double> scaling;
 };
+
+/// Takes a repeat with the ceilings `around` it into `m`, which keeps its fastest. Returns these
+/// ceilings, the FMA peak at least as high as the repeat's own rate: what was reached can be.
+Ceilings take_repeat(double seconds, const Ceilings& around, Measurement& m);
 
 /// Everything that one run of `rapt bench` found.
 struct Measurements {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -98,14 +99,19 @@ TEST(BenchShare, TakesTheLargerOfTwoCeilings) {
   EXPECT_EQ(both.read_bytes, 10.0);
 }
 
-TEST(BenchShare, TheFmaCeilingIsNeverBelowAProduct) {
-  const Ceilings measured{100.0, 7.0, 10.0};
-  EXPECT_EQ(raised(measured, {.flops = 800, .bytes = 90}, 10.0).fma_flops, 100.0);
-  const Ceilings higher = raised(measured, {.flops = 1200, .bytes = 90}, 10.0);
-  EXPECT_EQ(higher.fma_flops, 120.0);
-  EXPECT_EQ(higher.exp_elements, 7.0);
-  EXPECT_EQ(higher.read_bytes, 10.0);
-  EXPECT_EQ(share_of({.flops = 1200, .bytes = 90}, 10.0, higher).share, 1.0);
+TEST(BenchMeasure, TheFastestRepeatCountsAndRaisesTheFmaCeiling) {
+  constexpr double kNever = std::numeric_limits<double>::infinity();
+  Measurement m{"linear", 1, {.flops = 1200, .bytes = 90}, kNever, {}, {}};
+  EXPECT_EQ(take_repeat(24.0, {100.0, 7.0, 10.0}, m).fma_flops, 100.0);
+  EXPECT_EQ(m.seconds, 24.0);
+  EXPECT_EQ(m.share.share, 0.5);
+  const Ceilings raised = take_repeat(10.0, {110.0, 7.0, 10.0}, m);
+  EXPECT_EQ(raised.fma_flops, 120.0);
+  EXPECT_EQ(raised.exp_elements, 7.0);
+  EXPECT_EQ(raised.read_bytes, 10.0);
+  take_repeat(12.0, {100.0, 7.0, 10.0}, m);
+  EXPECT_EQ(m.seconds, 10.0);
+  EXPECT_EQ(m.share.share, 1.0);
 }
 
 TEST(BenchMeasure, OnOneThreadAndOnAll) {
