@@ -174,7 +174,7 @@ class BlockRunner {
     return chunk;
   }
 
-  /// The scores of one tile and one chunk, changed and masked.
+  /// The scores of some rows, from the item's row `row` on, against one chunk, changed and masked.
   AttentionTile scores(const WorkItem& item, int row, int count, const TileState& state,
                        const KvTile& kv, const Inputs& inputs, const StateRows& node) {
     tile_rows_.prepare(item, item.row_begin + row, count, state.chunk, state.coverage(), inputs);
@@ -200,12 +200,16 @@ class BlockRunner {
     return tile;
   }
 
-  /// Computes the node of one tile and one chunk.
+  /// Computes the node of one tile and one chunk, a strip after the other.
   void compute(const WorkItem& item, int row, int count, const TileState& state, const KvTile& kv,
                const Inputs& inputs, const StateRows& node) {
-    const AttentionTile tile = scores(item, row, count, state, kv, inputs, node);
-    plan_.kernels->softmax(tile);
-    (plan_.stream ? plan_.kernels->stream_values : plan_.kernels->values)(tile);
+    const int strip = plan_.stream ? kTileQueries : kStripQueries;
+    for (int first = 0; first < count; first += strip) {
+      const AttentionTile tile = scores(item, row + first, std::min(strip, count - first), state,
+                                        kv, inputs, at(node, first));
+      plan_.kernels->softmax(tile);
+      (plan_.stream ? plan_.kernels->stream_values : plan_.kernels->values)(tile);
+    }
   }
 
   /// The merge tree is walked as a binary counter. Once all chunks before `next` are done, the node

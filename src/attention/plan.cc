@@ -14,7 +14,7 @@ namespace {
 
 // Rows of a block share every chunk of keys while it is in the cache; more would only grow the
 // merge states. A multiple of the tile.
-constexpr std::int64_t kBlockRows = 480;
+constexpr std::int64_t kBlockRows = 528;
 
 // Up to this many rows a head, keys and values are streamed: a pass over memory costs more than
 // the products.

@@ -13,6 +13,9 @@ inline constexpr int kGroupKeys = 16;
 /// Query rows in a tile: a multiple of every instruction set's register tile.
 inline constexpr int kTileQueries = 48;
 
+/// Query rows whose scores stay in L1 from one product to the next: they are computed together.
+inline constexpr int kStripQueries = 12;
+
 /// Floats between the rows of a score buffer: a chunk, padded so that rows do not share cache sets.
 inline constexpr int kScoreStride = kChunkKeys + 16;
 
