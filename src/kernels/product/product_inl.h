@@ -79,9 +79,7 @@ RAPT_INLINE void product(RowOperand a, LaneOperand b, std::int64_t depth,
         RAPT_UNROLLED(n) { tile.at[r][n] = register_of(acc[r][n / kPerVector], n % kPerVector); });
   });
   std::int64_t steps = depth;
-  for (; steps >= 4; steps -= 4) {
-    product_step<kStreamed>(a, b, tile);
-    product_step<kStreamed>(a, b, tile);
+  for (; steps >= 2; steps -= 2) {
     product_step<kStreamed>(a, b, tile);
     product_step<kStreamed>(a, b, tile);
   }
