@@ -144,6 +144,7 @@ inline void set_register(F32x16& a, int i, Register r) { (i == 0 ? a.lo : a.hi) 
 // hide the FMA latency (2 a cycle, 4 to 5 cycles); 2 hold the loaded vector, 1 a broadcast.
 inline constexpr int kTileRows = 6;
 inline constexpr int kTileVectors = 1;
+inline constexpr int kStreamTileRows = 6;
 
 }  // namespace
 }  // namespace rapt::RAPT_ISA

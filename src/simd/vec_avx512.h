@@ -97,6 +97,7 @@ inline void set_register(F32x16& a, int, Register r) { a.v = r; }
 // Register tiles of the products: rows by vectors of 16 lanes. 24 accumulators of the 32 registers.
 inline constexpr int kTileRows = 6;
 inline constexpr int kTileVectors = 4;
+inline constexpr int kStreamTileRows = 12;
 
 }  // namespace
 }  // namespace rapt::RAPT_ISA

@@ -174,6 +174,7 @@ inline void transpose16x8(const float* rows, std::int64_t stride, float* out) {
 // Register tiles of the products: rows by vectors of 16 lanes.
 inline constexpr int kTileRows = 4;
 inline constexpr int kTileVectors = 1;
+inline constexpr int kStreamTileRows = 4;
 
 }  // namespace
 }  // namespace rapt::RAPT_ISA

@@ -39,26 +39,28 @@ inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int
 /// kStreamed: keys come from memory, and so will the values.
 template <bool kStreamed>
 inline void scores(const AttentionTile& tile) noexcept {
-  RowBlocks blocks = row_blocks(tile);
+  RowBlocks blocks = row_blocks<kStreamed>(tile);
   std::uint32_t all = 0;
   for (const RowBlock& block : blocks) all |= block.seen;
   for (int r = 0; r < tile.rows; ++r) store(tile.lane_max + r * 16, broadcast(-kInfinity));
   // The keys of a register tile stay in the cache while all rows pass over them.
   for (std::uint32_t left = all; left != 0;) {
     const int begin = first_group(left);
-    left &= groups_from(begin + kTileVectors);
-    const std::uint32_t window = groups_from(begin) & ~groups_from(begin + kTileVectors);
+    left &= groups_from(begin + kMostVectors<kStreamed>);
+    const std::uint32_t window = groups_from(begin) & ~groups_from(begin + kMostVectors<kStreamed>);
     for (const RowBlock& block : blocks)
       for (std::uint32_t here = block.seen & window; here != 0;) {
-        const GroupRun run = first_run(here);
+        GroupRun run = first_run(here);
+        run.end = at_most(run.begin + tile_vectors<kStreamed>(block.rows), run.end);
         here &= groups_from(run.end);
         const bool ragged = (block.ragged() & groups_from(run.begin) & ~groups_from(run.end)) != 0;
-        with_count<kTileRows>(
+        with_count<kMostRows<kStreamed>>(
             block.rows, [&](auto r) __attribute__((always_inline)) {
-              with_count<kTileVectors>(
+              constexpr int kRows = decltype(r)::value;
+              with_count<tile_vectors<kStreamed>(kRows)>(
                   run.end - run.begin, [&](auto n) __attribute__((always_inline)) {
-                    score_block<kStreamed, decltype(r)::value, decltype(n)::value>(
-                        tile, block.row, run.begin, ragged);
+                    score_block<kStreamed, kRows, decltype(n)::value>(tile, block.row, run.begin,
+                                                                      ragged);
                   });
             });
       }

@@ -35,6 +35,21 @@ struct RowBlocks {
 /// Rows whose groups differ by more than this do not share a register tile: its work is the union.
 constexpr int kGroupsApart = 3;
 
+/// Most rows of a register tile. In a stream all rows pass over the keys at once, if registers do.
+template <bool kStreamed>
+constexpr int kMostRows = kStreamed ? kStreamTileRows : kTileRows;
+
+/// Most vectors of a register tile, and of one with so many rows. In a stream, few rows leave
+/// registers for more.
+template <bool kStreamed>
+constexpr int kMostVectors = kStreamed ? 4 : kTileVectors;
+template <bool kStreamed>
+constexpr int tile_vectors(int rows) {
+  const int vectors = kTileRows * kTileVectors / rows;
+  return vectors < kMostVectors<kStreamed> ? vectors : kMostVectors<kStreamed>;
+}
+
+template <bool kStreamed = false>
 inline RowBlocks row_blocks(const AttentionTile& tile) {
   RowBlocks blocks;
   blocks.count = 0;
@@ -46,7 +61,7 @@ inline RowBlocks row_blocks(const AttentionTile& tile) {
       block.whole &= tile.whole[r];
       ++block.rows;
       ++r;
-    } while (r < tile.rows && block.rows < kTileRows &&
+    } while (r < tile.rows && block.rows < kMostRows<kStreamed> &&
              __builtin_popcount(tile.seen[r] ^ tile.seen[block.row]) <= kGroupsApart);
   }
   return blocks;

@@ -36,20 +36,13 @@ inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int
   });
 }
 
-/// Vectors of features in a register tile. In a stream, few rows leave registers for more features.
-template <bool kStreamed>
-constexpr int panel_vectors(int rows) {
-  const int vectors = kStreamed ? kTileRows * kTileVectors / rows : kTileVectors;
-  return vectors < 4 ? vectors : 4;
-}
-
 /// A run of keys, all features of rows [row, row + rows).
 template <bool kStreamed>
 inline void value_rows(const AttentionTile& tile, int row, int rows, const KeyRun& keys) {
   const int all = static_cast<int>(tile.v_stride / 16);
-  with_count<kTileRows>(
+  with_count<kMostRows<kStreamed>>(
       rows, [&](auto r) __attribute__((always_inline)) {
-        constexpr int kRows = decltype(r)::value, kVectors = panel_vectors<kStreamed>(kRows);
+        constexpr int kRows = decltype(r)::value, kVectors = tile_vectors<kStreamed>(kRows);
         for (int vector = 0; vector < all; vector += kVectors)
           with_count<kVectors>(
               at_most(kVectors, all - vector), [&](auto n) __attribute__((always_inline)) {
@@ -128,7 +121,7 @@ inline void values(const AttentionTile& tile) noexcept {
 }
 
 inline void stream_values(const AttentionTile& tile) noexcept {
-  RowBlocks blocks = row_blocks(tile);
+  RowBlocks blocks = row_blocks<true>(tile);
   KeySpan spans[kTileQueries];
   std::uint32_t all = 0;
   for (int n = 0; n < blocks.count; ++n) {
@@ -137,7 +130,7 @@ inline void stream_values(const AttentionTile& tile) noexcept {
       value_rows_apart(tile, block);
       block.seen = 0;  // done
     } else if (block.seen == 0) {
-      value_rows<false>(tile, block.row, block.rows, {0, 0, true, true});
+      value_rows<true>(tile, block.row, block.rows, {0, 0, true, true});
     } else {
       spans[n] = block_span(tile, block);
       all |= block.seen;
