@@ -1,6 +1,7 @@
 #include "bench/ceilings.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 
 #include "base/memory.h"
@@ -39,6 +40,7 @@ double fma_flops(const Threads& threads) {
                    [] { return kernels().multiply_add(kCallSteps, 0.5f, 0.5f); });
 }
 
+
 double exp_elements(const Threads& threads) {
   alignas(64) static constexpr float kData[kExpData] = {};
   return best_rate(threads, kExpBursts, kCallExps, [] {
@@ -50,6 +52,18 @@ double exp_elements(const Threads& threads) {
 }
 
 }  // namespace
+
+double fma_flops_now(const Threads& threads) {
+  constexpr std::int64_t kSteps = 8192;
+  std::atomic<float> sink = 0;
+  std::array<double, 9> seconds;  // the median of them: a scheduler slice may end in one
+  for (double& burst : seconds)
+    burst = seconds_of([&] {
+      threads.run(threads.count(), [&](int) { sink = kernels().multiply_add(kSteps, 0.5f, 0.5f); });
+    });
+  std::ranges::nth_element(seconds, seconds.begin() + seconds.size() / 2);
+  return threads.count() * kSteps * kernels().step_flops / seconds[seconds.size() / 2];
+}
 
 Ceilings larger(const Ceilings& a, const Ceilings& b) {
   return {std::max(a.fma_flops, b.fma_flops), std::max(a.exp_elements, b.exp_elements),

@@ -14,6 +14,10 @@ struct Ceilings {
   double read_bytes = 0;
 };
 
+/// Flops a second of fma chains for about 0.2 ms: what the clock allows just now. Products that load as
+/// well lower the clock of some processors, which takes milliseconds of fma chains to come back.
+double fma_flops_now(const Threads& threads);
+
 /// The larger of each.
 Ceilings larger(const Ceilings& a, const Ceilings& b);
 

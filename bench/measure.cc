@@ -18,12 +18,13 @@ Share share_of(const Work& work, double seconds, const Ceilings& ceilings) {
           fma_seconds >= read_seconds ? Limit::kFma : Limit::kRead};
 }
 
-Ceilings take_repeat(double seconds, const Ceilings& around, Measurement& m) {
+Ceilings take_repeat(const Repeat& repeat, const Ceilings& around, Measurement& m) {
   Ceilings raised = around;
-  raised.fma_flops = std::max(around.fma_flops, m.work.flops / seconds);
-  if (seconds < m.seconds) {
-    m.seconds = seconds;
-    m.share = share_of(m.work, seconds, raised);
+  raised.fma_flops = std::max(around.fma_flops, m.work.flops / repeat.seconds);
+  if (repeat.seconds < m.seconds) {
+    m.seconds = repeat.seconds;
+    m.share = share_of(m.work, repeat.seconds, raised);
+    m.clock = repeat.fma_flops / raised.fma_flops;
   }
   return raised;
 }
@@ -68,7 +69,7 @@ class Measuring {
     for (std::size_t n = 0; n < calls.size(); ++n) {
       calls[n]();  // grows the working memory
       constexpr double kNever = std::numeric_limits<double>::infinity();
-      all.push_back({calls[n], {c.name, threads[n].count(), c.work(), kNever, {}, {}}});
+      all.push_back({calls[n], {c.name, threads[n].count(), c.work(), kNever, {}, 0, {}}});
     }
     return all;
   }
@@ -76,7 +77,8 @@ class Measuring {
   void measure_once(Series& series) {
     const std::size_t n = series.best.threads - 1;
     const double seconds = seconds_of_repeat(series.call);
-    keep(n, take_repeat(seconds, renew_ceilings(n), series.best));
+    const Repeat repeat{seconds, fma_flops_now(threads_[n])};
+    keep(n, take_repeat(repeat, renew_ceilings(n), series.best));
   }
 
   // Measures those of n + 1 threads. Returns the larger of these and of the latest before.

@@ -31,14 +31,20 @@ struct Measurement {
   Work work;           ///< of one call
   double seconds = 0;  ///< the same
   Share share;
+  double clock = 0;  ///< fma_flops_now() just after the fastest repeat, over the FMA peak
 
   /// On several threads: (t1 / tN) over the same ratio of the times that the ceilings would need.
   std::optional<double> scaling;
 };
 
+/// A repeat: seconds of a call, and fma_flops_now() just after it.
+struct Repeat {
+  double seconds, fma_flops;
+};
+
 /// Takes a repeat with the ceilings `around` it into `m`, which keeps its fastest. Returns these
 /// ceilings, the FMA peak at least as high as the repeat's own rate: what was reached can be.
-Ceilings take_repeat(double seconds, const Ceilings& around, Measurement& m);
+Ceilings take_repeat(const Repeat& repeat, const Ceilings& around, Measurement& m);
 
 /// Everything that one run of `rapt bench` found.
 struct Measurements {

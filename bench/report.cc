@@ -59,6 +59,7 @@ std::string to_json(const Machine& machine, const Measurements& measurements) {
                      {"seconds", m.seconds},
                      {"share", m.share.share},
                      {"limit", name(m.share.limit)},
+                     {"clock", m.clock},
                      {"scaling", m.scaling ? Json(*m.scaling) : Json(nullptr)}});
   const Json report = {{"machine", json_of(machine)}, {"ceilings", ceilings}, {"cases", cases}};
   return report.dump(2);
@@ -77,15 +78,15 @@ std::string to_table(const Machine& machine, const Measurements& measurements) {
                   c.fma_flops / kGiga, c.exp_elements / kGiga, c.read_bytes / kGiga);
     table += line;
   }
-  std::snprintf(line, sizeof line, "\n%-40s %7s %12s %8s  %-4s %8s\n", "case", "threads", "time",
-                "share", "of", "scaling");
+  std::snprintf(line, sizeof line, "\n%-40s %7s %12s %8s  %-4s %6s %8s\n", "case", "threads",
+                "time", "share", "of", "clock", "scaling");
   table += line;
   for (const Measurement& m : measurements.cases) {
     std::snprintf(line, sizeof line, "%-40s %7d %12s %8s  ", m.name.c_str(), m.threads,
                   seconds_text(m.seconds).c_str(), percent(m.share.share).c_str());
     table += line;
-    std::snprintf(line, sizeof line, m.scaling ? "%-4s %8s\n" : "%s%s\n", name(m.share.limit),
-                  m.scaling ? percent(*m.scaling).c_str() : "");
+    std::snprintf(line, sizeof line, m.scaling ? "%-4s %6.2f %8s\n" : "%-4s %6.2f%s\n",
+                  name(m.share.limit), m.clock, m.scaling ? percent(*m.scaling).c_str() : "");
     table += line;
   }
   return table;

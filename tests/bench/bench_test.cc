@@ -101,16 +101,17 @@ TEST(BenchShare, TakesTheLargerOfTwoCeilings) {
 
 TEST(BenchMeasure, TheFastestRepeatCountsAndRaisesTheFmaCeiling) {
   constexpr double kNever = std::numeric_limits<double>::infinity();
-  Measurement m{"linear", 1, {.flops = 1200, .bytes = 90}, kNever, {}, {}};
-  EXPECT_EQ(take_repeat(24.0, {100.0, 7.0, 10.0}, m).fma_flops, 100.0);
+  Measurement m{"linear", 1, {.flops = 1200, .bytes = 90}, kNever, {}, 0, {}};
+  EXPECT_EQ(take_repeat({24.0, 60.0}, {100.0, 7.0, 10.0}, m).fma_flops, 100.0);
   EXPECT_EQ(m.seconds, 24.0);
   EXPECT_EQ(m.share.share, 0.5);
-  const Ceilings raised = take_repeat(10.0, {110.0, 7.0, 10.0}, m);
+  const Ceilings raised = take_repeat({10.0, 90.0}, {110.0, 7.0, 10.0}, m);
   EXPECT_EQ(raised.fma_flops, 120.0);
   EXPECT_EQ(raised.exp_elements, 7.0);
   EXPECT_EQ(raised.read_bytes, 10.0);
-  take_repeat(12.0, {100.0, 7.0, 10.0}, m);
+  take_repeat({12.0, 100.0}, {100.0, 7.0, 10.0}, m);
   EXPECT_EQ(m.seconds, 10.0);
+  EXPECT_EQ(m.clock, 0.75);
   EXPECT_EQ(m.share.share, 1.0);
 }
 
@@ -135,6 +136,7 @@ TEST(BenchMeasure, OnOneThreadAndOnAll) {
     EXPECT_EQ(m.work.flops, measured[0].work().flops);
     EXPECT_GT(m.seconds, 0);
     EXPECT_GT(m.share.share, 0);
+    EXPECT_GT(m.clock, 0);
     EXPECT_LE(m.share.share, 1);
     EXPECT_GE(found.ceilings[m.threads - 1].fma_flops, m.work.flops / m.seconds);
   }
@@ -145,10 +147,10 @@ TEST(BenchMeasure, OnOneThreadAndOnAll) {
 Measurements some_measurements() {
   const Work decode{1e9, 2e9}, product{0x1p31, 12e6};
   return {{{50e9, 4e9, 20e9}, {100e9, 8e9, 40e9}},
-          {{"decode/f32/mha/d128/t65536", 1, decode, 0.05, {0.75, Limit::kRead}, {}},
-           {"decode/f32/mha/d128/t65536", 2, decode, 0.025, {0.875, Limit::kRead}, 1.25},
-           {"linear/f32/1024x1024x1024", 2, product, 1.5, {0.25, Limit::kFma}, 0.5},
-           {"small/f32/causal/d64/t128/h8", 2, {2e5, 0}, 6.5e-6, {0.125, Limit::kFma}, 0.5}}};
+          {{"decode/f32/mha/d128/t65536", 1, decode, 0.05, {0.75, Limit::kRead}, 0.5, {}},
+           {"decode/f32/mha/d128/t65536", 2, decode, 0.025, {0.875, Limit::kRead}, 1, 1.25},
+           {"linear/f32/1024x1024x1024", 2, product, 1.5, {0.25, Limit::kFma}, 1, 0.5},
+           {"small/f32/causal/d64/t128/h8", 2, {2e5, 0}, 6.5e-6, {0.125, Limit::kFma}, 1, 0.5}}};
 }
 
 TEST(BenchReport, JsonIsOneObjectOfTheStatedForm) {
@@ -176,6 +178,7 @@ TEST(BenchReport, JsonIsOneObjectOfTheStatedForm) {
                                                 {"seconds", 0.025},
                                                 {"share", 0.875},
                                                 {"limit", "read"},
+                                                {"clock", 1.0},
                                                 {"scaling", 1.25}}));
   EXPECT_EQ(report["cases"][2]["limit"], "fma");
 }
@@ -185,8 +188,10 @@ TEST(BenchReport, TableHasALineACase) {
   for (const char* line :
        {"       1    50.0 GFLOP/s     4.00 Gexp/s   20.0 GB/s\n",
         "       2   100.0 GFLOP/s     8.00 Gexp/s   40.0 GB/s\n",
-        "  1     50.00 ms    75.0%  read\n", "  2     25.00 ms    87.5%  read   125.0%\n",
-        "  2      1.500 s    25.0%  fma     50.0%\n", "  2      6.50 us    12.5%  fma     50.0%\n"})
+        "  1     50.00 ms    75.0%  read   0.50\n",
+        "  2     25.00 ms    87.5%  read   1.00   125.0%\n",
+        "  2      1.500 s    25.0%  fma    1.00    50.0%\n",
+        "  2      6.50 us    12.5%  fma    1.00    50.0%\n"})
     EXPECT_NE(table.find(line), std::string::npos) << line << table;
 }
 
