@@ -23,8 +23,8 @@ constexpr std::int64_t kStreamRows = 16;
 // Packed keys and values of a wave, for each worker: what the last-level cache should hold.
 constexpr std::int64_t kWaveBytes = std::int64_t{8} << 20;
 
-// Below this many flops a worker is not worth waking.
-constexpr double kWorkerFlops = 1e6;
+// Fewer flops are not worth waking a worker for: docs/performance.md has where two threads break even.
+constexpr double kWorkerFlops = 2.5e5;
 
 // Items a worker: enough that the last ones end together.
 constexpr std::int64_t kItemsPerWorker = 4;
