@@ -40,7 +40,6 @@ double fma_flops(const Threads& threads) {
                    [] { return kernels().multiply_add(kCallSteps, 0.5f, 0.5f); });
 }
 
-
 double exp_elements(const Threads& threads) {
   alignas(64) static constexpr float kData[kExpData] = {};
   return best_rate(threads, kExpBursts, kCallExps, [] {

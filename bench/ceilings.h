@@ -14,8 +14,8 @@ struct Ceilings {
   double read_bytes = 0;
 };
 
-/// Flops a second of fma chains for about 0.2 ms: what the clock allows just now. Products that load as
-/// well lower the clock of some processors, which takes milliseconds of fma chains to come back.
+/// Flops a second of fma chains for about 0.2 ms: what the clock allows just now. Products that load
+/// as well lower the clock of some processors, and under fma chains it takes milliseconds to return.
 double fma_flops_now(const Threads& threads);
 
 /// The larger of each.

@@ -14,8 +14,7 @@ namespace rapt::bench {
 ///     cases    [{name, threads, flops, bytes, seconds, share, limit, clock, scaling}]
 ///
 /// Flops and bytes are the useful work of one call, a share is a fraction of its ceiling, clock is
-/// the FMA rate just after the case over its ceiling, scaling is null on one
-/// thread.
+/// the FMA rate just after the case over its ceiling, scaling is null on one thread.
 std::string to_json(const Machine& machine, const Measurements& measurements);
 
 /// The same for people.

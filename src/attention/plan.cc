@@ -23,7 +23,7 @@ constexpr std::int64_t kStreamRows = 16;
 // Packed keys and values of a wave, for each worker: what the last-level cache should hold.
 constexpr std::int64_t kWaveBytes = std::int64_t{8} << 20;
 
-// Fewer flops are not worth waking a worker for: docs/performance.md has where two threads break even.
+// Fewer flops are not worth waking a worker for (docs/performance.md, "Small calls").
 constexpr double kWorkerFlops = 2.5e5;
 
 // Items a worker: enough that the last ones end together.
