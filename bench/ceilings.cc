@@ -11,12 +11,12 @@
 namespace rapt::bench {
 namespace {
 
-// Bursts as long as a repeat of a case: what disturbs the one disturbs the other.
+// Bursts of arithmetic as long as a repeat: what disturbs the one disturbs the other.
 constexpr int kFmaBursts = 2, kExpBursts = 1;
 constexpr std::int64_t kCallSteps = 100'000;
 constexpr std::int64_t kCallExps = 1 << 20;
 
-// A quarter of a first-level cache.
+// Well within a first-level cache.
 constexpr std::int64_t kExpData = 2048;
 
 const CeilingKernels& kernels() { return entry_for(ceilings_table(), active_isa()); }
@@ -52,16 +52,14 @@ double exp_elements(const Threads& threads) {
 
 }  // namespace
 
-double fma_flops_now(const Threads& threads) {
+double fma_flops_now() {
   constexpr std::int64_t kSteps = 8192;
   std::atomic<float> sink = 0;
   std::array<double, 9> seconds;  // the median of them: a scheduler slice may end in one
   for (double& burst : seconds)
-    burst = seconds_of([&] {
-      threads.run(threads.count(), [&](int) { sink = kernels().multiply_add(kSteps, 0.5f, 0.5f); });
-    });
+    burst = seconds_of([&] { sink = kernels().multiply_add(kSteps, 0.5f, 0.5f); });
   std::ranges::nth_element(seconds, seconds.begin() + seconds.size() / 2);
-  return threads.count() * kSteps * kernels().step_flops / seconds[seconds.size() / 2];
+  return kSteps * kernels().step_flops / seconds[seconds.size() / 2];
 }
 
 Ceilings larger(const Ceilings& a, const Ceilings& b) {

@@ -24,7 +24,7 @@ Ceilings take_repeat(const Repeat& repeat, const Ceilings& around, Measurement& 
   if (repeat.seconds < m.seconds) {
     m.seconds = repeat.seconds;
     m.share = share_of(m.work, repeat.seconds, raised);
-    m.clock = repeat.fma_flops / raised.fma_flops;
+    m.clock = m.threads * repeat.fma_flops / raised.fma_flops;
   }
   return raised;
 }
@@ -48,7 +48,7 @@ class Measuring {
 
   void measure(const Case& c, int repeats) {
     std::vector<Series> all = prepared(c);
-    for (std::size_t n = 1; n + 1 < threads_.size(); ++n) renew_ceilings(n);
+    for (std::size_t n = 0; n < threads_.size(); ++n) renew_ceilings(n);
     for (int repeat = 0; repeat < repeats; ++repeat)
       for (Series& series : all) measure_once(series);
     for (Series& series : all) {
@@ -77,7 +77,7 @@ class Measuring {
   void measure_once(Series& series) {
     const std::size_t n = series.best.threads - 1;
     const double seconds = seconds_of_repeat(series.call);
-    const Repeat repeat{seconds, fma_flops_now(threads_[n])};
+    const Repeat repeat{seconds, fma_flops_now()};
     keep(n, take_repeat(repeat, renew_ceilings(n), series.best));
   }
 

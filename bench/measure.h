@@ -31,13 +31,13 @@ struct Measurement {
   Work work;           ///< of one call
   double seconds = 0;  ///< the same
   Share share;
-  double clock = 0;  ///< fma_flops_now() just after the fastest repeat, over the FMA peak
+  double clock = 0;  ///< FMA rate just after the fastest repeat, over the peak
 
   /// On several threads: (t1 / tN) over the same ratio of the times that the ceilings would need.
   std::optional<double> scaling;
 };
 
-/// A repeat: seconds of a call, and fma_flops_now() just after it.
+/// A repeat: seconds of a call, and fma_flops_now() of one thread just after it.
 struct Repeat {
   double seconds, fma_flops;
 };
@@ -53,7 +53,7 @@ struct Measurements {
 };
 
 /// Measures `cases` on one thread and on `threads`, `repeats` times each by turns, with the ceilings
-/// of as many threads between all repeats, and those of the counts in between before every case.
+/// of as many threads between all repeats, and of every count before each case.
 /// The fastest repeat counts, over the larger of the ceilings before and after it.
 ///
 /// @param  progress is told the name of a case before it starts.

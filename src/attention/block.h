@@ -32,8 +32,8 @@ class BlockRunner {
     const std::int64_t d = plan.problem.head_dim;
     q_ = carver.take<float>(tiles * kTileQueries * d);
     tile_states_ = carver.take<TileState>(tiles);
-    scores_ = carver.take<float>(kTileQueries * kScoreStride);
-    lane_max_ = carver.take<float>(kTileQueries * 16);
+    scores_ = carver.take<float>(kMostStripQueries * kScoreStride);
+    lane_max_ = carver.take<float>(kMostStripQueries * 16);
     current_ = take_rows(carver, kTileQueries);
     for (int level = 0; level < plan.levels; ++level) levels_[level] = take_rows(carver, rows);
     if (plan.packing == Packing::kChunk)
@@ -179,7 +179,8 @@ class BlockRunner {
                        const KvTile& kv, const Inputs& inputs, const StateRows& node) {
     tile_rows_.prepare(item, item.row_begin + row, count, state.chunk, state.coverage(), inputs);
     const std::int64_t d = plan_.problem.head_dim;
-    const AttentionTile tile{count,
+    const AttentionTile tile{plan_.stream,
+                             count,
                              d,
                              plan_.v_stride,
                              q_ + row * d,
@@ -195,7 +196,7 @@ class BlockRunner {
                              node.l,
                              node.acc};
     const AttentionKernels& kernels = *plan_.kernels;
-    (plan_.stream ? kernels.stream_scores : kernels.scores)(tile);
+    kernels.scores(tile);
     if (plan_.problem.modifiers.changes_scores()) kernels.change_scores(tile, tile_rows_.changes());
     return tile;
   }
@@ -203,12 +204,12 @@ class BlockRunner {
   /// Computes the node of one tile and one chunk, a strip after the other.
   void compute(const WorkItem& item, int row, int count, const TileState& state, const KvTile& kv,
                const Inputs& inputs, const StateRows& node) {
-    const int strip = plan_.stream ? kTileQueries : kStripQueries;
+    const int strip = plan_.stream ? kStreamQueries : kStripQueries;
     for (int first = 0; first < count; first += strip) {
       const AttentionTile tile = scores(item, row + first, std::min(strip, count - first), state,
                                         kv, inputs, at(node, first));
       plan_.kernels->softmax(tile);
-      (plan_.stream ? plan_.kernels->stream_values : plan_.kernels->values)(tile);
+      plan_.kernels->values(tile);
     }
   }
 

@@ -16,10 +16,6 @@ namespace {
 // merge states. A multiple of the tile.
 constexpr std::int64_t kBlockRows = 528;
 
-// Up to this many rows a head, keys and values are streamed: a pass over memory costs more than
-// the products.
-constexpr std::int64_t kStreamRows = 16;
-
 // Packed keys and values of a wave, for each worker: what the last-level cache should hold.
 constexpr std::int64_t kWaveBytes = std::int64_t{8} << 20;
 
@@ -88,7 +84,7 @@ class Planner {
   }
 
   void choose_blocks() {
-    plan_.stream = plan_.rows() <= kStreamRows;
+    plan_.stream = plan_.rows() <= kStreamQueries;  // memory costs more than the products
     plan_.block_rows = std::min(kBlockRows, plan_.rows());
     const std::int64_t wanted = plan_.workers == 1 ? 1 : plan_.workers * kItemsPerWorker;
     const std::int64_t blocks_of_head = heads() == 0 ? 1 : ceil_div(wanted, heads());

@@ -29,27 +29,27 @@ ConstTensor broadcast(ConstTensor view) {
 }  // namespace
 
 TileRows::TileRows(const PlanDetail& plan, Carver& carver) : plan_(plan) {
-  seen_ = carver.take<std::uint32_t>(kTileQueries);
-  whole_ = carver.take<std::uint32_t>(kTileQueries);
-  visible_ = carver.take<KeyBits>(kTileQueries);
+  seen_ = carver.take<std::uint32_t>(kMostStripQueries);
+  whole_ = carver.take<std::uint32_t>(kMostStripQueries);
+  visible_ = carver.take<KeyBits>(kMostStripQueries);
   const Problem& problem = plan.problem;
   changes_.softcap = problem.modifiers.softcap.value_or(0.0f);
   if (!plan.slopes.empty()) {
-    slopes_ = carver.take<float>(kTileQueries);
-    q_positions_ = carver.take<float>(kTileQueries);
+    slopes_ = carver.take<float>(kMostStripQueries);
+    q_positions_ = carver.take<float>(kMostStripQueries);
     kv_positions_ = carver.take<float>(kChunkKeys);
     changes_.slope = slopes_;
     changes_.q_position = q_positions_;
     changes_.k_position = kv_positions_;
   }
   if (problem.modifiers.relative_bias) {
-    relative_ = carver.take<const float*>(kTileQueries);
-    relative_lines_ = carver.take<float>(kTileQueries * kChunkKeys);
+    relative_ = carver.take<const float*>(kMostStripQueries);
+    relative_lines_ = carver.take<float>(kMostStripQueries * kChunkKeys);
     changes_.relative_bias = relative_;
   }
   if (problem.modifiers.additive_bias) {
-    additive_ = carver.take<const float*>(kTileQueries);
-    additive_lines_ = carver.take<float>(kTileQueries * kChunkKeys);
+    additive_ = carver.take<const float*>(kMostStripQueries);
+    additive_lines_ = carver.take<float>(kMostStripQueries * kChunkKeys);
     changes_.additive_bias = additive_;
   }
 }

@@ -7,7 +7,7 @@
 
 namespace rapt {
 
-/// What the rows of one tile see of one chunk, and what changes their scores: the mask and the
+/// What the rows of one strip see of one chunk, and what changes their scores: the mask and the
 /// modifiers, as the kernels take them.
 class TileRows {
  public:
@@ -40,8 +40,8 @@ class TileRows {
   float* kv_positions_ = nullptr;
   const float** relative_ = nullptr;
   const float** additive_ = nullptr;
-  float* relative_lines_ = nullptr;  // [kTileQueries, kChunkKeys]
-  float* additive_lines_ = nullptr;  // [kTileQueries, kChunkKeys]
+  float* relative_lines_ = nullptr;  // [kMostStripQueries, kChunkKeys]
+  float* additive_lines_ = nullptr;  // [kMostStripQueries, kChunkKeys]
 };
 
 }  // namespace rapt

@@ -82,6 +82,7 @@ inline float reduce_add(F32x16 a) {
 
 // The register of a vector, for register tiles.
 using Register = __m512;
+inline constexpr int kRegisters = 32;
 inline constexpr int kRegisterLanes = 16;
 inline Register load_register(const float* p) { return _mm512_loadu_ps(p); }
 inline Register broadcast_register(float x) { return _mm512_set1_ps(x); }
@@ -92,6 +93,9 @@ inline void set_register(F32x16& a, int, Register r) { a.v = r; }
 // calls.
 [[gnu::always_inline]] inline void prefetch(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+}
+[[gnu::always_inline]] inline void prefetch_l2(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
 }
 
 // Register tiles of the products: rows by vectors of 16 lanes. 24 accumulators of the 32 registers.

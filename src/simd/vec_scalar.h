@@ -158,6 +158,7 @@ inline float reduce_add(F32x16 a) {
 
 // The registers of a vector, for register tiles: here the vector itself.
 using Register = F32x16;
+inline constexpr int kRegisters = 8;
 inline constexpr int kRegisterLanes = 16;
 inline Register load_register(const float* p) { return load(p); }
 inline Register broadcast_register(float x) { return broadcast(x); }
@@ -165,6 +166,7 @@ inline void accumulate(Register& acc, Register a, Register b) { acc = fma(a, b, 
 inline Register register_of(F32x16 a, int) { return a; }
 inline void set_register(F32x16& a, int, Register r) { a = r; }
 inline void prefetch(const void*) {}
+inline void prefetch_l2(const void*) {}
 
 inline void transpose16x8(const float* rows, std::int64_t stride, float* out) {
   for (int e = 0; e < 8; ++e)

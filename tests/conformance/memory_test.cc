@@ -28,7 +28,8 @@ TEST(Memory, OfThePlanIsLinear) {
           const Plan once = make_plan(c.problem(), Threads(threads), source);
           c.q_tokens = c.kv_tokens = 2 * length;
           const Plan twice = make_plan(c.problem(), Threads(threads), source);
-          EXPECT_LE(twice.scratch_bytes(), 2.1 * once.scratch_bytes()) << c.name();
+          // Twice the packed keys and values, and one more level of the merge tree.
+          EXPECT_LE(twice.scratch_bytes(), 2.2 * once.scratch_bytes()) << c.name();
         }
 }
 

@@ -13,8 +13,11 @@ inline constexpr int kGroupKeys = 16;
 /// Query rows in a tile: a multiple of every instruction set's register tile.
 inline constexpr int kTileQueries = 48;
 
-/// Query rows whose scores stay in L1 from one product to the next: they are computed together.
+/// A tile is computed in strips: 12 rows, a multiple of every register tile, whose scores stay in L1
+/// from one product to the next. A stream is one strip of up to 16 rows.
 inline constexpr int kStripQueries = 12;
+inline constexpr int kStreamQueries = 16;
+inline constexpr int kMostStripQueries = kStreamQueries;
 
 /// Floats between the rows of a score buffer: a chunk, padded so that rows do not share cache sets.
 inline constexpr int kScoreStride = kChunkKeys + 16;
@@ -29,7 +32,7 @@ struct KeyBits {
   }
 };
 
-/// One tile: up to kTileQueries query rows against one chunk of keys of one kv head.
+/// One strip of a tile against one chunk of keys of one kv head.
 ///
 /// Row r sees the keys of `visible[r]`, and no other. The kernels know no mask, cache or model. What
 /// a row does not see never reaches its m, l or acc, not even as NaN.
@@ -38,6 +41,7 @@ struct KeyBits {
 ///         k tiles [group of 16 keys][head_dim][16 keys]; v [keys, v_stride];
 ///         s [rows, kScoreStride]; m, l [rows]; acc [rows, v_stride].
 struct AttentionTile {
+  bool stream;  ///< k and v come from memory and are read once, in order; else from a cache
   int rows;
   std::int64_t head_dim;
   std::int64_t v_stride;  ///< Dv rounded up to 16
@@ -95,10 +99,8 @@ struct AttentionKernels {
                                int keys, std::int64_t dim, std::int64_t v_stride,
                                float* out) noexcept;
 
-  /// Steps 2 and 3, the scores: s = q k^T in units of log2, -inf where hidden; lane_max. `scores`
-  /// is for k in a cache, `stream_scores` for k in memory; the bits are the same.
+  /// Steps 2 and 3, the scores: s = q k^T in units of log2, -inf where hidden; lane_max.
   void (*scores)(const AttentionTile& tile) noexcept;
-  void (*stream_scores)(const AttentionTile& tile) noexcept;
 
   /// Step 3, the modifiers: changes s and lane_max where visible.
   void (*change_scores)(const AttentionTile& tile, const ScoreChanges& changes) noexcept;
@@ -106,10 +108,9 @@ struct AttentionKernels {
   /// Step 4, first half: m = ceil(max), s := p = 2^(s - m), l = sum p.
   void (*softmax)(const AttentionTile& tile) noexcept;
 
-  /// Step 4, second half: acc = p v. `values` takes panels of features through all keys, for v in a
-  /// cache; `stream_values` takes 16 keys at a time through all features, for v in memory.
+  /// Step 4, second half: acc = p v. Panels of features go through all keys; in a stream 16 keys at
+  /// a time go through all features.
   void (*values)(const AttentionTile& tile) noexcept;
-  void (*stream_values)(const AttentionTile& tile) noexcept;
 
   /// Step 5: merges `count` nodes into `into`, first side first.
   void (*merge)(std::int64_t rows, std::int64_t v_stride, const StateRows* sides, int count,

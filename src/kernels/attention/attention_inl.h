@@ -12,9 +12,8 @@ namespace rapt::RAPT_ISA {
 namespace {
 
 constexpr AttentionKernels make_attention_kernels(Isa isa) {
-  return {isa,           kTileRows,    scale_query,   pack_keys, pack_values,
-          scores<false>, scores<true>, change_scores, softmax,   values,
-          stream_values, merge,        join_sinks,    finish,    weights};
+  return {isa,     kTileRows, scale_query, pack_keys,  pack_values, scores, change_scores,
+          softmax, values,    merge,       join_sinks, finish,      weights};
 }
 
 }  // namespace

@@ -36,10 +36,9 @@ inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int
   });
 }
 
-/// kStreamed: keys come from memory, and so will the values.
 template <bool kStreamed>
-inline void scores(const AttentionTile& tile) noexcept {
-  RowBlocks blocks = row_blocks<kStreamed>(tile);
+inline void score_blocks(const AttentionTile& tile) {
+  RowBlocks blocks = row_blocks(tile);
   std::uint32_t all = 0;
   for (const RowBlock& block : blocks) all |= block.seen;
   for (int r = 0; r < tile.rows; ++r) store(tile.lane_max + r * 16, broadcast(-kInfinity));
@@ -68,6 +67,13 @@ inline void scores(const AttentionTile& tile) noexcept {
   if (kStreamed && all != 0)  // the stream of values begins while the softmax computes
     for (std::int64_t i = 0; i < kStreamAhead; i += 16)
       prefetch(tile.v + first_group(all) * kGroupKeys * tile.v_stride + i);
+}
+
+inline void scores(const AttentionTile& tile) noexcept {
+  if (tile.stream)
+    score_blocks<true>(tile);
+  else
+    score_blocks<false>(tile);
 }
 
 inline F32x16 magnitude(F32x16 x) { return as_float(bit_and(as_int(x), broadcast_int(INT32_MAX))); }

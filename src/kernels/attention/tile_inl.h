@@ -26,7 +26,7 @@ struct RowBlock {
 };
 
 struct RowBlocks {
-  RowBlock at[kTileQueries];
+  RowBlock at[kMostStripQueries];
   int count;
   RowBlock* begin() { return at; }
   RowBlock* end() { return at + count; }
@@ -35,22 +35,25 @@ struct RowBlocks {
 /// Rows whose groups differ by more than this do not share a register tile: its work is the union.
 constexpr int kGroupsApart = 3;
 
-/// Most rows of a register tile. In a stream all rows pass over the keys at once, if registers do.
+/// Most rows of a register tile: in a stream as many as registers allow pass over the keys at once.
 template <bool kStreamed>
 constexpr int kMostRows = kStreamed ? kStreamTileRows : kTileRows;
 
-/// Most vectors of a register tile, and of one with so many rows. In a stream, few rows leave
-/// registers for more.
+/// Most vectors of a register tile, and of one with so many rows: accumulators, a row's vectors and
+/// one broadcast fit the registers. In a stream few rows leave some for more vectors.
 template <bool kStreamed>
 constexpr int kMostVectors = kStreamed ? 4 : kTileVectors;
 template <bool kStreamed>
 constexpr int tile_vectors(int rows) {
-  const int vectors = kTileRows * kTileVectors / rows;
+  const int vectors = (kRegisters - 1) * kRegisterLanes / 16 / (rows + 1);
   return vectors < kMostVectors<kStreamed> ? vectors : kMostVectors<kStreamed>;
 }
 
-template <bool kStreamed = false>
+static_assert(kStripQueries % kTileRows == 0 && kTileQueries % kStripQueries == 0);
+static_assert(tile_vectors<false>(kTileRows) == kTileVectors && tile_vectors<true>(kStreamTileRows) > 0);
+
 inline RowBlocks row_blocks(const AttentionTile& tile) {
+  const int most = tile.stream ? kStreamTileRows : kTileRows;
   RowBlocks blocks;
   blocks.count = 0;
   for (int r = 0; r < tile.rows;) {
@@ -61,7 +64,7 @@ inline RowBlocks row_blocks(const AttentionTile& tile) {
       block.whole &= tile.whole[r];
       ++block.rows;
       ++r;
-    } while (r < tile.rows && block.rows < kMostRows<kStreamed> &&
+    } while (r < tile.rows && block.rows < most &&
              __builtin_popcount(tile.seen[r] ^ tile.seen[block.row]) <= kGroupsApart);
   }
   return blocks;

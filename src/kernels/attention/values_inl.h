@@ -92,9 +92,9 @@ RAPT_INLINE void for_each_run(std::uint32_t groups, const KeySpan& span, F&& f) 
   }
 }
 
-inline void values(const AttentionTile& tile) noexcept {
+inline void value_panels(const AttentionTile& tile) {
   RowBlocks blocks = row_blocks(tile);
-  KeySpan spans[kTileQueries];
+  KeySpan spans[kMostStripQueries];
   int together = 0;  // blocks that share keys
   for (const RowBlock& block : blocks) {
     if (hides_nonfinite(tile, block)) {
@@ -120,9 +120,9 @@ inline void values(const AttentionTile& tile) noexcept {
       });
 }
 
-inline void stream_values(const AttentionTile& tile) noexcept {
-  RowBlocks blocks = row_blocks<true>(tile);
-  KeySpan spans[kTileQueries];
+inline void stream_values(const AttentionTile& tile) {
+  RowBlocks blocks = row_blocks(tile);
+  KeySpan spans[kMostStripQueries];
   std::uint32_t all = 0;
   for (int n = 0; n < blocks.count; ++n) {
     RowBlock& block = blocks.at[n];
@@ -148,6 +148,13 @@ inline void stream_values(const AttentionTile& tile) noexcept {
           {first ? spans[n].begin : low, last ? spans[n].end : low + kGroupKeys, first, last});
     }
   }
+}
+
+inline void values(const AttentionTile& tile) noexcept {
+  if (tile.stream)
+    stream_values(tile);
+  else
+    value_panels(tile);
 }
 
 }  // namespace

@@ -2,9 +2,8 @@
 
 // Include after simd/vec_<isa>.h.
 
-#include "kernels/attention/softmax_inl.h"
 #include "kernels/ceilings/ceilings.h"
-#include "kernels/product/product_inl.h"
+#include "kernels/weights/weights_inl.h"
 
 namespace rapt::RAPT_ISA {
 namespace {
@@ -34,6 +33,7 @@ float multiply_add(std::int64_t steps, float x, float y) noexcept {
 
 float exp2_sum(const float* x, std::int64_t floats) noexcept {
   constexpr int kVectors = kExpFloats / 16;
+  static_assert(kVectors == 4);
   F32x16 shift[kVectors], sum[1][kVectors];
   unroll<kVectors>(RAPT_UNROLLED(n) { shift[n] = broadcast(weight_shift(0.0f, false)); });
   clear(sum);

@@ -16,7 +16,7 @@ inline constexpr std::int64_t kLinearRowStride = kLinearDepth + 16;
 
 /// One block of a linear map: some rows of x by some groups of outputs.
 struct LinearBlock {
-  const float* x;  ///< [depth / 512][rows][512], rows 528 apart; the last piece may be shorter
+  const float* x;  ///< [depth / kLinearDepth][rows][kLinearRowStride]; the last piece may be shorter
   std::int64_t rows;
   const float* tiles;  ///< [groups][depth][16], groups `tile_stride` apart
   std::int64_t tile_stride;
@@ -24,7 +24,7 @@ struct LinearBlock {
   std::int64_t depth;
   const float* bias;  ///< [groups][16], added after the chain; null: nothing is added
   float* const* y;    ///< out: rows, group g at 16 g
-  float* acc;         ///< working memory [groups][rows][16]
+  float* acc;         ///< working memory, groups rows 16 floats in the order of the register tiles
 };
 
 struct LinearKernels {
