@@ -185,13 +185,12 @@ TEST(BenchReport, JsonIsOneObjectOfTheStatedForm) {
 
 TEST(BenchReport, TableHasALineACase) {
   const std::string table = to_table({}, some_measurements());
-  for (const char* line :
-       {"       1    50.0 GFLOP/s     4.00 Gexp/s   20.0 GB/s\n",
-        "       2   100.0 GFLOP/s     8.00 Gexp/s   40.0 GB/s\n",
-        "  1     50.00 ms    75.0%  read   0.50\n",
-        "  2     25.00 ms    87.5%  read   1.00   125.0%\n",
-        "  2      1.500 s    25.0%  fma    1.00    50.0%\n",
-        "  2      6.50 us    12.5%  fma    1.00    50.0%\n"})
+  for (const char* line : {"       1    50.0 GFLOP/s     4.00 Gexp/s   20.0 GB/s\n",
+                           "       2   100.0 GFLOP/s     8.00 Gexp/s   40.0 GB/s\n",
+                           "  1     50.00 ms    75.0%  read   0.50\n",
+                           "  2     25.00 ms    87.5%  read   1.00   125.0%\n",
+                           "  2      1.500 s    25.0%  fma    1.00    50.0%\n",
+                           "  2      6.50 us    12.5%  fma    1.00    50.0%\n"})
     EXPECT_NE(table.find(line), std::string::npos) << line << table;
 }
 

@@ -40,17 +40,19 @@ template <bool kStreamed>
 constexpr int kMostRows = kStreamed ? kStreamTileRows : kTileRows;
 
 /// Most vectors of a register tile, and of one with so many rows: accumulators, a row's vectors and
-/// one broadcast fit the registers. In a stream few rows leave some for more vectors.
+/// one broadcast fit the registers. In a stream few rows leave some for more. A power of two: what is
+/// left of a window of groups is no lone group.
 template <bool kStreamed>
 constexpr int kMostVectors = kStreamed ? 4 : kTileVectors;
 template <bool kStreamed>
 constexpr int tile_vectors(int rows) {
   const int vectors = (kRegisters - 1) * kRegisterLanes / 16 / (rows + 1);
-  return vectors < kMostVectors<kStreamed> ? vectors : kMostVectors<kStreamed>;
+  return vectors >= kMostVectors<kStreamed> ? kMostVectors<kStreamed> : vectors >= 2 ? 2 : 1;
 }
 
 static_assert(kStripQueries % kTileRows == 0 && kTileQueries % kStripQueries == 0);
-static_assert(tile_vectors<false>(kTileRows) == kTileVectors && tile_vectors<true>(kStreamTileRows) > 0);
+static_assert(tile_vectors<false>(kTileRows) == kTileVectors &&
+              tile_vectors<true>(kStreamTileRows) > 0);
 
 inline RowBlocks row_blocks(const AttentionTile& tile) {
   const int most = tile.stream ? kStreamTileRows : kTileRows;

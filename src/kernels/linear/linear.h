@@ -16,7 +16,8 @@ inline constexpr std::int64_t kLinearRowStride = kLinearDepth + 16;
 
 /// One block of a linear map: some rows of x by some groups of outputs.
 struct LinearBlock {
-  const float* x;  ///< [depth / kLinearDepth][rows][kLinearRowStride]; the last piece may be shorter
+  const float*
+      x;  ///< [depth / kLinearDepth][rows][kLinearRowStride]; the last piece may be shorter
   std::int64_t rows;
   const float* tiles;  ///< [groups][depth][16], groups `tile_stride` apart
   std::int64_t tile_stride;

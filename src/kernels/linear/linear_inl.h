@@ -123,7 +123,7 @@ void multiply_piece(const LinearBlock& block, Steps steps, std::int64_t group, c
 template <int kVectors>
 void multiply_piece(const LinearBlock& block, Steps steps, std::int64_t group) {
   const bool last = group + kVectors >= block.groups;
-  const float* next = !last                    ? weights(block, group + kVectors, steps.begin)
+  const float* next = !last                     ? weights(block, group + kVectors, steps.begin)
                       : steps.end < block.depth ? weights(block, 0, steps.end)
                                                 : weights(block, group, steps.begin);
   const std::int64_t strips = block.rows / kTileRows;
