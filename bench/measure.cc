@@ -103,6 +103,7 @@ class Measuring {
 Measurements measure(const std::vector<Case>& cases, const Threads& threads, int repeats,
                      const std::function<void(const std::string&)>& progress) {
   for (const Case& c : cases) require_memory(c);
+  progress("ceilings");
   Measuring measuring(threads);
   for (const Case& c : cases) {
     progress(c.name);

@@ -56,7 +56,7 @@ struct Measurements {
 /// of as many threads between all repeats, and of every count before each case.
 /// The fastest repeat counts, over the larger of the ceilings before and after it.
 ///
-/// @param  progress is told the name of a case before it starts.
+/// @param  progress is told "ceilings" at first, then the name of a case before it starts.
 /// @throws Error{kOutOfMemory} if the machine has too little for one of them.
 Measurements measure(const std::vector<Case>& cases, const Threads& threads, int repeats,
                      const std::function<void(const std::string& name)>& progress);

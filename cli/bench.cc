@@ -1,3 +1,4 @@
+#include <limits>
 #include <memory>
 
 #include "bench/report.h"
@@ -41,7 +42,7 @@ void add_bench(CLI::App& program) {
       ->capture_default_str();
   command->add_flag("--list", options->list, "Only list the cases");
   command->add_option("--repeats", options->repeats, "Repeats of each case; the fastest counts")
-      ->check(CLI::PositiveNumber.description(""))
+      ->check(CLI::Range(1, std::numeric_limits<int>::max()).description(""))
       ->type_name("N")
       ->capture_default_str();
   add_threads(command, options->threads);

@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -224,13 +226,13 @@ void add_eval(CLI::App& program) {
   command
       ->add_option("--context", options->context,
                    "Tokens of a window, its beginning included; 0: the model's context")
-      ->check(CLI::NonNegativeNumber.description(""))
+      ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()).description(""))
       ->type_name("N")
       ->capture_default_str();
   command
       ->add_option("--stride", options->stride,
                    "Tokens from one window to the next; 0: half of --context")
-      ->check(CLI::NonNegativeNumber.description(""))
+      ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()).description(""))
       ->type_name("S")
       ->capture_default_str();
   add_threads(command, options->threads);

@@ -129,7 +129,9 @@ void add_sampler(CLI::App* command, SamplerConfig& sampler) {
   command
       ->add_option("--seed", sampler.seed,
                    "Seed of the random numbers; the same seed gives the same text")
-      ->check(CLI::NonNegativeNumber.description(""))
+      ->check([](const std::string& text) {
+        return text.starts_with('-') ? "expected a number from 0 on, got " + text : std::string();
+      })
       ->type_name("N")
       ->capture_default_str()
       ->group("Sampling");

@@ -5,6 +5,7 @@
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
+#include <mutex>
 #include <optional>
 
 #include "base/check.h"
@@ -12,14 +13,28 @@
 
 namespace rapt {
 
+namespace {
+
+// Raises oneTBB's limit where more threads than hardware threads are asked for. Of several limits it
+// obeys the least, so there is one, of the most threads that were ever asked for.
+void allow(int count) {
+  static std::mutex mutex;
+  static int allowed = tbb::info::default_concurrency();
+  static std::optional<tbb::global_control> limit;
+  const std::lock_guard lock(mutex);
+  if (count <= allowed) return;
+  limit.reset();
+  limit.emplace(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(count));
+  allowed = count;
+}
+
+}  // namespace
+
 struct Threads::Pool {
-  // Raises oneTBB's limit where more threads than hardware threads are asked for.
   explicit Pool(int count) : arena(count) {
-    if (count > tbb::info::default_concurrency())
-      limit.emplace(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(count));
+    allow(count);
     arena.initialize();
   }
-  std::optional<tbb::global_control> limit;
   tbb::task_arena arena;
 };
 

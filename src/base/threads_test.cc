@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <stdexcept>
 #include <thread>
@@ -107,6 +108,19 @@ TEST(CanonicalFloatEnvTest, NestsAndRestores) {
 #endif
 
 INSTANTIATE_TEST_SUITE_P(Counts, ThreadsTest, testing::Values(1, 2, 3, 8));
+
+TEST(ThreadsCountTest, AFewThreadsDoNotHoldBackMany) {
+  const Threads few(3), many(6);
+  std::atomic<int> here = 0;
+  std::atomic<bool> all = false, gave_up = false;
+  many.run(6, [&](int) {
+    if (++here == 6) all = true;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!all && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    if (!all) gave_up = true;
+  });
+  EXPECT_FALSE(gave_up);
+}
 
 TEST(ThreadsCountTest, ZeroMeansTheMachine) { EXPECT_GE(Threads(0).count(), 1); }
 
