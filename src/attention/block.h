@@ -56,6 +56,7 @@ class BlockRunner {
     }
     for (std::int64_t chunk; (chunk = next_chunk(rows)) < item.chunk_end;) {
       const KvTile kv = reader.read(item.sequence, item.kv_head, chunk, chunk_);
+      tile_rows_.enter(item.sequence, chunk);
       for (int row = 0; row < rows; row += kTileQueries) {
         TileState& state = tile_states_[row / kTileQueries];
         if (state.chunk != chunk || chunk >= state.end) continue;
@@ -82,6 +83,7 @@ class BlockRunner {
       l = *state.l;
     });
     for (TileState state = first_tile(item, 0); state.chunk < state.end; state.advance()) {
+      tile_rows_.enter(item.sequence, state.chunk);
       const AttentionTile tile =
           scores(item, 0, 1, state, reader.read(item.sequence, item.kv_head, state.chunk, chunk_),
                  inputs, current_);

@@ -54,6 +54,14 @@ TileRows::TileRows(const PlanDetail& plan, Carver& carver) : plan_(plan) {
   }
 }
 
+void TileRows::enter(std::int64_t b, std::int64_t chunk) {
+  if (kv_positions_ == nullptr) return;
+  const MaskSequence sequence(plan_.problem, b);
+  const std::int64_t first = chunk * kChunkKeys, last = sequence.slots() - 1;
+  for (std::int64_t j = 0; j < kChunkKeys; ++j)  // kernels read whole groups
+    kv_positions_[j] = static_cast<float>(sequence.kv_position(std::min(first + j, last)));
+}
+
 void TileRows::prepare(const WorkItem& item, std::int64_t row, int count, std::int64_t chunk,
                        Coverage coverage, const Inputs& inputs) {
   const Problem& problem = plan_.problem;
@@ -63,7 +71,6 @@ void TileRows::prepare(const WorkItem& item, std::int64_t row, int count, std::i
   const bool all = coverage == Coverage::kFull && !problem.modifiers.additive_bias;
   if (all) see_all(count, keys);
   if (all && !problem.modifiers.changes_scores()) return;
-  add_distances(sequence, chunk, keys);
 
   const ConstTensor bias = broadcast(inputs.bias);
   const MaskNode& mask = problem.mask.node();
@@ -109,13 +116,6 @@ void TileRows::find_groups(int r) {
   }
   seen_[r] = seen;
   whole_[r] = ~not_whole;
-}
-
-void TileRows::add_distances(const MaskSequence& sequence, std::int64_t chunk, std::int64_t keys) {
-  if (kv_positions_ == nullptr) return;
-  for (std::int64_t j = 0; j < kChunkKeys; ++j)  // kernels read whole groups
-    kv_positions_[j] =
-        static_cast<float>(sequence.kv_position(chunk * kChunkKeys + std::min(j, keys - 1)));
 }
 
 const float* TileRows::relative_biases(int r, const MaskRow& row, std::int64_t first,

@@ -13,7 +13,10 @@ class TileRows {
  public:
   TileRows(const PlanDetail& plan, Carver& carver);
 
-  /// Rows [row, row + count) of a kv head against a chunk that covers them so.
+  /// Comes to a chunk of a sequence: its positions are the same for every row.
+  void enter(std::int64_t b, std::int64_t chunk);
+
+  /// Rows [row, row + count) of a kv head against that chunk, which covers them so.
   void prepare(const WorkItem& item, std::int64_t row, int count, std::int64_t chunk,
                Coverage coverage, const Inputs& inputs);
 
@@ -25,7 +28,6 @@ class TileRows {
  private:
   void see_all(int count, std::int64_t keys);
   void find_groups(int r);
-  void add_distances(const MaskSequence& sequence, std::int64_t chunk, std::int64_t keys);
   const float* relative_biases(int r, const MaskRow& row, std::int64_t first, std::int64_t keys);
   const float* additive_biases(int r, const MaskRow& row, std::int64_t first, std::int64_t keys,
                                const ConstTensor& bias, KeyBits& bits);
