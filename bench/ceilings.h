@@ -14,8 +14,9 @@ struct Ceilings {
   double read_bytes = 0;
 };
 
-/// Flops a second of this thread's fma chains for about 0.2 ms: what the clock allows just now. Products that load
-/// as well lower the clock of some processors, and under fma chains it takes milliseconds to return.
+/// Flops a second of this thread's fma chains for about 0.2 ms: what the clock allows just now.
+/// Products, which load as well, lower the clock of some processors; under fma chains it takes
+/// milliseconds to return.
 double fma_flops_now();
 
 /// The larger of each.

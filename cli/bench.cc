@@ -50,9 +50,8 @@ void add_bench(CLI::App& program) {
   command->footer(
       "A case's share is its useful work beside the ceiling that limits it, FMA peak or read\n"
       "bandwidth, both measured between the repeats. With several threads every case is measured\n"
-      "on one as well: scaling is the speed gained, as a share of what the ceiling gains. The "
-      "clock\n"
-      "is the FMA rate just after a case over its peak: products that load may lower it.\n"
+      "on one as well: scaling is the speed gained, as a share of what the ceiling gains.\n"
+      "The clock is the FMA rate just after a case over its peak: products may lower it.\n"
       "\n"
       "Examples:\n"
       "  rapt bench\n"

@@ -223,16 +223,18 @@ void add_eval(CLI::App& program) {
       "eval", "Measure how well a model predicts texts: nats a token, bits a byte, perplexity");
   add_model(command, options->model);
   command->add_option("FILE", options->files, "Texts in UTF-8")->type_name("");
+  const CLI::Validator count =
+      CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()).description("");
   command
       ->add_option("--context", options->context,
                    "Tokens of a window, its beginning included; 0: the model's context")
-      ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()).description(""))
+      ->check(count)
       ->type_name("N")
       ->capture_default_str();
   command
       ->add_option("--stride", options->stride,
                    "Tokens from one window to the next; 0: half of --context")
-      ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()).description(""))
+      ->check(count)
       ->type_name("S")
       ->capture_default_str();
   add_threads(command, options->threads);
