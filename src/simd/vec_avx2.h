@@ -140,6 +140,12 @@ inline void set_register(F32x16& a, int i, Register r) { (i == 0 ? a.lo : a.hi) 
 [[gnu::always_inline]] inline void prefetch(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }
+// What a stream fetches, this many floats ahead.
+inline constexpr int kUnfetchedKeyRows = 6;
+inline constexpr int kFetchAhead = 4096;  // 16 KiB, to L2
+[[gnu::always_inline]] inline void fetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
+}
 [[gnu::always_inline]] inline void prefetch_l2(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
 }

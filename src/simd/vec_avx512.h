@@ -94,6 +94,12 @@ inline void set_register(F32x16& a, int, Register r) { a.v = r; }
 [[gnu::always_inline]] inline void prefetch(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }
+// What a stream fetches, this many floats ahead.
+inline constexpr int kUnfetchedKeyRows = 2;
+inline constexpr int kFetchAhead = 2560;  // 10 KiB
+[[gnu::always_inline]] inline void fetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+}
 [[gnu::always_inline]] inline void prefetch_l2(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
 }

@@ -166,6 +166,9 @@ inline void accumulate(Register& acc, Register a, Register b) { acc = fma(a, b, 
 inline Register register_of(F32x16 a, int) { return a; }
 inline void set_register(F32x16& a, int, Register r) { a = r; }
 inline void prefetch(const void*) {}
+inline constexpr int kUnfetchedKeyRows = 0;
+inline constexpr int kFetchAhead = 0;
+inline void fetch(const void*) {}
 inline void prefetch_l2(const void*) {}
 
 inline void transpose16x8(const float* rows, std::int64_t stride, float* out) {

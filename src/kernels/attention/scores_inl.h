@@ -8,14 +8,15 @@ namespace rapt::RAPT_ISA {
 namespace {
 
 /// s[r][16 g + lane] for kRows rows and kVectors groups of keys, hidden keys -inf.
-template <bool kStreamed, int kRows, int kVectors>
+template <bool kFetched, int kRows, int kVectors>
 inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int row, int group,
                                                   bool ragged) noexcept {
   F32x16 acc[kRows][kVectors];
   clear(acc);
   const std::int64_t d = tile.head_dim;
-  product<kStreamed>({tile.q + row * d, d},
-                     {tile.k + group * kGroupKeys * d, kGroupKeys * d, kGroupKeys}, d, acc);
+  const float* k = tile.k + group * kGroupKeys * d;
+  product<kFetched>({tile.q + row * d, d}, {k, kGroupKeys * d, kGroupKeys}, d, acc,
+                    k + kFetchAhead);
   if (ragged) {
     const F32x16 hidden = broadcast(-kInfinity);
     unroll<kRows>(RAPT_UNROLLED(r) {
@@ -36,8 +37,9 @@ inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int
   });
 }
 
-template <bool kStreamed>
+template <bool kStreamed, bool kFetched>
 inline void score_blocks(const AttentionTile& tile) {
+  constexpr int kGroups = kStreamed ? 1 : kTileVectors;
   RowBlocks blocks = row_blocks(tile);
   std::uint32_t all = 0;
   for (const RowBlock& block : blocks) all |= block.seen;
@@ -45,35 +47,37 @@ inline void score_blocks(const AttentionTile& tile) {
   // The keys of a register tile stay in the cache while all rows pass over them.
   for (std::uint32_t left = all; left != 0;) {
     const int begin = first_group(left);
-    left &= groups_from(begin + kMostVectors<kStreamed>);
-    const std::uint32_t window = groups_from(begin) & ~groups_from(begin + kMostVectors<kStreamed>);
+    left &= groups_from(begin + kGroups);
+    const std::uint32_t window = groups_from(begin) & ~groups_from(begin + kGroups);
     for (const RowBlock& block : blocks)
       for (std::uint32_t here = block.seen & window; here != 0;) {
         GroupRun run = first_run(here);
-        run.end = at_most(run.begin + tile_vectors<kStreamed>(block.rows), run.end);
+        run.end = at_most(run.begin + kGroups, run.end);
         here &= groups_from(run.end);
         const bool ragged = (block.ragged() & groups_from(run.begin) & ~groups_from(run.end)) != 0;
-        with_count<kMostRows<kStreamed>>(
+        with_count<(kStreamed ? kStreamTileRows : kTileRows)>(
             block.rows, [&](auto r) __attribute__((always_inline)) {
               constexpr int kRows = decltype(r)::value;
-              with_count<tile_vectors<kStreamed>(kRows)>(
+              with_count<kGroups>(
                   run.end - run.begin, [&](auto n) __attribute__((always_inline)) {
-                    score_block<kStreamed, kRows, decltype(n)::value>(tile, block.row, run.begin,
+                    score_block<kFetched, kRows, decltype(n)::value>(tile, block.row, run.begin,
                                                                       ragged);
                   });
             });
       }
   }
-  if (kStreamed && all != 0)  // the stream of values begins while the softmax computes
-    for (std::int64_t i = 0; i < kStreamAhead; i += 16)
-      prefetch(tile.v + first_group(all) * kGroupKeys * tile.v_stride + i);
+  if (kStreamed && tile.rows > kUnfetchedValueRows && all != 0)  // the stream of values begins while the softmax computes
+    for (std::int64_t i = 0; i < kFetchAhead; i += 16)
+      fetch(tile.v + first_group(all) * kGroupKeys * tile.v_stride + i);
 }
 
 inline void scores(const AttentionTile& tile) noexcept {
-  if (tile.stream)
-    score_blocks<true>(tile);
+  if (!tile.stream)
+    score_blocks<false, false>(tile);
+  else if (tile.rows <= kUnfetchedKeyRows)
+    score_blocks<true, false>(tile);
   else
-    score_blocks<false>(tile);
+    score_blocks<true, true>(tile);
 }
 
 inline F32x16 magnitude(F32x16 x) { return as_float(bit_and(as_int(x), broadcast_int(INT32_MAX))); }

@@ -39,23 +39,27 @@ constexpr int kGroupsApart = 3;
 template <bool kStreamed>
 constexpr int kMostRows = kStreamed ? kStreamTileRows : kTileRows;
 
-/// Most vectors of a register tile, and of one with so many rows: accumulators, a row's vectors and
-/// one broadcast fit the registers. In a stream few rows leave some for more. A power of two: what is
-/// left of a window of groups is no lone group.
-template <bool kStreamed>
-constexpr int kMostVectors = kStreamed ? 4 : kTileVectors;
-template <bool kStreamed>
-constexpr int tile_vectors(int rows) {
-  const int vectors = (kRegisters - 1) * kRegisterLanes / 16 / (rows + 1);
-  return vectors >= kMostVectors<kStreamed> ? kMostVectors<kStreamed> : vectors >= 2 ? 2 : 1;
-}
+/// In a stream keys go by one group after the other, and values by 2 or by 16 keys after the others:
+/// so a few kilobytes are read from memory in the order of their addresses, and again from L1. The
+/// hardware fetches ahead for one or two rows, whose passes are short; for more the products do.
+constexpr int kUnfetchedValueRows = 2;
+template <int kRows>
+constexpr int kStreamKeys = kRows <= kUnfetchedValueRows ? 2 : kGroupKeys;
+
+/// Vectors of values that so many rows go through at once: accumulators, a row's vectors and one
+/// broadcast fit the registers, but a lone row uses a vector once.
+template <int kRows>
+constexpr int kStreamVectors = [] {
+  constexpr int kFit = (kRegisters - 1) * kRegisterLanes / 16 / (kRows + 1);
+  return kRows == 1 || kFit >= 4 ? 4 : kFit >= 2 ? 2 : 1;
+}();
 
 static_assert(kStripQueries % kTileRows == 0 && kTileQueries % kStripQueries == 0);
-static_assert(tile_vectors<false>(kTileRows) == kTileVectors &&
-              tile_vectors<true>(kStreamTileRows) > 0);
 
 inline RowBlocks row_blocks(const AttentionTile& tile) {
   const int most = tile.stream ? kStreamTileRows : kTileRows;
+  const int count = (tile.rows + most - 1) / most;
+  const int even = count == 0 ? 0 : (tile.rows + count - 1) / count;  // 8 rows as 4 and 4
   RowBlocks blocks;
   blocks.count = 0;
   for (int r = 0; r < tile.rows;) {
@@ -66,7 +70,7 @@ inline RowBlocks row_blocks(const AttentionTile& tile) {
       block.whole &= tile.whole[r];
       ++block.rows;
       ++r;
-    } while (r < tile.rows && block.rows < most &&
+    } while (r < tile.rows && block.rows < even &&
              __builtin_popcount(tile.seen[r] ^ tile.seen[block.row]) <= kGroupsApart);
   }
   return blocks;

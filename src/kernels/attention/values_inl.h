@@ -14,9 +14,9 @@ struct KeyRun {
 };
 
 /// acc[r][16 n + lane] over a run of keys, continued from acc unless it is the first.
-template <bool kStreamed, int kRows, int kVectors>
-inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int row, int vector,
-                                                  const KeyRun& keys) noexcept {
+template <bool kFetched, int kRows, int kVectors>
+RAPT_INLINE void value_tile(const AttentionTile& tile, int row, int vector, const KeyRun& keys,
+                            const float* fetched) {
   F32x16 acc[kRows][kVectors];
   clear(acc);
   float* out = tile.acc + row * tile.v_stride + vector * 16;
@@ -24,9 +24,9 @@ inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int
     unroll<kRows>(RAPT_UNROLLED(r) {
       unroll<kVectors>(RAPT_UNROLLED(n) { acc[r][n] = load(out + r * tile.v_stride + n * 16); });
     });
-  product<kStreamed>({tile.s + row * kScoreStride + keys.begin, kScoreStride},
-                     {tile.v + keys.begin * tile.v_stride + vector * 16, 16, tile.v_stride},
-                     keys.end - keys.begin, acc);
+  product<kFetched>({tile.s + row * kScoreStride + keys.begin, kScoreStride},
+                    {tile.v + keys.begin * tile.v_stride + vector * 16, 16, tile.v_stride},
+                    keys.end - keys.begin, acc, fetched);
   unroll<kRows>(RAPT_UNROLLED(r) {
     unroll<kVectors>(RAPT_UNROLLED(n) {
       // A hidden key, of weight +0, and a skipped one agree on -0.
@@ -36,23 +36,50 @@ inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int
   });
 }
 
-/// A run of keys, all features of rows [row, row + rows).
-template <bool kStreamed>
-inline void value_rows(const AttentionTile& tile, int row, int rows, const KeyRun& keys) {
+template <int kRows, int kVectors>
+inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int row, int vector,
+                                                  const KeyRun& keys) noexcept {
+  value_tile<false, kRows, kVectors>(tile, row, vector, keys, nullptr);
+}
+
+/// A run of keys, all features of kRows rows, a few keys after the others.
+template <int kRows>
+inline __attribute__((noinline)) void stream_block(const AttentionTile& tile, int row,
+                                                   const KeyRun& keys) noexcept {
+  constexpr int kVectors = kStreamVectors<kRows>;
+  constexpr bool kFetched = kRows > kUnfetchedValueRows;
   const int all = static_cast<int>(tile.v_stride / 16);
-  with_count<kMostRows<kStreamed>>(
-      rows, [&](auto r) __attribute__((always_inline)) {
-        constexpr int kRows = decltype(r)::value, kVectors = tile_vectors<kStreamed>(kRows);
-        for (int vector = 0; vector < all; vector += kVectors)
-          with_count<kVectors>(
-              at_most(kVectors, all - vector), [&](auto n) __attribute__((always_inline)) {
-                value_block<kStreamed, kRows, decltype(n)::value>(tile, row, vector, keys);
-              });
+  KeyRun run = keys;
+  do {
+    run.end = at_most(run.begin + kStreamKeys<kRows>, keys.end);
+    run.last = keys.last && run.end == keys.end;
+    const float* fetched = tile.v + run.begin * tile.v_stride + kFetchAhead;
+    const int lines = run.end - run.begin;  // that a vector's keys fetch
+    int vector = 0;
+    for (; vector + kVectors <= all; vector += kVectors)
+      value_tile<kFetched, kRows, kVectors>(tile, row, vector, run, fetched + vector * lines * 16);
+    for (; vector < all; ++vector)
+      value_tile<kFetched, kRows, 1>(tile, row, vector, run, fetched + vector * lines * 16);
+    run.first = false;
+    run.begin = run.end;
+  } while (run.begin < keys.end);
+}
+
+inline void stream_rows(const AttentionTile& tile, const RowBlock& block, const KeyRun& keys) {
+  with_count<kStreamTileRows>(
+      block.rows, [&](auto r) __attribute__((always_inline)) {
+        stream_block<decltype(r)::value>(tile, block.row, keys);
       });
 }
 
 inline bool hides_nonfinite(const AttentionTile& tile, const RowBlock& block) {
   return (tile.nonfinite_groups & block.ragged()) != 0;
+}
+
+/// One row, all features.
+inline void value_row(const AttentionTile& tile, int row, const KeyRun& keys) {
+  const int all = static_cast<int>(tile.v_stride / 16);
+  for (int vector = 0; vector < all; ++vector) value_block<1, 1>(tile, row, vector, keys);
 }
 
 /// Rows of which one hides a non-finite value: 0 times it would be NaN, so every row runs over its
@@ -69,11 +96,11 @@ inline void value_rows_apart(const AttentionTile& tile, const RowBlock& block) {
         run.begin = group * kGroupKeys + lanes.begin;
         run.end = group * kGroupKeys + lanes.end;
         run.last = keys == 0 && (left & (left - 1)) == 0;
-        value_rows<false>(tile, r, 1, run);
+        value_row(tile, r, run);
         run.first = false;
       }
     }
-    if (run.first) value_rows<false>(tile, r, 1, {0, 0, true, true});  // it sees nothing
+    if (run.first) value_row(tile, r, {0, 0, true, true});  // it sees nothing
   }
 }
 
@@ -113,7 +140,7 @@ inline void value_panels(const AttentionTile& tile) {
             blocks.at[n].rows, [&](auto r) __attribute__((always_inline)) {
               with_count<kTileVectors>(
                   at_most(kTileVectors, all - vector), [&](auto v) __attribute__((always_inline)) {
-                    value_block<false, decltype(r)::value, decltype(v)::value>(
+                    value_block<decltype(r)::value, decltype(v)::value>(
                         tile, blocks.at[n].row, vector, run);
                   });
             });
@@ -130,7 +157,7 @@ inline void stream_values(const AttentionTile& tile) {
       value_rows_apart(tile, block);
       block.seen = 0;  // done
     } else if (block.seen == 0) {
-      value_rows<true>(tile, block.row, block.rows, {0, 0, true, true});
+      stream_rows(tile, block, {0, 0, true, true});
     } else {
       spans[n] = block_span(tile, block);
       all |= block.seen;
@@ -143,8 +170,8 @@ inline void stream_values(const AttentionTile& tile) {
       if ((block.seen >> group & 1) == 0) continue;
       const bool first = group == first_group(block.seen),
                  last = group + 1 == last_group(block.seen);
-      value_rows<true>(
-          tile, block.row, block.rows,
+      stream_rows(
+          tile, block,
           {first ? spans[n].begin : low, last ? spans[n].end : low + kGroupKeys, first, last});
     }
   }

@@ -79,7 +79,7 @@ void multiply_tile(const LinearBlock& block, Steps steps, std::int64_t group, st
       prefetch_l2(fetched);
       fetched += 16;
     }
-    product_step<false>(a, b, tile);
+    product_step(a, b, tile);
   };
   std::int64_t left = steps.count();
   for (; left >= kUnrolled; left -= kUnrolled) unroll<kUnrolled>(RAPT_UNROLLED(n) { step(n); });

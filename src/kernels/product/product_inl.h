@@ -28,9 +28,6 @@ struct RegisterTile {
   Register at[kRows][kColumns];
 };
 
-/// How far b is fetched ahead where it comes from memory, in floats: 10 KiB.
-constexpr std::int64_t kStreamAhead = 2560;
-
 /// One operand of a product, broadcast: element (row r, step e) at data[r row + e].
 struct RowOperand {
   const float* data;
@@ -44,14 +41,13 @@ struct LaneOperand {
 };
 
 /// One step of the chain; a and b move on to the next.
-template <bool kStreamed, int kRows, int kColumns>
+template <int kRows, int kColumns>
 RAPT_INLINE void product_step(RowOperand& a, LaneOperand& b, RegisterTile<kRows, kColumns>& tile) {
   constexpr int kPerVector = 16 / kRegisterLanes;
   Register column[kColumns];
   unroll<kColumns>(RAPT_UNROLLED(n) {
-    const float* at = b.data + n / kPerVector * b.vector + n % kPerVector * kRegisterLanes;
-    column[n] = load_register(at);
-    if (kStreamed && n % kPerVector == 0) prefetch(at + kStreamAhead);
+    column[n] =
+        load_register(b.data + n / kPerVector * b.vector + n % kPerVector * kRegisterLanes);
   });
   unroll<kRows>(RAPT_UNROLLED(r) {
     const Register x = broadcast_register(a.data[r * a.row]);
@@ -66,24 +62,32 @@ RAPT_INLINE void product_step(RowOperand& a, LaneOperand& b, RegisterTile<kRows,
 ///     acc[r][n] = fma(a(r, e), b(n, e), acc[r][n]),   e = 0 .. depth-1
 ///
 /// Lanes run over independent outputs, so neither the vector width nor the tile shows in the bits.
-/// kStreamed is for a b that is read once, from memory: then it is fetched ahead.
+/// With kFetched each step also fetches kVectors lines from memory, the next ones from `fetched` on:
+/// in the order of addresses, whatever the order of the product.
 ///
 /// @cost   kRows kVectors fma, kVectors loads and kRows broadcasts a step.
-template <bool kStreamed = false, int kRows, int kVectors>
+template <bool kFetched = false, int kRows, int kVectors>
 RAPT_INLINE void product(RowOperand a, LaneOperand b, std::int64_t depth,
-                         F32x16 (&acc)[kRows][kVectors]) {
+                         F32x16 (&acc)[kRows][kVectors], const float* fetched = nullptr) {
   constexpr int kPerVector = 16 / kRegisterLanes, kColumns = kVectors * kPerVector;
   RegisterTile<kRows, kColumns> tile;
   unroll<kRows>(RAPT_UNROLLED(r) {
     unroll<kColumns>(
         RAPT_UNROLLED(n) { tile.at[r][n] = register_of(acc[r][n / kPerVector], n % kPerVector); });
   });
+  const auto step = [&]() __attribute__((always_inline)) {
+    if constexpr (kFetched) {
+      unroll<kVectors>(RAPT_UNROLLED(n) { fetch(fetched + n * 16); });
+      fetched += kVectors * 16;
+    }
+    product_step(a, b, tile);
+  };
   std::int64_t steps = depth;
   for (; steps >= 2; steps -= 2) {
-    product_step<kStreamed>(a, b, tile);
-    product_step<kStreamed>(a, b, tile);
+    step();
+    step();
   }
-  for (; steps > 0; --steps) product_step<kStreamed>(a, b, tile);
+  for (; steps > 0; --steps) step();
   unroll<kRows>(RAPT_UNROLLED(r) {
     unroll<kColumns>(
         RAPT_UNROLLED(n) { set_register(acc[r][n / kPerVector], n % kPerVector, tile.at[r][n]); });
