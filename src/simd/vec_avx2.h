@@ -135,14 +135,13 @@ inline void accumulate(Register& acc, Register a, Register b) {
 }
 inline Register register_of(F32x16 a, int i) { return i == 0 ? a.lo : a.hi; }
 inline void set_register(F32x16& a, int i, Register r) { (i == 0 ? a.lo : a.hi) = r; }
+
+// A stream from memory is fetched so many floats ahead: 16 KiB, to the second cache. Keys that up to so many rows share
+// are not: the hardware's own prefetching keeps up.
+inline constexpr int kFetchAhead = 4096;
+inline constexpr int kUnfetchedKeyRows = 6;
 // Always inlined: GCC takes a function that only prefetches for one without effects, and drops its
 // calls.
-[[gnu::always_inline]] inline void prefetch(const void* p) {
-  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
-}
-// What a stream fetches, this many floats ahead.
-inline constexpr int kUnfetchedKeyRows = 6;
-inline constexpr int kFetchAhead = 4096;  // 16 KiB, to L2
 [[gnu::always_inline]] inline void fetch(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
 }

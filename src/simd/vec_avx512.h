@@ -89,14 +89,13 @@ inline Register broadcast_register(float x) { return _mm512_set1_ps(x); }
 inline void accumulate(Register& acc, Register a, Register b) { acc = _mm512_fmadd_ps(a, b, acc); }
 inline Register register_of(F32x16 a, int) { return a.v; }
 inline void set_register(F32x16& a, int, Register r) { a.v = r; }
+
+// A stream from memory is fetched so many floats ahead: 10 KiB, to the first. Keys that up to so many rows share
+// are not: the hardware's own prefetching keeps up.
+inline constexpr int kFetchAhead = 2560;
+inline constexpr int kUnfetchedKeyRows = 2;
 // Always inlined: GCC takes a function that only prefetches for one without effects, and drops its
 // calls.
-[[gnu::always_inline]] inline void prefetch(const void* p) {
-  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
-}
-// What a stream fetches, this many floats ahead.
-inline constexpr int kUnfetchedKeyRows = 2;
-inline constexpr int kFetchAhead = 2560;  // 10 KiB
 [[gnu::always_inline]] inline void fetch(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }

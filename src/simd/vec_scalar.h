@@ -165,9 +165,14 @@ inline Register broadcast_register(float x) { return broadcast(x); }
 inline void accumulate(Register& acc, Register a, Register b) { acc = fma(a, b, acc); }
 inline Register register_of(F32x16 a, int) { return a; }
 inline void set_register(F32x16& a, int, Register r) { a = r; }
-inline void prefetch(const void*) {}
-inline constexpr int kUnfetchedKeyRows = 0;
+
+// Register tiles of the products: rows by vectors of 16 lanes.
+inline constexpr int kTileRows = 4;
+inline constexpr int kTileVectors = 1;
+inline constexpr int kStreamTileRows = 4;
+
 inline constexpr int kFetchAhead = 0;
+inline constexpr int kUnfetchedKeyRows = kStreamTileRows;
 inline void fetch(const void*) {}
 inline void prefetch_l2(const void*) {}
 
@@ -175,11 +180,6 @@ inline void transpose16x8(const float* rows, std::int64_t stride, float* out) {
   for (int e = 0; e < 8; ++e)
     for (int j = 0; j < 16; ++j) out[e * 16 + j] = rows[j * stride + e];
 }
-
-// Register tiles of the products: rows by vectors of 16 lanes.
-inline constexpr int kTileRows = 4;
-inline constexpr int kTileVectors = 1;
-inline constexpr int kStreamTileRows = 4;
 
 }  // namespace
 }  // namespace rapt::RAPT_ISA

@@ -61,12 +61,13 @@ inline void score_blocks(const AttentionTile& tile) {
               with_count<kGroups>(
                   run.end - run.begin, [&](auto n) __attribute__((always_inline)) {
                     score_block<kFetched, kRows, decltype(n)::value>(tile, block.row, run.begin,
-                                                                      ragged);
+                                                                     ragged);
                   });
             });
       }
   }
-  if (kStreamed && tile.rows > kUnfetchedValueRows && all != 0)  // the stream of values begins while the softmax computes
+  if (kStreamed && tile.rows > kUnfetchedValueRows &&
+      all != 0)  // the stream of values begins while the softmax computes
     for (std::int64_t i = 0; i < kFetchAhead; i += 16)
       fetch(tile.v + first_group(all) * kGroupKeys * tile.v_stride + i);
 }

@@ -140,8 +140,8 @@ inline void value_panels(const AttentionTile& tile) {
             blocks.at[n].rows, [&](auto r) __attribute__((always_inline)) {
               with_count<kTileVectors>(
                   at_most(kTileVectors, all - vector), [&](auto v) __attribute__((always_inline)) {
-                    value_block<decltype(r)::value, decltype(v)::value>(
-                        tile, blocks.at[n].row, vector, run);
+                    value_block<decltype(r)::value, decltype(v)::value>(tile, blocks.at[n].row,
+                                                                        vector, run);
                   });
             });
       });

@@ -46,8 +46,7 @@ RAPT_INLINE void product_step(RowOperand& a, LaneOperand& b, RegisterTile<kRows,
   constexpr int kPerVector = 16 / kRegisterLanes;
   Register column[kColumns];
   unroll<kColumns>(RAPT_UNROLLED(n) {
-    column[n] =
-        load_register(b.data + n / kPerVector * b.vector + n % kPerVector * kRegisterLanes);
+    column[n] = load_register(b.data + n / kPerVector * b.vector + n % kPerVector * kRegisterLanes);
   });
   unroll<kRows>(RAPT_UNROLLED(r) {
     const Register x = broadcast_register(a.data[r * a.row]);
