@@ -7,9 +7,9 @@ mark_as_advanced(RAPT_KERNEL_OPTIMIZATION)
 set(RAPT_KERNEL_FLAGS ${RAPT_KERNEL_OPTIMIZATION} -ffp-contract=off -fno-math-errno
     -fno-trapping-math)
 set(RAPT_ISA_FLAGS_scalar "")
-set(RAPT_ISA_FLAGS_avx2 -mavx2 -mfma)
+set(RAPT_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
 # GCC 12 warns of its own intrinsics (GCC bug 105593).
-set(RAPT_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
+set(RAPT_ISA_FLAGS_avx512 -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
     $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized$<SEMICOLON>-Wno-maybe-uninitialized>)
 if(RAPT_EMULATE_AVX512)
   # SIMDe gives the intrinsics of AVX-512 in those of AVX2.

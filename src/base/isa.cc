@@ -16,7 +16,8 @@ bool cpu_has(Isa isa) {
       return true;
 #if defined(__x86_64__)
     case Isa::kAvx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+             __builtin_cpu_supports("f16c");
     case Isa::kAvx512:
 #if defined(RAPT_EMULATE_AVX512)
       return cpu_has(Isa::kAvx2);

@@ -1,32 +1,22 @@
 #include "model/weights.h"
 
-#include <bit>
 #include <cmath>
 #include <cstring>
 
 #include "base/check.h"
 #include "base/splitmix64.h"
+#include "rapt/dtype.h"
 
 namespace rapt {
 namespace {
 
-float from_bf16(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
-
-float from_f16(std::uint16_t bits) {
-  const std::uint32_t sign = (bits & 0x8000u) << 16, rest = bits & 0x7FFFu;
-  if (rest >= 0x7C00u) return std::bit_cast<float>(sign | 0x7F800000u | (rest & 0x3FFu) << 13);
-  // The exponent's bias is 112 more in f32; the product is exact, for denormals too.
-  const float magnitude = std::bit_cast<float>(rest << 13) * 0x1p112f;
-  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
-}
-
-template <class Convert>
-std::shared_ptr<std::vector<float>> convert(const FileTensor& tensor, Convert&& to_float) {
-  auto values = std::make_shared<std::vector<float>>(tensor.bytes.size() / 2);
+template <class T>
+std::shared_ptr<std::vector<float>> convert(const FileTensor& tensor) {
+  auto values = std::make_shared<std::vector<float>>(tensor.bytes.size() / sizeof(T));
   for (std::size_t n = 0; n < values->size(); ++n) {
-    std::uint16_t bits;
-    std::memcpy(&bits, tensor.bytes.data() + 2 * n, 2);
-    (*values)[n] = to_float(bits);
+    T x;
+    std::memcpy(&x, tensor.bytes.data() + sizeof(T) * n, sizeof x);
+    (*values)[n] = to_float(x);
   }
   return values;
 }
@@ -76,9 +66,9 @@ WeightTensor FileWeights::read(const std::string& name, const std::vector<std::i
       if (!is_aligned(tensor.bytes.data())) return owned(copy(tensor), extents);
       return {{reinterpret_cast<const float*>(tensor.bytes.data()), extents}, stored.file};
     case FileDtype::kBF16:
-      return owned(convert(tensor, from_bf16), extents);
+      return owned(convert<BF16>(tensor), extents);
     case FileDtype::kF16:
-      return owned(convert(tensor, from_f16), extents);
+      return owned(convert<F16>(tensor), extents);
     default:
       throw Error(ErrorCode::kUnsupported,
                   where + ": expected F32, BF16 or F16, got " + rapt::name(tensor.dtype));

@@ -23,8 +23,40 @@ inline simde__m512i emulated_srai_epi32(simde__m512i a) {
   return simde__m512i_from_private(to);
 }
 
+inline simde__m512i emulated_cvtepu16_epi32(__m256i a) {
+  simde__m512i_private to;
+  to.m256i[0] = _mm256_cvtepu16_epi32(_mm256_castsi256_si128(a));
+  to.m256i[1] = _mm256_cvtepu16_epi32(_mm256_extracti128_si256(a, 1));
+  return simde__m512i_from_private(to);
+}
+
+inline simde__m512i emulated_cvtepi8_epi32(__m128i a) {
+  simde__m512i_private to;
+  to.m256i[0] = _mm256_cvtepi8_epi32(a);
+  to.m256i[1] = _mm256_cvtepi8_epi32(_mm_srli_si128(a, 8));
+  return simde__m512i_from_private(to);
+}
+
+inline simde__m512 emulated_cvtph_ps(__m256i a) {
+  simde__m512_private to;
+  to.m256[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(a));
+  to.m256[1] = _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1));
+  return simde__m512_from_private(to);
+}
+
+template <int kRounding>
+inline __m256i emulated_cvtps_ph(simde__m512 a) {
+  const simde__m512_private from = simde__m512_to_private(a);
+  return _mm256_set_m128i(_mm256_cvtps_ph(from.m256[1], kRounding),
+                          _mm256_cvtps_ph(from.m256[0], kRounding));
+}
+
 }  // namespace
 
 #define _mm512_cvtepi32_ps(a) emulated_cvtepi32_ps(a)
 #define _mm512_srai_epi32(a, bits) emulated_srai_epi32<bits>(a)
+#define _mm512_cvtepu16_epi32(a) emulated_cvtepu16_epi32(a)
+#define _mm512_cvtepi8_epi32(a) emulated_cvtepi8_epi32(a)
+#define _mm512_cvtph_ps(a) emulated_cvtph_ps(a)
+#define _mm512_cvtps_ph(a, rounding) emulated_cvtps_ph<(rounding) & ~_MM_FROUND_NO_EXC>(a)
 #define _mm512_extractf32x8_ps(a, half) (simde__m512_to_private(a).m256[half])

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "rapt/dtype.h"
 #include "simd/transpose_x86.h"
 
 namespace rapt::RAPT_ISA {
@@ -22,10 +23,50 @@ struct Mask16 {
   __m256 lo, hi;  // all bits of a lane set, or none
 };
 
-inline F32x16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+// A register of any element type.
+inline __m256 load8(const float* p) { return _mm256_loadu_ps(p); }
+inline __m256 load8(const BF16* p) {
+  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+inline __m256 load8(const F16* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline __m256 load8(const std::int8_t* p) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+}
+inline __m128i to_bf16(__m256 a) {
+  const __m256i bits = _mm256_castps_si256(a);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i sum = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+  const __m256i rounded =
+      _mm256_blendv_epi8(_mm256_srli_epi32(sum, 16), _mm256_set1_epi32(0x7FC0), nan);
+  return _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
+}
+inline __m128i to_f16(__m256 a) {
+  const __m128i rounded = _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m128i magnitude = _mm_and_si128(rounded, _mm_set1_epi16(0x7FFF));
+  const __m128i nan = _mm_cmpgt_epi16(magnitude, _mm_set1_epi16(0x7C00));
+  return _mm_blendv_epi8(rounded, _mm_set1_epi16(0x7E00), nan);
+}
+
+template <class T>
+inline F32x16 load(const T* p) {
+  return {load8(p), load8(p + 8)};
+}
 inline void store(float* p, F32x16 a) {
   _mm256_storeu_ps(p, a.lo);
   _mm256_storeu_ps(p + 8, a.hi);
+}
+inline void store(BF16* p, F32x16 a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), to_bf16(a.lo));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), to_bf16(a.hi));
+}
+inline void store(F16* p, F32x16 a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), to_f16(a.lo));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), to_f16(a.hi));
 }
 inline F32x16 broadcast(float x) {
   const __m256 v = _mm256_set1_ps(x);
@@ -128,7 +169,10 @@ inline float reduce_add(F32x16 a) {
 using Register = __m256;
 inline constexpr int kRegisters = 16;
 inline constexpr int kRegisterLanes = 8;
-inline Register load_register(const float* p) { return _mm256_loadu_ps(p); }
+template <class T>
+inline Register load_register(const T* p) {
+  return load8(p);
+}
 inline Register broadcast_register(float x) { return _mm256_set1_ps(x); }
 inline void accumulate(Register& acc, Register a, Register b) {
   asm("vfmadd231ps %1, %2, %0" : "+x"(acc) : "x"(a), "x"(b));

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "rapt/dtype.h"
 #include "simd/transpose_x86.h"
 
 namespace rapt::RAPT_ISA {
@@ -23,7 +24,34 @@ struct Mask16 {
 };
 
 inline F32x16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline F32x16 load(const BF16* p) {
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16))};
+}
+inline F32x16 load(const F16* p) {
+  return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
+inline F32x16 load(const std::int8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))};
+}
 inline void store(float* p, F32x16 a) { _mm512_storeu_ps(p, a.v); }
+inline void store(BF16* p, F32x16 a) {
+  const __m512i bits = _mm512_castps_si512(a.v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+  const __mmask16 nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+  const __m512i rounded =
+      _mm512_mask_blend_epi32(nan, _mm512_srli_epi32(sum, 16), _mm512_set1_epi32(0x7FC0));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(rounded));
+}
+inline void store(F16* p, F32x16 a) {
+  const __m256i rounded = _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256i magnitude = _mm256_and_si256(rounded, _mm256_set1_epi16(0x7FFF));
+  const __m256i nan = _mm256_cmpgt_epi16(magnitude, _mm256_set1_epi16(0x7C00));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm256_blendv_epi8(rounded, _mm256_set1_epi16(0x7E00), nan));
+}
 inline F32x16 broadcast(float x) { return {_mm512_set1_ps(x)}; }
 inline F32x16 zero() { return {_mm512_setzero_ps()}; }
 
@@ -84,7 +112,10 @@ inline float reduce_add(F32x16 a) {
 using Register = __m512;
 inline constexpr int kRegisters = 32;
 inline constexpr int kRegisterLanes = 16;
-inline Register load_register(const float* p) { return _mm512_loadu_ps(p); }
+template <class T>
+inline Register load_register(const T* p) {
+  return load(p).v;
+}
 inline Register broadcast_register(float x) { return _mm512_set1_ps(x); }
 inline void accumulate(Register& acc, Register a, Register b) { acc = _mm512_fmadd_ps(a, b, acc); }
 inline Register register_of(F32x16 a, int) { return a.v; }

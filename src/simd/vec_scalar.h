@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "rapt/dtype.h"
+
 namespace rapt::RAPT_ISA {
 namespace {
 
@@ -43,7 +45,22 @@ inline F32x16 load(const float* p) {
   std::memcpy(r.lane, p, sizeof r.lane);
   return r;
 }
+inline F32x16 load(const BF16* p) {
+  return map([&](int i) { return to_float(p[i]); });
+}
+inline F32x16 load(const F16* p) {
+  return map([&](int i) { return to_float(p[i]); });
+}
+inline F32x16 load(const std::int8_t* p) {
+  return map([&](int i) { return static_cast<float>(p[i]); });
+}
 inline void store(float* p, F32x16 a) { std::memcpy(p, a.lane, sizeof a.lane); }
+inline void store(BF16* p, F32x16 a) {
+  for (int i = 0; i < 16; ++i) p[i] = to_bf16(a.lane[i]);
+}
+inline void store(F16* p, F32x16 a) {
+  for (int i = 0; i < 16; ++i) p[i] = to_f16(a.lane[i]);
+}
 inline F32x16 broadcast(float x) {
   return map([&](int) { return x; });
 }
@@ -160,7 +177,10 @@ inline float reduce_add(F32x16 a) {
 using Register = F32x16;
 inline constexpr int kRegisters = 8;
 inline constexpr int kRegisterLanes = 16;
-inline Register load_register(const float* p) { return load(p); }
+template <class T>
+inline Register load_register(const T* p) {
+  return load(p);
+}
 inline Register broadcast_register(float x) { return broadcast(x); }
 inline void accumulate(Register& acc, Register a, Register b) { acc = fma(a, b, acc); }
 inline Register register_of(F32x16 a, int) { return a; }

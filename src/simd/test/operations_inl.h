@@ -39,6 +39,19 @@ inline void fma_of(const float* a, const float* b, const float* c, float* out) n
 inline void unaligned(const float* a, const float*, const float*, float* out) noexcept {
   store(out + 3, load(a + 1));
 }
+template <class T>
+void load_of(const float* a, const float*, const float*, float* out) noexcept {
+  const T* from = reinterpret_cast<const T*>(a);
+  store(out, load(from));
+  F32x16 registers = zero();
+  for (int i = 0; i < 16 / kRegisterLanes; ++i)
+    set_register(registers, i, load_register(from + i * kRegisterLanes));
+  store(out + 16, registers);
+}
+template <class T>
+void store_of(const float* a, const float*, const float*, float* out) noexcept {
+  store(reinterpret_cast<T*>(out), load(a));
+}
 inline void broadcasts(const float* a, const float*, const float*, float* out) noexcept {
   store(out, broadcast(*a));
   store(out + 16, as_float(broadcast_int(std::bit_cast<std::int32_t>(*a))));
@@ -82,6 +95,11 @@ inline void registers(const float* a, const float* b, const float* c, float* out
 
 constexpr SimdOperation kOperations[] = {
     {"load, store", unaligned},
+    {"load of BF16", load_of<BF16>},
+    {"load of F16", load_of<F16>, true},
+    {"load of int8", load_of<std::int8_t>},
+    {"store of BF16", store_of<BF16>},
+    {"store of F16", store_of<F16>},
     {"broadcast, zero", broadcasts},
     {"fma", fma_of, true},
     {"add", binary<add>, true},

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/isa.h"
+#include "rapt/dtype.h"
 #include "simd/test/operations.h"
 
 namespace rapt {
@@ -141,6 +142,24 @@ TEST(SimdTest, OrdinaryValuesHaveTheBitsOfScalar) {
     Arguments in;
     for (float* x : {in.a, in.b, in.c})
       for (int i = 0; i < kOperationFloats; ++i) x[i] = normal(random);
+    ASSERT_NO_FATAL_FAILURE(expect_same_bits(in));
+  }
+}
+
+TEST(SimdTest, NumbersBetweenHalvesHaveTheBitsOfScalar) {
+  for (std::uint32_t half = 0; half < 0x10000; half += 16) {
+    Arguments in = {};
+    for (int i = 0; i < 16; ++i) {
+      const auto h = static_cast<std::uint16_t>(half + i);
+      const float x = to_float(F16{h}), next = to_float(F16{static_cast<std::uint16_t>(h + 1)});
+      in.a[i] = std::isfinite(next) ? (x + next) / 2 : std::copysign(65520.0f, x);
+      in.b[i] = std::nextafter(in.a[i], kInf);
+      in.c[i] = std::nextafter(in.a[i], -kInf);
+    }
+    ASSERT_NO_FATAL_FAILURE(expect_same_bits(in));
+    std::swap(in.a, in.b);
+    ASSERT_NO_FATAL_FAILURE(expect_same_bits(in));
+    std::swap(in.a, in.c);
     ASSERT_NO_FATAL_FAILURE(expect_same_bits(in));
   }
 }

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+namespace rapt {
+
+/// Element types of tensors, caches and weights.
+enum class DType { kF32, kBF16, kF16 };
+
+/// "f32", "bf16" or "f16".
+const char* name(DType dtype) noexcept;
+
+/// Bytes of an element.
+constexpr std::int64_t size_of(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }
+
+/// bfloat16: the upper half of an f32. Stored and converted, never computed in.
+struct BF16 {
+  std::uint16_t bits;
+};
+
+/// IEEE 754 binary16. Stored and converted, never computed in.
+struct F16 {
+  std::uint16_t bits;
+};
+
+// Always inlined: the kernels of every instruction set use them, and may export no inline function.
+
+/// The element's number as an f32, exactly; NaN for NaN.
+[[gnu::always_inline]] constexpr float to_float(float x) { return x; }
+[[gnu::always_inline]] constexpr float to_float(BF16 x) {
+  return std::bit_cast<float>(std::uint32_t{x.bits} << 16);
+}
+[[gnu::always_inline]] constexpr float to_float(F16 x) {
+  const std::uint32_t sign = (x.bits & 0x8000u) << 16, rest = x.bits & 0x7FFFu;
+  if (rest >= 0x7C00u) return std::bit_cast<float>(sign | 0x7F800000u | (rest & 0x3FFu) << 13);
+  // The exponent's bias is 112 more in f32; the product is exact, for denormals too.
+  const float magnitude = std::bit_cast<float>(rest << 13) * 0x1p112f;
+  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
+}
+
+/// The nearest number of the type, ties to even; infinity beyond the largest. NaN becomes the type's
+/// quiet NaN without sign or payload.
+/// @{
+[[gnu::always_inline]] constexpr BF16 to_bf16(float x) {
+  if (x != x) return {0x7FC0};
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  return {static_cast<std::uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16)};
+}
+[[gnu::always_inline]] constexpr F16 to_f16(float x) {
+  if (x != x) return {0x7E00};
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const std::uint32_t sign = bits >> 16 & 0x8000u, rest = bits & 0x7FFFFFFFu;
+  if (rest >= 0x477FF000u) return {static_cast<std::uint16_t>(sign | 0x7C00u)};  // from 65520
+  if (rest < 0x38800000u) {  // below 2^-14: the sum's last bit is 2^-24
+    const float sum = std::bit_cast<float>(rest) + 0.5f;
+    return {static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(sum) - 0x3F000000u))};
+  }
+  const std::uint32_t rounded = rest + 0xFFFu + (rest >> 13 & 1u);
+  return {static_cast<std::uint16_t>(sign | (rounded - 0x38000000u) >> 13)};
+}
+/// @}
+
+}  // namespace rapt

@@ -1,0 +1,74 @@
+#include "rapt/dtype.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+namespace rapt {
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
+/// Every finite number of a type, ascending from 0, as a double: what its bits mean.
+double meaning(std::uint32_t bits, int mantissa_bits, int bias) {
+  const int exponent = static_cast<int>(bits >> mantissa_bits);
+  const double mantissa = bits & ((1u << mantissa_bits) - 1);
+  return exponent == 0
+             ? std::ldexp(mantissa, 1 - bias - mantissa_bits)
+             : std::ldexp(mantissa + (1u << mantissa_bits), exponent - bias - mantissa_bits);
+}
+
+/// x between the numbers of `bits` and `bits + 1` rounds to the nearer, and the middle to the even.
+template <class T, class Round>
+void expect_rounding(Round&& round, std::uint32_t infinity, int mantissa_bits, int bias) {
+  for (std::uint32_t bits = 0; bits < infinity; ++bits) {
+    const double low = meaning(bits, mantissa_bits, bias),
+                 high = meaning(bits + 1, mantissa_bits, bias);
+    const T x{static_cast<std::uint16_t>(bits)};
+    ASSERT_EQ(to_float(x), low) << bits;
+    const auto middle = static_cast<float>((low + high) / 2);
+    ASSERT_EQ(round(static_cast<float>(low)).bits, bits);
+    if (middle != (low + high) / 2) continue;  // beyond f32's denormals
+    for (const float sign : {1.0f, -1.0f}) {
+      const std::uint32_t s = sign < 0 ? 0x8000u : 0;
+      ASSERT_EQ(round(sign * middle).bits, s | (bits + (bits & 1))) << bits;
+      ASSERT_EQ(round(sign * std::nextafter(middle, 0.0f)).bits, s | bits) << bits;
+      ASSERT_EQ(round(sign * std::nextafter(middle, kInf)).bits, s | (bits + 1)) << bits;
+    }
+  }
+}
+
+TEST(DType, EveryF16IsExactAndNumbersRoundToTheNearest) {
+  expect_rounding<F16>([](float x) { return to_f16(x); }, 0x7C00, 10, 15);
+}
+
+TEST(DType, EveryBF16IsExactAndNumbersRoundToTheNearest) {
+  expect_rounding<BF16>([](float x) { return to_bf16(x); }, 0x7F80, 7, 127);
+}
+
+TEST(DType, InfinityStaysAndNaNLosesItsPayload) {
+  const float nan = -std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(to_f16(kInf).bits, 0x7C00);
+  EXPECT_EQ(to_f16(-kInf).bits, 0xFC00);
+  EXPECT_EQ(to_f16(std::numeric_limits<float>::max()).bits, 0x7C00);
+  EXPECT_EQ(to_f16(nan).bits, 0x7E00);
+  EXPECT_EQ(to_bf16(-kInf).bits, 0xFF80);
+  EXPECT_EQ(to_bf16(std::numeric_limits<float>::max()).bits, 0x7F80);
+  EXPECT_EQ(to_bf16(nan).bits, 0x7FC0);
+  EXPECT_EQ(to_float(F16{0xFC00}), -kInf);
+  EXPECT_TRUE(std::isnan(to_float(F16{0x7C01})));
+  EXPECT_TRUE(std::isnan(to_float(BF16{0xFF81})));
+}
+
+TEST(DType, NamesAndSizes) {
+  EXPECT_STREQ(name(DType::kF32), "f32");
+  EXPECT_STREQ(name(DType::kBF16), "bf16");
+  EXPECT_STREQ(name(DType::kF16), "f16");
+  EXPECT_EQ(size_of(DType::kF32), 4);
+  EXPECT_EQ(size_of(DType::kBF16), 2);
+  EXPECT_EQ(size_of(DType::kF16), 2);
+}
+
+}  // namespace
+}  // namespace rapt
