@@ -22,9 +22,24 @@ std::string field(const char* file, const std::string& key) {
   return "";
 }
 
-long size_of(int name) {
+double size_of(int name) {
   const long size = sysconf(name);
-  return size > 0 ? size : 0;
+  return size > 0 ? static_cast<double>(size) : 0;
+}
+
+// The data cache of a level, as the kernel sees it: what sysconf asks the CPU may be the host's.
+long cache_bytes(int level) {
+  for (int index = 0;; ++index) {
+    const std::string cache =
+        "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/";
+    int cache_level;
+    long kib;
+    std::string type;
+    if (!(std::ifstream(cache + "level") >> cache_level)) return 0;
+    if (cache_level == level && std::ifstream(cache + "type") >> type && type != "Instruction" &&
+        std::ifstream(cache + "size") >> kib)
+      return 1024 * kib;
+  }
 }
 
 #if defined(__clang__)
@@ -40,11 +55,10 @@ Machine this_machine() {
   machine.cpu = field("/proc/cpuinfo", "model name");
   machine.cores = Threads().count();
   machine.isa = name(active_isa());
-  machine.l1d_bytes = size_of(_SC_LEVEL1_DCACHE_SIZE);
-  machine.l2_bytes = size_of(_SC_LEVEL2_CACHE_SIZE);
-  machine.l3_bytes = size_of(_SC_LEVEL3_CACHE_SIZE);
-  machine.memory_bytes =
-      static_cast<double>(size_of(_SC_PHYS_PAGES)) * static_cast<double>(size_of(_SC_PAGESIZE));
+  machine.l1d_bytes = cache_bytes(1);
+  machine.l2_bytes = cache_bytes(2);
+  machine.l3_bytes = cache_bytes(3);
+  machine.memory_bytes = size_of(_SC_PHYS_PAGES) * size_of(_SC_PAGESIZE);
   machine.compiler = kCompiler;
   machine.version = RAPT_VERSION;
   return machine;
