@@ -108,8 +108,8 @@ struct AttentionKernels {
   /// Step 4, first half: m = ceil(max), s := p = 2^(s - m), l = sum p.
   void (*softmax)(const AttentionTile& tile) noexcept;
 
-  /// Step 4, second half: acc = p v. Panels of features go through all keys; in a stream 16 keys at
-  /// a time go through all features.
+  /// Step 4, second half: acc = p v. Panels of features go through all keys; in a stream a few keys
+  /// at a time go through all features.
   void (*values)(const AttentionTile& tile) noexcept;
 
   /// Step 5: merges `count` nodes into `into`, first side first.

@@ -39,6 +39,7 @@ inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int
 
 template <bool kStreamed, bool kFetched>
 inline void score_blocks(const AttentionTile& tile) {
+  constexpr int kMostRows = kStreamed ? kStreamTileRows : kTileRows;
   constexpr int kGroups = kStreamed ? 1 : kTileVectors;
   RowBlocks blocks = row_blocks(tile);
   std::uint32_t all = 0;
@@ -55,7 +56,7 @@ inline void score_blocks(const AttentionTile& tile) {
         run.end = at_most(run.begin + kGroups, run.end);
         here &= groups_from(run.end);
         const bool ragged = (block.ragged() & groups_from(run.begin) & ~groups_from(run.end)) != 0;
-        with_count<(kStreamed ? kStreamTileRows : kTileRows)>(
+        with_count<kMostRows>(
             block.rows, [&](auto r) __attribute__((always_inline)) {
               constexpr int kRows = decltype(r)::value;
               with_count<kGroups>(
@@ -66,10 +67,10 @@ inline void score_blocks(const AttentionTile& tile) {
             });
       }
   }
-  if (kStreamed && tile.rows > kUnfetchedValueRows &&
-      all != 0)  // the stream of values begins while the softmax computes
-    for (std::int64_t i = 0; i < kFetchAhead; i += 16)
-      fetch(tile.v + first_group(all) * kGroupKeys * tile.v_stride + i);
+  if constexpr (kStreamed)  // the stream of values begins while the softmax computes
+    if (tile.rows > kUnfetchedValueRows && all != 0)
+      for (std::int64_t i = 0; i < kFetchAhead; i += 16)
+        fetch(tile.v + first_group(all) * kGroupKeys * tile.v_stride + i);
 }
 
 inline void scores(const AttentionTile& tile) noexcept {

@@ -35,34 +35,23 @@ struct RowBlocks {
 /// Rows whose groups differ by more than this do not share a register tile: its work is the union.
 constexpr int kGroupsApart = 3;
 
-/// Most rows of a register tile: in a stream as many as registers allow pass over the keys at once.
-template <bool kStreamed>
-constexpr int kMostRows = kStreamed ? kStreamTileRows : kTileRows;
-
-/// In a stream keys go by one group after the other, and values by 2 or by 16 keys after the others:
-/// so a few kilobytes are read from memory in the order of their addresses, and again from L1. The
-/// hardware fetches ahead for one or two rows, whose passes are short; for more the products do.
+/// A stream's values for up to so many rows are left to the hardware to fetch.
 constexpr int kUnfetchedValueRows = 2;
-template <int kRows>
-constexpr int kStreamKeys = kRows <= kUnfetchedValueRows ? 2 : kGroupKeys;
 
-/// Vectors of values that so many rows go through at once: accumulators, a row's vectors and one
-/// broadcast fit the registers, but a lone row uses a vector once.
-template <int kRows>
-constexpr int kStreamVectors = [] {
-  constexpr int kFit = (kRegisters - 1) * kRegisterLanes / 16 / (kRows + 1);
-  return kRows == 1 || kFit >= 4 ? 4 : kFit >= 2 ? 2 : 1;
-}();
-
+/// Register tiles hold accumulators, a vector of the other operand for each and a broadcast.
+constexpr bool fits_registers(int rows, int vectors) {
+  return (rows * vectors + vectors) * 16 / kRegisterLanes + 1 <= kRegisters;
+}
+static_assert(fits_registers(kTileRows, kTileVectors) && fits_registers(kStreamTileRows, 1));
 static_assert(kStripQueries % kTileRows == 0 && kTileQueries % kStripQueries == 0);
 
 inline RowBlocks row_blocks(const AttentionTile& tile) {
   const int most = tile.stream ? kStreamTileRows : kTileRows;
-  const int count = (tile.rows + most - 1) / most;
-  const int even = count == 0 ? 0 : (tile.rows + count - 1) / count;  // 8 rows as 4 and 4
   RowBlocks blocks;
   blocks.count = 0;
   for (int r = 0; r < tile.rows;) {
+    const int left = tile.rows - r;
+    const int even = left / ((left + most - 1) / most);  // 8 rows as 4 and 4, not 6 and 2
     RowBlock& block = blocks.at[blocks.count++];
     block = {r, 0, 0, ~0u};
     do {
@@ -78,7 +67,7 @@ inline RowBlocks row_blocks(const AttentionTile& tile) {
 
 // Builtins: a function of the standard library could be left over as a weak symbol with this ISA's code.
 inline int first_group(std::uint32_t groups) { return __builtin_ctz(groups); }
-inline int last_group(std::uint32_t groups) { return 32 - __builtin_clz(groups); }
+inline int groups_end(std::uint32_t groups) { return 32 - __builtin_clz(groups); }
 
 /// Groups [begin, end), the longest run of `groups` from its first.
 struct GroupRun {
@@ -103,7 +92,7 @@ struct KeySpan {
 };
 inline KeySpan block_span(const AttentionTile& tile, const RowBlock& block) {
   if (block.seen == 0) return {0, 0};
-  const int first = first_group(block.seen), last = last_group(block.seen) - 1;
+  const int first = first_group(block.seen), last = groups_end(block.seen) - 1;
   KeySpan span{first * kGroupKeys, (last + 1) * kGroupKeys};
   if ((block.ragged() >> first & 1) != 0)
     span.begin += __builtin_ctz(block_keys(tile, block, first));

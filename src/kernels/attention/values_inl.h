@@ -42,7 +42,19 @@ inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int
   value_tile<false, kRows, kVectors>(tile, row, vector, keys, nullptr);
 }
 
-/// A run of keys, all features of kRows rows, a few keys after the others.
+/// In a stream values go by 2 keys after the others for one or two rows, by 16 for more: a few kilobytes
+/// are read from memory in the order of their addresses, and for further vectors and rows from L1. The
+/// hardware fetches ahead for few rows, whose passes are short; for more the products do.
+template <int kRows>
+constexpr int kStreamKeys = kRows <= kUnfetchedValueRows ? 2 : kGroupKeys;
+
+/// Vectors that so many rows go through at once; a lone row uses a vector once, it needs no register.
+template <int kRows>
+constexpr int kStreamVectors = kRows == 1 || fits_registers(kRows, 4) ? 4
+                               : fits_registers(kRows, 2)             ? 2
+                                                                      : 1;
+
+/// A run of keys, all features of kRows rows.
 template <int kRows>
 inline __attribute__((noinline)) void stream_block(const AttentionTile& tile, int row,
                                                    const KeyRun& keys) noexcept {
@@ -58,8 +70,9 @@ inline __attribute__((noinline)) void stream_block(const AttentionTile& tile, in
     int vector = 0;
     for (; vector + kVectors <= all; vector += kVectors)
       value_tile<kFetched, kRows, kVectors>(tile, row, vector, run, fetched + vector * lines * 16);
-    for (; vector < all; ++vector)
-      value_tile<kFetched, kRows, 1>(tile, row, vector, run, fetched + vector * lines * 16);
+    if constexpr (kVectors > 1)
+      for (; vector < all; ++vector)
+        value_tile<kFetched, kRows, 1>(tile, row, vector, run, fetched + vector * lines * 16);
     run.first = false;
     run.begin = run.end;
   } while (run.begin < keys.end);
@@ -169,7 +182,7 @@ inline void stream_values(const AttentionTile& tile) {
       const RowBlock& block = blocks.at[n];
       if ((block.seen >> group & 1) == 0) continue;
       const bool first = group == first_group(block.seen),
-                 last = group + 1 == last_group(block.seen);
+                 last = group + 1 == groups_end(block.seen);
       stream_rows(
           tile, block,
           {first ? spans[n].begin : low, last ? spans[n].end : low + kGroupKeys, first, last});
