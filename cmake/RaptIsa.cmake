@@ -1,4 +1,5 @@
-# rapt_add_isa_sources(target isa file...): adds kernel objects compiled for one instruction set.
+# rapt_add_kernels(target folder...): adds <isa>.cc of each folder, compiled for that instruction set, for
+# every set of the CPU.
 #
 # Kernels are optimised in every build type and never contract a*b+c: a fused multiply-add is written
 # where it is meant (docs/numerics.md).
@@ -6,7 +7,14 @@ set(RAPT_KERNEL_OPTIMIZATION -O3 CACHE STRING "Kernels' optimisation; lower comp
 mark_as_advanced(RAPT_KERNEL_OPTIMIZATION)
 set(RAPT_KERNEL_FLAGS ${RAPT_KERNEL_OPTIMIZATION} -ffp-contract=off -fno-math-errno
     -fno-trapping-math)
-set(RAPT_ISA_FLAGS_scalar "")
+
+# The instruction sets of each CPU, as src/base/isa_table.h has them, and their flags.
+set(RAPT_ISAS scalar)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  list(APPEND RAPT_ISAS avx2 avx512)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  list(APPEND RAPT_ISAS neon)
+endif()
 set(RAPT_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
 # GCC 12 warns of its own intrinsics (GCC bug 105593).
 set(RAPT_ISA_FLAGS_avx512 -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
@@ -17,16 +25,16 @@ if(RAPT_EMULATE_AVX512)
       -include ${PROJECT_SOURCE_DIR}/src/simd/emulated_avx512.h)
 endif()
 
-function(rapt_add_isa_sources target isa)
-  if(NOT isa STREQUAL "scalar" AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-    return()
-  endif()
-  target_sources(${target} PRIVATE ${ARGN})
-  set(flags ${RAPT_KERNEL_FLAGS} ${RAPT_ISA_FLAGS_${isa}} -DRAPT_ISA=${isa})
-  if(NOT isa STREQUAL "scalar")
-    # The undefined-behaviour sanitizer sees the same bodies in the scalar objects; here it would
-    # triple the time to compile.
-    list(APPEND flags -fno-sanitize=undefined)
-  endif()
-  set_source_files_properties(${ARGN} TARGET_DIRECTORY ${target} PROPERTIES COMPILE_OPTIONS "${flags}")
+function(rapt_add_kernels target)
+  foreach(isa ${RAPT_ISAS})
+    list(TRANSFORM ARGN APPEND /${isa}.cc OUTPUT_VARIABLE sources)
+    target_sources(${target} PRIVATE ${sources})
+    set(flags ${RAPT_KERNEL_FLAGS} ${RAPT_ISA_FLAGS_${isa}} -DRAPT_ISA=${isa})
+    if(NOT isa STREQUAL "scalar")
+      # The undefined-behaviour sanitizer sees the same bodies in the scalar objects; here it would
+      # triple the time to compile.
+      list(APPEND flags -fno-sanitize=undefined)
+    endif()
+    set_source_files_properties(${sources} TARGET_DIRECTORY ${target} PROPERTIES COMPILE_OPTIONS "${flags}")
+  endforeach()
 endfunction()

@@ -8,7 +8,7 @@
 namespace rapt {
 namespace {
 
-constexpr Isa kAll[] = {Isa::kAvx512, Isa::kAvx2, Isa::kScalar};
+constexpr Isa kAll[] = {Isa::kAvx512, Isa::kAvx2, Isa::kNeon, Isa::kScalar};
 
 bool cpu_has(Isa isa) {
   switch (isa) {
@@ -25,6 +25,9 @@ bool cpu_has(Isa isa) {
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #endif
+#elif defined(__aarch64__)
+    case Isa::kNeon:
+      return true;
 #endif
     default:
       return false;
@@ -39,6 +42,8 @@ const char* name(Isa isa) noexcept {
       return "avx512";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kNeon:
+      return "neon";
     case Isa::kScalar:
       return "scalar";
   }

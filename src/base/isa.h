@@ -4,8 +4,8 @@
 
 namespace rapt {
 
-/// Instruction sets that kernels are written for, ascending.
-enum class Isa { kScalar, kAvx2, kAvx512 };
+/// Instruction sets that kernels are written for; those of one CPU ascend.
+enum class Isa { kScalar, kNeon, kAvx2, kAvx512 };
 
 const char* name(Isa isa) noexcept;
 
@@ -13,8 +13,8 @@ const char* name(Isa isa) noexcept;
 const std::vector<Isa>& supported_isas();
 
 /// The instruction set to use: the best supported one, or the one that the environment variable
-/// RAPT_FORCE_ISA names ("scalar", "avx2", "avx512"). Read anew by every call, so that a test can
-/// change it; this is the only place that reads it.
+/// RAPT_FORCE_ISA names ("scalar", "neon", "avx2", "avx512"). Read anew by every call, so that a test
+/// can change it; this is the only place that reads it.
 ///
 /// @throws Error{kUnsupported} that lists the known names, if it is none of them or not supported
 ///         here.

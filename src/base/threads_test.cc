@@ -9,13 +9,10 @@
 #include <thread>
 #include <vector>
 
+#include "base/float_control.h"
 #include "base/float_env.h"
 #include "base/rows.h"
 #include "rapt/error.h"
-
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
 
 namespace rapt {
 namespace {
@@ -73,39 +70,39 @@ TEST_P(ThreadsTest, AnExceptionReachesTheCaller) {
   EXPECT_EQ(calls, 8);
 }
 
-#if defined(__x86_64__)
 TEST_P(ThreadsTest, WorkersAreCanonicalAndTheCallerIsRestored) {
   const Threads threads(GetParam());
-  const unsigned before = _mm_getcsr();
-  const unsigned odd = (before & ~_MM_ROUND_MASK) | _MM_ROUND_UP | _MM_FLUSH_ZERO_ON | 0x40;
-  _mm_setcsr(odd);
+  const unsigned long before = float_control();
+  const unsigned long odd = before | kRoundUp | kFlushToZero;
+  set_float_control(odd);
   EXPECT_FALSE(is_canonical());
   std::atomic<int> canonical{0};
   threads.run(16, [&](int) { canonical += is_canonical(); });
-  const unsigned after = _mm_getcsr();
-  _mm_setcsr(before);
+  const unsigned long after = float_control();
+  set_float_control(before);
   EXPECT_EQ(canonical, 16);
-  constexpr unsigned kFlags = _MM_EXCEPT_MASK;  // sticky: who computes may set them
-  EXPECT_EQ(after & ~kFlags, odd & ~kFlags);
+  EXPECT_EQ(after & ~kFloatFlags, odd & ~kFloatFlags);
 }
 
 TEST(CanonicalFloatEnvTest, NestsAndRestores) {
-  const unsigned before = _mm_getcsr();
-  _mm_setcsr((before & ~_MM_ROUND_MASK) | _MM_ROUND_TOWARD_ZERO);
+  const unsigned long before = float_control();
+  const unsigned long upwards = before | kRoundUp;
+  set_float_control(upwards);
   {
     const CanonicalFloatEnv outer;
     EXPECT_TRUE(is_canonical());
-    _mm_setcsr(_mm_getcsr() | _MM_FLUSH_ZERO_ON);
+    const unsigned long flushing = float_control() | kFlushToZero;
+    set_float_control(flushing);
+    EXPECT_FALSE(is_canonical());
     {
       const CanonicalFloatEnv inner;
       EXPECT_TRUE(is_canonical());
     }
-    EXPECT_EQ(_mm_getcsr() & _MM_FLUSH_ZERO_MASK, unsigned{_MM_FLUSH_ZERO_ON});
+    EXPECT_EQ(float_control() & ~kFloatFlags, flushing & ~kFloatFlags);
   }
-  EXPECT_EQ(_mm_getcsr() & _MM_ROUND_MASK, unsigned{_MM_ROUND_TOWARD_ZERO});
-  _mm_setcsr(before);
+  EXPECT_EQ(float_control() & ~kFloatFlags, upwards & ~kFloatFlags);
+  set_float_control(before);
 }
-#endif
 
 INSTANTIATE_TEST_SUITE_P(Counts, ThreadsTest, testing::Values(1, 2, 3, 8));
 

@@ -3,10 +3,10 @@
 
 #include <gtest/gtest.h>
 
-#include <cfenv>
 #include <cmath>
 #include <limits>
 
+#include "base/float_control.h"
 #include "cases.h"
 #include "invariance/canonical_order.h"
 #include "oracle.h"
@@ -214,23 +214,13 @@ TEST(Invariance, FloatEnvironmentOfTheCaller) {
   const Outputs expected = run_case(c, in);
   for (const int threads : {1, 3}) {
     c.threads = threads;
-    std::fenv_t before;
-    std::fegetenv(&before);
-    std::fesetround(FE_UPWARD);
-#if defined(__x86_64__)
-    const unsigned mxcsr = __builtin_ia32_stmxcsr() | 0x8040;  // flush to zero, denormals are zero
-    __builtin_ia32_ldmxcsr(mxcsr);
-#endif
+    const unsigned long before = float_control();
+    const unsigned long odd = before | kRoundUp | kFlushToZero;
+    set_float_control(odd);
     const Outputs out = run_case(c, in);
-    const int rounding = std::fegetround();
-#if defined(__x86_64__)
-    const unsigned after = __builtin_ia32_stmxcsr();
-#endif
-    std::fesetenv(&before);
-    EXPECT_EQ(rounding, FE_UPWARD);
-#if defined(__x86_64__)
-    EXPECT_EQ(after & 0xFFC0, mxcsr & 0xFFC0);  // all but the sticky flags
-#endif
+    const unsigned long after = float_control();
+    set_float_control(before);
+    EXPECT_EQ(after & ~kFloatFlags, odd & ~kFloatFlags);
     EXPECT_TRUE(same_bits(out, expected));
   }
 }

@@ -2,26 +2,14 @@
 
 #include <array>
 
+#include "base/isa_table.h"
+
 namespace rapt {
 
-namespace avx512 {
-extern const AttentionKernels kAttention;
-}
-namespace avx2 {
-extern const AttentionKernels kAttention;
-}
-namespace scalar {
-extern const AttentionKernels kAttention;
-}
+RAPT_FOR_EACH_ISA(RAPT_DECLARE, const AttentionKernels kAttention)
 
 const AttentionKernels& attention_kernels(Isa isa) {
-  static const std::array table = {
-#if defined(__x86_64__)
-    avx512::kAttention,
-    avx2::kAttention,
-#endif
-    scalar::kAttention,
-  };
+  static const std::array table = {RAPT_FOR_EACH_ISA(RAPT_ENTRY, kAttention)};
   return entry_for(table, isa);
 }
 

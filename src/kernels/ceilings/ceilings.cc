@@ -1,24 +1,13 @@
 #include "kernels/ceilings/ceilings.h"
 
+#include "base/isa_table.h"
+
 namespace rapt {
-namespace scalar {
-extern const CeilingKernels kCeilings;
-}
-namespace avx2 {
-extern const CeilingKernels kCeilings;
-}
-namespace avx512 {
-extern const CeilingKernels kCeilings;
-}
+
+RAPT_FOR_EACH_ISA(RAPT_DECLARE, const CeilingKernels kCeilings)
 
 const std::vector<CeilingKernels>& ceilings_table() {
-  static const std::vector<CeilingKernels> table = {
-#if defined(__x86_64__)
-    avx512::kCeilings,
-    avx2::kCeilings,
-#endif
-    scalar::kCeilings,
-  };
+  static const std::vector<CeilingKernels> table = {RAPT_FOR_EACH_ISA(RAPT_ENTRY, kCeilings)};
   return table;
 }
 

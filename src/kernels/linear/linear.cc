@@ -2,26 +2,14 @@
 
 #include <array>
 
+#include "base/isa_table.h"
+
 namespace rapt {
 
-namespace avx512 {
-extern const LinearKernels kLinear;
-}
-namespace avx2 {
-extern const LinearKernels kLinear;
-}
-namespace scalar {
-extern const LinearKernels kLinear;
-}
+RAPT_FOR_EACH_ISA(RAPT_DECLARE, const LinearKernels kLinear)
 
 const LinearKernels& linear_kernels(Isa isa) {
-  static const std::array table = {
-#if defined(__x86_64__)
-    avx512::kLinear,
-    avx2::kLinear,
-#endif
-    scalar::kLinear,
-  };
+  static const std::array table = {RAPT_FOR_EACH_ISA(RAPT_ENTRY, kLinear)};
   return entry_for(table, isa);
 }
 

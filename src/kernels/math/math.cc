@@ -1,24 +1,13 @@
 #include "kernels/math/math.h"
 
+#include "base/isa_table.h"
+
 namespace rapt {
-namespace scalar {
-extern const MathKernels kMath;
-}
-namespace avx2 {
-extern const MathKernels kMath;
-}
-namespace avx512 {
-extern const MathKernels kMath;
-}
+
+RAPT_FOR_EACH_ISA(RAPT_DECLARE, const MathKernels kMath)
 
 const std::vector<MathKernels>& math_table() {
-  static const std::vector<MathKernels> table = {
-#if defined(__x86_64__)
-    avx512::kMath,
-    avx2::kMath,
-#endif
-    scalar::kMath,
-  };
+  static const std::vector<MathKernels> table = {RAPT_FOR_EACH_ISA(RAPT_ENTRY, kMath)};
   return table;
 }
 

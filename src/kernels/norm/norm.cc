@@ -2,26 +2,14 @@
 
 #include <array>
 
+#include "base/isa_table.h"
+
 namespace rapt {
 
-namespace avx512 {
-extern const NormKernels kNorm;
-}
-namespace avx2 {
-extern const NormKernels kNorm;
-}
-namespace scalar {
-extern const NormKernels kNorm;
-}
+RAPT_FOR_EACH_ISA(RAPT_DECLARE, const NormKernels kNorm)
 
 const NormKernels& norm_kernels(Isa isa) {
-  static const std::array table = {
-#if defined(__x86_64__)
-    avx512::kNorm,
-    avx2::kNorm,
-#endif
-    scalar::kNorm,
-  };
+  static const std::array table = {RAPT_FOR_EACH_ISA(RAPT_ENTRY, kNorm)};
   return entry_for(table, isa);
 }
 

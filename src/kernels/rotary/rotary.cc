@@ -2,26 +2,14 @@
 
 #include <array>
 
+#include "base/isa_table.h"
+
 namespace rapt {
 
-namespace avx512 {
-extern const RotaryKernels kRotary;
-}
-namespace avx2 {
-extern const RotaryKernels kRotary;
-}
-namespace scalar {
-extern const RotaryKernels kRotary;
-}
+RAPT_FOR_EACH_ISA(RAPT_DECLARE, const RotaryKernels kRotary)
 
 const RotaryKernels& rotary_kernels(Isa isa) {
-  static const std::array table = {
-#if defined(__x86_64__)
-    avx512::kRotary,
-    avx2::kRotary,
-#endif
-    scalar::kRotary,
-  };
+  static const std::array table = {RAPT_FOR_EACH_ISA(RAPT_ENTRY, kRotary)};
   return entry_for(table, isa);
 }
 

@@ -15,21 +15,13 @@
 #include <vector>
 
 #include "base/isa.h"
+#include "base/isa_table.h"
 #include "rapt/dtype.h"
 #include "simd/test/operations.h"
 
 namespace rapt {
-namespace scalar {
-extern const SimdOperations kSimd;
-}
-#if defined(__x86_64__)
-namespace avx2 {
-extern const SimdOperations kSimd;
-}
-namespace avx512 {
-extern const SimdOperations kSimd;
-}
-#endif
+
+RAPT_FOR_EACH_ISA(RAPT_DECLARE, const SimdOperations kSimd)
 
 namespace {
 
@@ -39,11 +31,9 @@ constexpr float kMax = std::numeric_limits<float>::max();
 
 std::vector<SimdOperations> table() {
   std::vector<SimdOperations> table = {scalar::kSimd};
-#if defined(__x86_64__)
-  for (const SimdOperations& entry : {avx2::kSimd, avx512::kSimd})
+  for (const SimdOperations& entry : {RAPT_FOR_EACH_ISA(RAPT_ENTRY, kSimd)})
     for (const Isa isa : supported_isas())
-      if (isa == entry.isa) table.push_back(entry);
-#endif
+      if (isa == entry.isa && isa != Isa::kScalar) table.push_back(entry);
   return table;
 }
 
