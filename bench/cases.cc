@@ -71,9 +71,14 @@ Case small_call(const Extents& extents) {
   return {"small/f32/causal" + suffix(p), AttentionCase{p, KvSource::kCache, true}};
 }
 
-Case linear(std::int64_t rows, std::int64_t outputs, std::int64_t inputs) {
-  return {"linear/f32/" + number(rows) + "x" + number(outputs) + "x" + number(inputs),
-          LinearCase{rows, outputs, inputs}};
+Case linear(WeightType type, std::int64_t rows, std::int64_t outputs, std::int64_t inputs) {
+  return {"linear/" + std::string(name(type)) + "/" + number(rows) + "x" + number(outputs) + "x" +
+              number(inputs),
+          LinearCase{type, rows, outputs, inputs}};
+}
+
+double weight_bytes(const LinearCase& c) {
+  return static_cast<double>(c.outputs * c.inputs) * static_cast<double>(size_of(c.type));
 }
 
 Work work_of(const AttentionCase& c) {
@@ -89,7 +94,7 @@ Work work_of(const LinearCase& c) {
   const double rows = static_cast<double>(c.rows), outputs = static_cast<double>(c.outputs),
                inputs = static_cast<double>(c.inputs);
   return {2 * rows * outputs * inputs,
-          sizeof(float) * (rows * inputs + outputs * inputs + rows * outputs)};
+          weight_bytes(c) + sizeof(float) * (rows * inputs + rows * outputs)};
 }
 
 double rotated_bytes_of(const AttentionCase& c) {
@@ -99,9 +104,7 @@ double rotated_bytes_of(const AttentionCase& c) {
          sizeof(float);
 }
 
-double rotated_bytes_of(const LinearCase& c) {
-  return c.rows == 1 ? static_cast<double>(c.outputs * c.inputs) * sizeof(float) : 0;
-}
+double rotated_bytes_of(const LinearCase& c) { return c.rows == 1 ? weight_bytes(c) : 0; }
 
 }  // namespace
 
@@ -131,9 +134,12 @@ const std::vector<Case>& cases() {
       decode("mha", {128, 4096, kMha}),
       decode("gqa32x8", {128, 4096, kGqa}),
       small_call({64, 128, kMha}),
-      linear(1024, 1024, 1024),
-      linear(1024, 4096, 4096),
-      linear(1, 4096, 4096),
+      linear(WeightType::kF32, 1024, 1024, 1024),
+      linear(WeightType::kF32, 1024, 4096, 4096),
+      linear(WeightType::kF32, 1, 4096, 4096),
+      linear(WeightType::kBF16, 1024, 1024, 1024),
+      linear(WeightType::kBF16, 1, 4096, 4096),
+      linear(WeightType::kInt8, 1, 4096, 4096),
   };
   return all;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "rapt/attention.h"
+#include "rapt/weight.h"
 
 namespace rapt::bench {
 
@@ -22,8 +23,9 @@ struct AttentionCase {
   bool hot = false;  ///< calls read what the last one did: it stays in the processor's caches
 };
 
-/// y = x W^T, x [rows, inputs], y [rows, outputs].
+/// y = x W^T, x [rows, inputs], y [rows, outputs], W in `type`.
 struct LinearCase {
+  WeightType type;
   std::int64_t rows, outputs, inputs;
 };
 

@@ -98,7 +98,8 @@ class LinearCalls {
   LinearCalls(const LinearCase& c, std::int64_t copies, const std::vector<Threads>& threads)
       : threads_(threads), x_({1, 1, c.rows, c.inputs}), y_({1, 1, c.rows, c.outputs}) {
     const Tensor weight({1, 1, c.outputs, c.inputs});
-    for (std::int64_t n = 0; n < copies; ++n) maps_.emplace_back(weight.view());
+    for (std::int64_t n = 0; n < copies; ++n)
+      maps_.emplace_back(weight.view(), ConstTensor(), c.type);
   }
 
   void call(std::size_t threads) {

@@ -2,24 +2,108 @@
 
 // The linear map's contract in plain loops, and a call of the library's.
 
+#include <algorithm>
 #include <cmath>
+#include <type_traits>
+#include <vector>
 
 #include "rapt/linear.h"
 #include "util.h"
 
 namespace rapt::test {
 
-/// y = x W^T + bias, each output one fma chain over its inputs, ascending, from +0.
-inline Tensor plain_linear(const ConstTensor& x, const ConstTensor& w, const ConstTensor& bias) {
+/// A weight's number.
+inline float weight_at(const WeightView& w, std::int64_t n, std::int64_t k) {
+  return visit(w, [&](const auto& view) { return to_float(view.at(0, 0, n, k)); });
+}
+
+/// sum_k x_k w(n, k), one fma chain over the inputs, ascending, from +0.
+template <class Weight>
+float plain_chain(const ConstTensor& x, const Dims& at, std::int64_t n, Weight&& w) {
+  float sum = 0.0f;
+  for (std::int64_t k = 0; k < x.extents[3]; ++k)
+    sum = std::fma(x.at(at[0], at[1], at[2], k), static_cast<float>(w(n, k)), sum);
+  return sum;
+}
+
+/// y = x W^T + bias of the weights as they are.
+inline Tensor plain_linear(const ConstTensor& x, const WeightView& w, const ConstTensor& bias) {
   Tensor y({x.extents[0], x.extents[1], x.extents[2], w.extents[2]});
   for_each_index(y.view.extents, [&](auto a, auto b, auto t, auto n) {
-    float sum = 0.0f;
-    for (std::int64_t k = 0; k < w.extents[3]; ++k)
-      sum = std::fma(x.at(a, b, t, k), w.at(0, 0, n, k), sum);
+    const float sum =
+        plain_chain(x, {a, b, t}, n, [&](auto n, auto k) { return weight_at(w, n, k); });
     y.view.at(a, b, t, n) = bias.data == nullptr ? sum : sum + bias.at(0, 0, 0, n);
   });
   return y;
 }
+
+/// The weights of one output in int8.
+struct Int8Row {
+  float scale;
+  std::vector<int> q;
+};
+
+inline Int8Row int8_row(const WeightView& w, std::int64_t n) {
+  double largest = 0;
+  for (std::int64_t k = 0; k < w.extents[3]; ++k)
+    largest = std::max(largest, std::abs(static_cast<double>(weight_at(w, n, k))));
+  Int8Row row{static_cast<float>(largest / 127), {}};
+  if (127.0 * row.scale < largest) row.scale = std::nextafter(row.scale, 1e38f);
+  for (std::int64_t k = 0; k < w.extents[3]; ++k)
+    row.q.push_back(largest == 0
+                        ? 0
+                        : static_cast<int>(std::nearbyint(weight_at(w, n, k) / double{row.scale})));
+  return row;
+}
+
+/// The same of its weights in int8.
+inline Tensor plain_int8(const ConstTensor& x, const WeightView& w, const ConstTensor& bias) {
+  std::vector<Int8Row> rows;
+  for (std::int64_t n = 0; n < w.extents[2]; ++n) rows.push_back(int8_row(w, n));
+  Tensor y({x.extents[0], x.extents[1], x.extents[2], w.extents[2]});
+  for_each_index(y.view.extents, [&](auto a, auto b, auto t, auto n) {
+    const float sum = plain_chain(x, {a, b, t}, n, [&](auto n, auto k) { return rows[n].q[k]; });
+    y.view.at(a, b, t, n) = bias.data == nullptr
+                                ? sum * rows[n].scale
+                                : std::fma(sum, rows[n].scale, bias.at(0, 0, 0, n));
+  });
+  return y;
+}
+
+/// f32 weights rounded to a 16-bit type.
+template <class T>
+struct Rounded {
+  std::vector<T> memory;
+  TensorView<const T> view;
+
+  explicit Rounded(const ConstTensor& w) {
+    for (std::int64_t n = 0; n < w.extents[2]; ++n)
+      for (std::int64_t k = 0; k < w.extents[3]; ++k)
+        if constexpr (std::is_same_v<T, BF16>)
+          memory.push_back(to_bf16(w.at(0, 0, n, k)));
+        else
+          memory.push_back(to_f16(w.at(0, 0, n, k)));
+    view = TensorView<const T>(memory.data(), w.extents);
+  }
+};
+
+/// What a map that keeps its weights in `type` gives.
+inline Tensor plain_linear(WeightType type, const ConstTensor& x, const ConstTensor& w,
+                           const ConstTensor& bias) {
+  switch (type) {
+    case WeightType::kBF16:
+      return plain_linear(x, Rounded<BF16>(w).view, bias);
+    case WeightType::kF16:
+      return plain_linear(x, Rounded<F16>(w).view, bias);
+    case WeightType::kInt8:
+      return plain_int8(x, w, bias);
+    default:
+      return plain_linear(x, w, bias);
+  }
+}
+
+inline constexpr WeightType kEveryWeightType[] = {WeightType::kF32, WeightType::kBF16,
+                                                  WeightType::kF16, WeightType::kInt8};
 
 inline Tensor multiply(const Linear& linear, const ConstTensor& x, int threads = 1,
                        Layout layout = Layout::kContiguous) {

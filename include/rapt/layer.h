@@ -44,20 +44,25 @@ class MultiHeadAttention {
     /// Positions as in problem.h: keys at their slots. The length that its scaling may ask for is
     /// the capacity of the cache, else the number of the sequence's keys that are no padding.
     std::optional<Rotary> rotary;
+    std::optional<WeightType> weight_type;  ///< of the projections; default: each as it is given
   };
 
   /// Weights and biases as a checkpoint has them: rows are outputs. Biases without data are absent.
   struct Weights {
-    ConstTensor q, q_bias;  ///< [1, 1, Hq D, d], [1, 1, 1, Hq D]
-    ConstTensor k, k_bias;  ///< [1, 1, Hkv D, dc], [1, 1, 1, Hkv D]
-    ConstTensor v, v_bias;  ///< [1, 1, Hkv Dv, dc], [1, 1, 1, Hkv Dv]
-    ConstTensor o, o_bias;  ///< [1, 1, d, Hq Dv], [1, 1, 1, d]
+    WeightView q;        ///< [1, 1, Hq D, d]
+    ConstTensor q_bias;  ///< [1, 1, 1, Hq D]
+    WeightView k;        ///< [1, 1, Hkv D, dc]
+    ConstTensor k_bias;  ///< [1, 1, 1, Hkv D]
+    WeightView v;        ///< [1, 1, Hkv Dv, dc]
+    ConstTensor v_bias;  ///< [1, 1, 1, Hkv Dv]
+    WeightView o;        ///< [1, 1, d, Hq Dv]
+    ConstTensor o_bias;  ///< [1, 1, 1, d]
   };
 
   /// Views of the q, k and v rows of a fused projection, in this order; `o` is left to the caller.
   /// @shape  weight [1, 1, N, d]   bias [1, 1, 1, N] or without data   N = Hq D + Hkv (D + Dv)
   /// @throws Error{kBadShape, kBadArgument} naming the view or field.
-  static Weights split_fused(const Config& config, const ConstTensor& weight,
+  static Weights split_fused(const Config& config, const WeightView& weight,
                              const ConstTensor& bias = {});
 
   /// Either a memory, or a cache that `append` has filled, or neither: x attends to itself.

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
 #include "rapt/scratch.h"
 #include "rapt/tensor.h"
 #include "rapt/threads.h"
+#include "rapt/weight.h"
 
 namespace rapt {
 
@@ -14,19 +16,33 @@ namespace rapt {
 ///     y_tn = sum_k x_tk W_nk + bias_n
 ///
 /// Each output is one chain of fma over its input, k ascending from +0, then one addition of the
-/// bias: the same bits for any number of rows, threads, blocking and instruction set.
+/// bias: the same bits for any number of rows, threads, blocking and instruction set. Weights in
+/// bf16 or f16 give the bits of the same numbers in f32.
+///
+/// In int8, W_nk = scale_n q_nk: the chain is that of x_tk and q_nk, then comes one fma with scale_n
+/// and the bias, or a product where there is no bias.
 ///
 /// @shape  weight [1, 1, N, K], bias [1, 1, 1, N]; views of any strides
-/// @error  |y - y64| <= (K + 1) 2^-24 (sum_k |x_tk W_nk| + |bias_n|), to first order.
+/// @error  |y - y64| <= (K + 1) 2^-24 (sum_k |x_tk W_nk| + |bias_n|), to first order, W as kept.
+///         int8 keeps W within scale_n / 2 = max_k |W_nk| / 254.
 class Linear {
  public:
   /// Copies `weight` into tiles [group of 16 outputs][K][16 outputs], and `bias`; without data,
-  /// there is no bias and none is added.
-  /// @throws Error{kBadShape} naming the view, Error{kOutOfMemory}.
-  explicit Linear(const ConstTensor& weight, const ConstTensor& bias = {});
+  /// there is no bias and none is added. Weights are kept in their own type or in `type`: the
+  /// nearest number of it, ties to even, infinity beyond the largest.
+  /// @throws Error{kBadShape} naming the view, Error{kOutOfMemory}; Error{kBadArgument} naming the
+  ///         output, if a weight that becomes int8 is not finite.
+  /// @{
+  explicit Linear(const WeightView& weight, const ConstTensor& bias = {});
+  Linear(const WeightView& weight, const ConstTensor& bias, WeightType type);
+  /// @}
 
   std::int64_t inputs() const { return inputs_; }    ///< K
   std::int64_t outputs() const { return outputs_; }  ///< N
+  WeightType type() const { return type_; }
+
+  /// Memory of the weights, their scales and the bias, padded to whole groups.
+  std::size_t size_bytes() const;
 
   /// y = x W^T + bias.
   ///
@@ -46,15 +62,17 @@ class Linear {
 
  private:
   struct Free {
-    void operator()(float* memory) const noexcept;
+    void operator()(void* memory) const noexcept;
   };
   void multiply(const Threads& threads, std::int64_t first, const float* bias, const ConstTensor& x,
                 const MutableTensor& y, Scratch& scratch) const;
 
   std::int64_t inputs_;
   std::int64_t outputs_;
-  std::unique_ptr<float, Free> tiles_;
-  std::unique_ptr<float, Free> bias_;  // padded with zeros to whole groups
+  WeightType type_;
+  std::unique_ptr<std::byte, Free> tiles_;
+  std::unique_ptr<float, Free> scale_;  // of int8; padded with zeros to whole groups
+  std::unique_ptr<float, Free> bias_;   // the same
 };
 
 }  // namespace rapt

@@ -1,5 +1,7 @@
 #include "rapt/dtype.h"
 
+#include "rapt/weight.h"
+
 namespace rapt {
 
 const char* name(DType dtype) noexcept {
@@ -11,6 +13,11 @@ const char* name(DType dtype) noexcept {
     default:
       return "f32";
   }
+}
+
+const char* name(WeightType type) noexcept {
+  constexpr const char* kNames[kWeightTypes] = {"f32", "bf16", "f16", "int8"};
+  return kNames[static_cast<int>(type)];
 }
 
 }  // namespace rapt

@@ -10,6 +10,7 @@
 #include "base/round.h"
 #include "base/rows.h"
 #include "kernels/linear/linear.h"
+#include "layer/weight_tiles.h"
 
 namespace rapt {
 namespace {
@@ -55,23 +56,16 @@ void scatter(const float* from, std::int64_t count, float* to, std::int64_t stri
   for (std::int64_t i = 0; i < count; ++i) to[i * stride] = from[i];
 }
 
-// Interleaves `count` rows of weights; the lanes beyond them stay 0.
-void pack_group(const float* weight, const Dims& strides, std::int64_t count, std::int64_t inputs,
-                float* tile) {
-  for (std::int64_t k = 0; k < inputs; ++k)
-    for (std::int64_t n = 0; n < count; ++n)
-      tile[k * kGroup + n] = weight[n * strides[2] + k * strides[3]];
-}
-
 // One product of all rows of x with all groups of outputs.
 struct Product {
   const LinearKernels& kernels;
   const Blocking& blocking;
   ConstTensor x;
   MutableTensor y;
-  const float* tiles;
+  WeightType type;
+  const std::byte* tiles;  // of the first input
   std::int64_t tile_stride;
-  const float* bias;
+  const float *scale, *bias;  // or null
 
   void pack(std::int64_t first, std::int64_t rows, float* to) const {
     for (std::int64_t r = 0; r < rows; ++r)
@@ -95,7 +89,7 @@ struct Product {
     for (std::int64_t r = 0; r < block.rows; ++r)
       rows[r] = in_place ? row_of(y, first_row + r) + first : memory + r * width;
     block.y = rows;
-    kernels.multiply(block);
+    kernels.multiply[static_cast<int>(type)](block);
     if (in_place) return;
     for (std::int64_t r = 0; r < block.rows; ++r)
       scatter(rows[r], count, row_of(y, first_row + r) + first * y.strides[3], y.strides[3]);
@@ -111,10 +105,11 @@ struct Product {
       const std::int64_t group = item % blocking.group_blocks * blocking.groups;
       const LinearBlock block = {.x = memory,
                                  .rows = std::min(blocking.rows, rows - row),
-                                 .tiles = tiles + group * tile_stride,
+                                 .tiles = tiles + group * tile_stride * size_of(type),
                                  .tile_stride = tile_stride,
                                  .groups = std::min(blocking.groups, groups - group),
                                  .depth = x.extents[3],
+                                 .scale = scale == nullptr ? nullptr : scale + group * kGroup,
                                  .bias = bias == nullptr ? nullptr : bias + group * kGroup,
                                  .y = nullptr,
                                  .acc = acc};
@@ -125,6 +120,22 @@ struct Product {
   }
 };
 
+// One float an output, padded with zeros to whole groups.
+float* allocate_outputs(std::int64_t outputs) {
+  return static_cast<float*>(allocate_aligned(round_up(outputs, kGroup) * sizeof(float)));
+}
+
+WeightType own_type(DType dtype) {
+  switch (dtype) {
+    case DType::kBF16:
+      return WeightType::kBF16;
+    case DType::kF16:
+      return WeightType::kF16;
+    default:
+      return WeightType::kF32;
+  }
+}
+
 void check_outputs(const ConstTensor& x, const MutableTensor& y, std::int64_t outputs) {
   const Dims expected = {x.extents[0], x.extents[1], x.extents[2], outputs};
   require(std::ranges::min(x.extents) >= 0, ErrorCode::kBadShape, "Linear.x", "no negative extent",
@@ -134,26 +145,31 @@ void check_outputs(const ConstTensor& x, const MutableTensor& y, std::int64_t ou
 
 }  // namespace
 
-void Linear::Free::operator()(float* memory) const noexcept { free_aligned(memory); }
+void Linear::Free::operator()(void* memory) const noexcept { free_aligned(memory); }
 
-Linear::Linear(const ConstTensor& weight, const ConstTensor& bias)
-    : inputs_(weight.extents[3]), outputs_(weight.extents[2]) {
+Linear::Linear(const WeightView& weight, const ConstTensor& bias)
+    : Linear(weight, bias, own_type(weight.dtype)) {}
+
+Linear::Linear(const WeightView& weight, const ConstTensor& bias, WeightType type)
+    : inputs_(weight.extents[3]), outputs_(weight.extents[2]), type_(type) {
   require(weight.data != nullptr && weight.extents[0] == 1 && weight.extents[1] == 1 &&
               outputs_ > 0 && inputs_ > 0,
           ErrorCode::kBadShape, "Linear.weight", "[1, 1, outputs, inputs], none 0", weight.extents);
   require(static_cast<double>(outputs_) * static_cast<double>(inputs_) <= 0x1p40,
           ErrorCode::kBadShape, "Linear.weight", "at most 2^40 elements", weight.extents);
-  const std::int64_t groups = ceil_div(outputs_, kGroup);
-  tiles_.reset(static_cast<float*>(allocate_aligned(groups * inputs_ * kGroup * sizeof(float))));
-  for (std::int64_t g = 0; g < groups; ++g)
-    pack_group(&weight.at(0, 0, g * kGroup, 0), weight.strides,
-               std::min(kGroup, outputs_ - g * kGroup), inputs_,
-               tiles_.get() + g * inputs_ * kGroup);
+  tiles_.reset(static_cast<std::byte*>(allocate_aligned(tile_bytes(type, outputs_, inputs_))));
+  if (type == WeightType::kInt8) scale_.reset(allocate_outputs(outputs_));
+  pack_tiles(weight, type, tiles_.get(), scale_.get());
   if (bias.data == nullptr) return;
   const Dims expected = {1, 1, 1, outputs_};
   require(bias.extents == expected, ErrorCode::kBadShape, "Linear.bias", expected, bias.extents);
-  bias_.reset(static_cast<float*>(allocate_aligned(groups * kGroup * sizeof(float))));
+  bias_.reset(allocate_outputs(outputs_));
   gather(bias.data, bias.strides[3], outputs_, bias_.get());
+}
+
+std::size_t Linear::size_bytes() const {
+  const std::size_t column = round_up(outputs_, kGroup) * sizeof(float);
+  return tile_bytes(type_, outputs_, inputs_) + (scale_ ? column : 0) + (bias_ ? column : 0);
 }
 
 void Linear::operator()(const Threads& threads, const ConstTensor& x, const MutableTensor& y,
@@ -181,8 +197,15 @@ void Linear::multiply(const Threads& threads, std::int64_t first, const float* b
   const LinearKernels& kernels = linear_kernels(active_isa());
   const Blocking blocking =
       make_blocking(kernels, rows, ceil_div(outputs_, kGroup), x.extents[3], threads.count());
-  const Product product = {kernels,          blocking, x, y, tiles_.get() + first * kGroup,
-                           inputs_ * kGroup, bias};
+  const Product product = {.kernels = kernels,
+                           .blocking = blocking,
+                           .x = x,
+                           .y = y,
+                           .type = type_,
+                           .tiles = tiles_.get() + first * kGroup * size_of(type_),
+                           .tile_stride = inputs_ * kGroup,
+                           .scale = scale_.get(),
+                           .bias = bias};
   const int workers = static_cast<int>(
       std::min<std::int64_t>(threads.count(), blocking.row_blocks * blocking.group_blocks));
   float* memory =

@@ -33,24 +33,26 @@ Config with_defaults(Config c) {
   return c;
 }
 
-void check_extents(const ConstTensor& view, const Dims& expected, const std::string& where) {
+template <class View>
+void check_extents(const View& view, const Dims& expected, const std::string& where) {
   require(view.extents == expected, ErrorCode::kBadShape, where, expected, view.extents);
 }
 
-Linear projection(const char* name, const ConstTensor& weight, const ConstTensor& bias,
-                  std::int64_t outputs, std::int64_t inputs) {
+Linear projection(const Config& config, const char* name, const WeightView& weight,
+                  const ConstTensor& bias, std::int64_t outputs, std::int64_t inputs) {
   check_extents(weight, {1, 1, outputs, inputs}, std::string("Weights.") + name);
   if (bias.data != nullptr)
     check_extents(bias, {1, 1, 1, outputs}, std::string("Weights.") + name + "_bias");
-  return Linear(weight, bias);
+  return config.weight_type ? Linear(weight, bias, *config.weight_type) : Linear(weight, bias);
 }
 
-/// `count` rows of a weight, or elements of a bias: both have their outputs on `axis`.
-ConstTensor slice(const ConstTensor& view, int axis, std::int64_t first, std::int64_t count) {
-  if (view.data == nullptr) return {};
-  Dims extents = view.extents;
-  extents[axis] = count;
-  return {view.data + first * view.strides[axis], extents, view.strides};
+/// `count` outputs of a weight, or of a bias.
+WeightView slice(const WeightView& weight, std::int64_t first, std::int64_t count) {
+  return weight.data == nullptr ? WeightView() : weight.rows(first, count);
+}
+ConstTensor slice(const ConstTensor& bias, std::int64_t first, std::int64_t count) {
+  if (bias.data == nullptr) return {};
+  return {bias.data + first * bias.strides[3], {1, 1, 1, count}, bias.strides};
 }
 
 /// Head h of [B, T, H, N], as [1, B, T, N].
@@ -101,7 +103,7 @@ void rotate(const Threads& threads, const Config& config, const MutableTensor& x
 }  // namespace
 
 MultiHeadAttention::Weights MultiHeadAttention::split_fused(const Config& config,
-                                                            const ConstTensor& weight,
+                                                            const WeightView& weight,
                                                             const ConstTensor& bias) {
   const Config c = with_defaults(config);
   const std::int64_t q = c.q_heads * c.head_dim, k = c.kv_heads * c.head_dim,
@@ -109,21 +111,25 @@ MultiHeadAttention::Weights MultiHeadAttention::split_fused(const Config& config
   check_extents(weight, {1, 1, q + k + v, c.model_dim}, "split_fused.weight");
   if (bias.data != nullptr) check_extents(bias, {1, 1, 1, q + k + v}, "split_fused.bias");
   Weights weights;
-  weights.q = slice(weight, 2, 0, q);
-  weights.k = slice(weight, 2, q, k);
-  weights.v = slice(weight, 2, q + k, v);
-  weights.q_bias = slice(bias, 3, 0, q);
-  weights.k_bias = slice(bias, 3, q, k);
-  weights.v_bias = slice(bias, 3, q + k, v);
+  weights.q = slice(weight, 0, q);
+  weights.k = slice(weight, q, k);
+  weights.v = slice(weight, q + k, v);
+  weights.q_bias = slice(bias, 0, q);
+  weights.k_bias = slice(bias, q, k);
+  weights.v_bias = slice(bias, q + k, v);
   return weights;
 }
 
 MultiHeadAttention::MultiHeadAttention(const Config& config, const Weights& w)
     : config_(with_defaults(config)),
-      q_(projection("q", w.q, w.q_bias, config_.q_heads * config_.head_dim, config_.model_dim)),
-      k_(projection("k", w.k, w.k_bias, config_.kv_heads * config_.head_dim, config_.memory_dim)),
-      v_(projection("v", w.v, w.v_bias, config_.kv_heads * config_.v_head_dim, config_.memory_dim)),
-      o_(projection("o", w.o, w.o_bias, config_.model_dim, config_.q_heads * config_.v_head_dim)) {}
+      q_(projection(config_, "q", w.q, w.q_bias, config_.q_heads * config_.head_dim,
+                    config_.model_dim)),
+      k_(projection(config_, "k", w.k, w.k_bias, config_.kv_heads * config_.head_dim,
+                    config_.memory_dim)),
+      v_(projection(config_, "v", w.v, w.v_bias, config_.kv_heads * config_.v_head_dim,
+                    config_.memory_dim)),
+      o_(projection(config_, "o", w.o, w.o_bias, config_.model_dim,
+                    config_.q_heads * config_.v_head_dim)) {}
 
 DenseKvCache MultiHeadAttention::make_cache(std::int64_t batch, std::int64_t capacity) const {
   return DenseKvCache({batch, config_.kv_heads, config_.head_dim, config_.v_head_dim, capacity});

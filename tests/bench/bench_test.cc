@@ -72,11 +72,14 @@ TEST(BenchCases, CountUsefulWorkOnly) {
   EXPECT_EQ(hot.bytes, 0);
   EXPECT_EQ(named("linear/f32/1024x1024x1024").work().flops, 0x1p31);
   EXPECT_EQ(named("linear/f32/1x4096x4096").work().bytes, 4 * (0x1p24 + 8192));
+  EXPECT_EQ(named("linear/bf16/1x4096x4096").work().bytes, 2 * 0x1p24 + 4 * 8192);
+  EXPECT_EQ(named("linear/int8/1x4096x4096").work().bytes, 0x1p24 + 4 * 8192);
 }
 
 TEST(BenchCases, DecodeAndOneTokenRotateBeyondTheCaches) {
   for (const Case& c : cases()) {
-    const bool read_once = c.name.starts_with("decode/") || c.name.starts_with("linear/f32/1x");
+    const bool read_once = c.name.starts_with("decode/") ||
+                           (c.name.starts_with("linear/") && c.name.find("/1x") != c.name.npos);
     EXPECT_EQ(c.rotated_bytes() > 0, read_once) << c.name;
     EXPECT_EQ(memory_bytes(c) >= 2 * kReadBytes, read_once) << c.name;
   }

@@ -45,12 +45,12 @@ void check(AttentionCase c) {
 }
 
 void check(LinearCase c) {
-  c = {std::min<std::int64_t>(c.rows, 100), std::min<std::int64_t>(c.outputs, 400),
+  c = {c.type, std::min<std::int64_t>(c.rows, 100), std::min<std::int64_t>(c.outputs, 400),
        std::min<std::int64_t>(c.inputs, 300)};
   const test::Tensor x = test::normal({1, 1, c.rows, c.inputs}, 4),
                      w = test::normal({1, 1, c.outputs, c.inputs}, 5);
-  const test::Tensor expected = test::plain_linear(x.view, w.view, {});
-  const Linear linear(w.view);
+  const test::Tensor expected = test::plain_linear(c.type, x.view, w.view, {});
+  const Linear linear(w.view, {}, c.type);
   everywhere([&](int threads) {
     EXPECT_TRUE(test::same_bits(test::multiply(linear, x.view, threads).view, expected.view));
   });

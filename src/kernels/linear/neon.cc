@@ -4,5 +4,9 @@
 
 namespace rapt::neon {
 extern const LinearKernels kLinear;
-const LinearKernels kLinear = {Isa::kNeon, kTileRows, kStreams, multiply};
+const LinearKernels kLinear = {
+    Isa::kNeon,
+    kTileRows,
+    kStreams,
+    {multiply<float>, multiply<BF16>, multiply<F16>, multiply<std::int8_t>}};
 }  // namespace rapt::neon

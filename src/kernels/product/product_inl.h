@@ -23,9 +23,23 @@ RAPT_INLINE void unroll(F&& f) {
 }
 #define RAPT_UNROLLED(i) [&](auto i) __attribute__((always_inline))
 
-template <int kRows, int kColumns>
+inline constexpr int kRegistersPerVector = 16 / kRegisterLanes;
+
+template <int kRows, int kVectors>
 struct RegisterTile {
+  static constexpr int kColumns = kVectors * kRegistersPerVector;
   Register at[kRows][kColumns];
+
+  RAPT_INLINE F32x16 vector(int r, int n) const {
+    F32x16 v;
+    unroll<kRegistersPerVector>(
+        RAPT_UNROLLED(i) { set_register(v, i, at[r][n * kRegistersPerVector + i]); });
+    return v;
+  }
+  RAPT_INLINE void set_vector(int r, int n, F32x16 v) {
+    unroll<kRegistersPerVector>(
+        RAPT_UNROLLED(i) { at[r][n * kRegistersPerVector + i] = register_of(v, i); });
+  }
 };
 
 /// One operand of a product, broadcast: element (row r, step e) at data[r row + e].
@@ -34,24 +48,43 @@ struct RowOperand {
   std::int64_t row;
 };
 
-/// The other operand, 16 lanes at a time: (vector n, step e) at data[n vector + e step].
+/// The other operand, 16 lanes at a time: (vector n, step e) at data[n vector + e step]. Elements of
+/// other types become f32, exactly, as they are loaded.
+template <class T>
 struct LaneOperand {
-  const float* data;
+  const T* data;
   std::int64_t vector, step;
 };
+template <class T>
+LaneOperand(const T*, std::int64_t, std::int64_t) -> LaneOperand<T>;
 
 /// One step of the chain; a and b move on to the next.
-template <int kRows, int kColumns>
-RAPT_INLINE void product_step(RowOperand& a, LaneOperand& b, RegisterTile<kRows, kColumns>& tile) {
-  constexpr int kPerVector = 16 / kRegisterLanes;
-  Register column[kColumns];
-  unroll<kColumns>(RAPT_UNROLLED(n) {
-    column[n] = load_register(b.data + n / kPerVector * b.vector + n % kPerVector * kRegisterLanes);
-  });
-  unroll<kRows>(RAPT_UNROLLED(r) {
-    const Register x = broadcast_register(a.data[r * a.row]);
-    unroll<kColumns>(RAPT_UNROLLED(n) { accumulate(tile.at[r][n], x, column[n]); });
-  });
+template <class T, int kRows, int kVectors>
+RAPT_INLINE void product_step(RowOperand& a, LaneOperand<T>& b,
+                              RegisterTile<kRows, kVectors>& tile) {
+  constexpr int kColumns = RegisterTile<kRows, kVectors>::kColumns;
+  const auto column = [&](int n) __attribute__((always_inline)) {
+    return load_register(b.data + n / kRegistersPerVector * b.vector +
+                         n % kRegistersPerVector * kRegisterLanes);
+  };
+  const auto row = [&](int r) __attribute__((always_inline)) {
+    return broadcast_register(a.data[r * a.row]);
+  };
+  if constexpr (kRows < kColumns && sizeof(T) < sizeof(float)) {
+    Register x[kRows];
+    unroll<kRows>(RAPT_UNROLLED(r) { x[r] = row(r); });
+    unroll<kColumns>(RAPT_UNROLLED(n) {
+      const Register w = column(n);
+      unroll<kRows>(RAPT_UNROLLED(r) { accumulate(tile.at[r][n], x[r], w); });
+    });
+  } else {
+    Register w[kColumns];
+    unroll<kColumns>(RAPT_UNROLLED(n) { w[n] = column(n); });
+    unroll<kRows>(RAPT_UNROLLED(r) {
+      const Register x = row(r);
+      unroll<kColumns>(RAPT_UNROLLED(n) { accumulate(tile.at[r][n], x, w[n]); });
+    });
+  }
   ++a.data;
   b.data += b.step;
 }
@@ -65,14 +98,12 @@ RAPT_INLINE void product_step(RowOperand& a, LaneOperand& b, RegisterTile<kRows,
 /// in the order of addresses, whatever the order of the product.
 ///
 /// @cost   kRows kVectors fma, kVectors loads and kRows broadcasts a step.
-template <bool kFetched = false, int kRows, int kVectors>
-RAPT_INLINE void product(RowOperand a, LaneOperand b, std::int64_t depth,
+template <bool kFetched = false, class T = float, int kRows, int kVectors>
+RAPT_INLINE void product(RowOperand a, LaneOperand<T> b, std::int64_t depth,
                          F32x16 (&acc)[kRows][kVectors], const float* fetched = nullptr) {
-  constexpr int kPerVector = 16 / kRegisterLanes, kColumns = kVectors * kPerVector;
-  RegisterTile<kRows, kColumns> tile;
+  RegisterTile<kRows, kVectors> tile;
   unroll<kRows>(RAPT_UNROLLED(r) {
-    unroll<kColumns>(
-        RAPT_UNROLLED(n) { tile.at[r][n] = register_of(acc[r][n / kPerVector], n % kPerVector); });
+    unroll<kVectors>(RAPT_UNROLLED(n) { tile.set_vector(r, n, acc[r][n]); });
   });
   const auto step = [&]() __attribute__((always_inline)) {
     if constexpr (kFetched) {
@@ -87,10 +118,8 @@ RAPT_INLINE void product(RowOperand a, LaneOperand b, std::int64_t depth,
     step();
   }
   for (; steps > 0; --steps) step();
-  unroll<kRows>(RAPT_UNROLLED(r) {
-    unroll<kColumns>(
-        RAPT_UNROLLED(n) { set_register(acc[r][n / kPerVector], n % kPerVector, tile.at[r][n]); });
-  });
+  unroll<kRows>(
+      RAPT_UNROLLED(r) { unroll<kVectors>(RAPT_UNROLLED(n) { acc[r][n] = tile.vector(r, n); }); });
 }
 
 template <int kRows, int kVectors>
