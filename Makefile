@@ -5,7 +5,7 @@ fuzz_targets = $(notdir $(wildcard tests/fuzz/corpus/*))
 sources = $(shell git ls-files '*.h' '*.cc')
 demo_examples = example_4_5_grouped_query example_5_2_kv_cache
 
-.PHONY: build setup test test-all asan tsan emulated dev fuzz demo bench performance lint format
+.PHONY: build setup test test-all asan tsan emulated dev aarch64 fuzz demo bench performance lint format
 
 build:  ## the library, build/release/bin/rapt, examples and tests
 	cmake --preset release
@@ -26,6 +26,14 @@ asan tsan emulated dev:  ## the tests under that preset
 	cmake --preset $@
 	cmake --build --preset $@
 	ctest --preset $@
+
+aarch64: setup  ## tests for AArch64: cross-compiled, under qemu
+	scripts/setup g++-aarch64-linux-gnu qemu-user
+	scripts/sysroot arm64 build/aarch64/sysroot
+	cmake --preset aarch64
+	cmake --build --preset aarch64
+	ctest --preset aarch64
+	ctest --preset aarch64-scalar
 
 fuzz: setup  ## the loaders against FUZZ_RUNS arbitrary inputs each; clang
 	scripts/setup clang
