@@ -49,6 +49,7 @@ struct Options {
   std::string model;
   std::vector<std::string> files;
   std::int64_t context = 0, stride = 0;
+  ModelTypes types;
   int threads = 0;
   bool json = false;
 };
@@ -211,7 +212,7 @@ void run_eval(Options options) {
   sort_arguments(options);
   if (options.files.empty()) throw CLI::RequiredError("FILE");
   const auto directory = find_model(options.model);
-  const LoadedModel loaded = load_model(directory);
+  const LoadedModel loaded = load_model(directory, options.types.options());
   Evaluator(options, loaded).run(directory.string());
 }
 
@@ -237,6 +238,7 @@ void add_eval(CLI::App& program) {
       ->check(count)
       ->type_name("S")
       ->capture_default_str();
+  add_types(command, options->types);
   add_threads(command, options->threads);
   add_json(command, options->json,
            "model, context, stride,\n"

@@ -24,6 +24,7 @@ namespace {
 struct Options {
   std::string model, prompt;
   bool prompt_given = false;
+  ModelTypes types;
   int threads = 0;
   bool json = false;
   Generator::Options text;
@@ -85,7 +86,7 @@ void run_generate(const Options& options) {
   Generator::Options text = options.text;
   text.quiet = text.logprobs = options.json;
   const std::string prompt = prompt_of(options);
-  const LoadedModel loaded = load_model(directory);
+  const LoadedModel loaded = load_model(directory, options.types.options());
   catch_interrupt();
   const Generation result =
       Generator(loaded.model, loaded.tokenizer, text).run(prompt, Threads(options.threads));
@@ -154,6 +155,7 @@ void add_generate(CLI::App& program) {
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31).description(""))
       ->type_name("N")
       ->capture_default_str();
+  add_types(command, options->types);
   add_threads(command, options->threads);
   add_json(command, options->json,
            "model, text,\n"

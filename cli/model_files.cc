@@ -49,6 +49,32 @@ void add_model(CLI::App* command, std::string& model) {
       ->type_name("");
 }
 
+ModelOptions ModelTypes::options() const {
+  if (weights == "int8") return {WeightType::kInt8};
+  if (dtype == "bf16") return {WeightType::kBF16};
+  return {};
+}
+
+void add_types(CLI::App* command, ModelTypes& types) {
+  const auto one_of = [](const std::string& names) {
+    return [names](const std::string& given) {
+      const bool is_one = ("|" + names + "|").find("|" + given + "|") != std::string::npos;
+      return is_one && !given.empty() ? "" : "expected " + names + ", got '" + given + "'";
+    };
+  };
+  command
+      ->add_option("--dtype", types.dtype,
+                   "Weights of the linear maps. f32: as they are stored; bf16: rounded to it")
+      ->check(one_of("f32|bf16"))
+      ->type_name("TYPE")
+      ->capture_default_str();
+  command
+      ->add_option("--weights", types.weights,
+                   "The same in int8, with a scale for each output, whatever --dtype says")
+      ->check(one_of("int8"))
+      ->type_name("TYPE");
+}
+
 fs::path find_model(const std::string& named) {
   if (!named.empty()) return named;
   const char* variable = std::getenv("RAPT_MODEL");
@@ -64,14 +90,14 @@ fs::path find_model(const std::string& named) {
   return installed;
 }
 
-LoadedModel load_model(const fs::path& directory) {
+LoadedModel load_model(const fs::path& directory, const ModelOptions& options) {
   std::optional<Tokenizer> tokenizer;
   std::optional<Model> model;
   const double seconds = seconds_of([&] {
     StatusLine status;
     status.show("loading " + directory.string() + " ...");
     tokenizer = Tokenizer::load(directory / "tokenizer.json");
-    model = Model::load(directory);
+    model = Model::load(directory, options);
     check_vocabulary(*model, *tokenizer);
   });
   return {*model, *tokenizer, seconds};

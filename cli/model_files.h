@@ -15,6 +15,16 @@ bool names_directory(const std::filesystem::path& path);
 /// Adds the positional option MODEL.
 void add_model(CLI::App* command, std::string& model);
 
+/// What --dtype and --weights say.
+struct ModelTypes {
+  std::string dtype = "f32", weights;
+
+  ModelOptions options() const;
+};
+
+/// Adds --dtype and --weights.
+void add_types(CLI::App* command, ModelTypes& types);
+
 /// The model's directory: `named` if it is not empty, else $RAPT_MODEL, else the one that stands
 /// beside the program.
 /// @throws Error{kIo} that says where it looked.
@@ -28,6 +38,6 @@ struct LoadedModel {
 
 /// Reads model and tokenizer of a directory; a line on a terminal says so while it takes.
 /// @throws Error naming the file and what is wrong.
-LoadedModel load_model(const std::filesystem::path& directory);
+LoadedModel load_model(const std::filesystem::path& directory, const ModelOptions& options = {});
 
 }  // namespace rapt::cli

@@ -3,10 +3,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "rapt/rotary.h"
+#include "rapt/weight.h"
 
 namespace rapt {
 
@@ -51,6 +53,13 @@ struct ModelConfig {
   bool ends_text(std::int32_t token) const;
 };
 
+/// How a model keeps its numbers.
+struct ModelOptions {
+  /// Weights of the linear maps, those of the layers and the head: as the files have them, exactly,
+  /// or rounded to this type (see linear.h).
+  std::optional<WeightType> weights;
+};
+
 class Decoder;
 
 /// A model's weights, ready to run. A cheap handle to immutable weights; share it between sessions.
@@ -62,14 +71,15 @@ class Model {
   /// @pre    the files stay as they are while the model lives.
   /// @throws Error{kIo, kBadFile, kUnsupported} naming the file and what is wrong;
   ///         Error{kOutOfMemory}.
-  /// @cost   a packed copy of the matrices, in F32; an F32 embedding is read where it is mapped.
-  static Model load(const std::filesystem::path& directory);
+  /// @cost   a packed copy of the matrices, in their type; the embedding is read where it is mapped.
+  static Model load(const std::filesystem::path& directory, const ModelOptions& options = {});
 
   /// A model of any shape, without files: every weight is a hash of `seed`, its tensor's name and
   /// its index, so that all machines have the same model. For tests and measurements.
   /// @throws Error{kBadArgument} naming the first field of `config` out of range;
   ///         Error{kOutOfMemory}.
-  static Model random(const ModelConfig& config, std::uint64_t seed);
+  static Model random(const ModelConfig& config, std::uint64_t seed,
+                      const ModelOptions& options = {});
 
   const ModelConfig& config() const;
   const Decoder& decoder() const { return *decoder_; }

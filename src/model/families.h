@@ -12,7 +12,8 @@ namespace rapt {
 struct Family {
   const char* architecture;  ///< as config.json names it
   const char* model_type;    ///< the same, of its field model_type
-  std::unique_ptr<const Decoder> (*make)(const ModelConfig& config, const Weights& weights);
+  std::unique_ptr<const Decoder> (*make)(const ModelConfig& config, const Weights& weights,
+                                         const ModelOptions& options);
 };
 
 /// The family of an architecture, or null.
@@ -22,6 +23,7 @@ const Family* find_family(const std::string& architecture);
 std::string family_names();
 
 /// Llama 1 and 2, and models of their shape. @source arXiv:2302.13971
-std::unique_ptr<const Decoder> make_llama(const ModelConfig& config, const Weights& weights);
+std::unique_ptr<const Decoder> make_llama(const ModelConfig& config, const Weights& weights,
+                                          const ModelOptions& options);
 
 }  // namespace rapt

@@ -7,19 +7,19 @@
 
 namespace rapt {
 
-Model Model::load(const std::filesystem::path& directory) {
+Model Model::load(const std::filesystem::path& directory, const ModelOptions& options) {
   return with_memory("Model::load", [&] {
     const std::filesystem::path config_file = directory / "config.json";
     const ModelConfig config = ModelConfig::parse(read_text(config_file), config_file.string());
     const FileWeights weights{Checkpoint(directory)};
-    return Model(find_family(config.architecture)->make(config, weights));
+    return Model(find_family(config.architecture)->make(config, weights, options));
   });
 }
 
-Model Model::random(const ModelConfig& config, std::uint64_t seed) {
+Model Model::random(const ModelConfig& config, std::uint64_t seed, const ModelOptions& options) {
   return with_memory("Model::random", [&] {
     const ModelConfig whole = config.validated();
-    return Model(find_family(whole.architecture)->make(whole, RandomWeights(seed)));
+    return Model(find_family(whole.architecture)->make(whole, RandomWeights(seed), options));
   });
 }
 

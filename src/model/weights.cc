@@ -1,39 +1,52 @@
 #include "model/weights.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "base/check.h"
+#include "base/float_env.h"
 #include "base/splitmix64.h"
-#include "rapt/dtype.h"
 
 namespace rapt {
 namespace {
 
-template <class T>
-std::shared_ptr<std::vector<float>> convert(const FileTensor& tensor) {
-  auto values = std::make_shared<std::vector<float>>(tensor.bytes.size() / sizeof(T));
-  for (std::size_t n = 0; n < values->size(); ++n) {
-    T x;
-    std::memcpy(&x, tensor.bytes.data() + sizeof(T) * n, sizeof x);
-    (*values)[n] = to_float(x);
-  }
-  return values;
-}
-
-std::shared_ptr<std::vector<float>> copy(const FileTensor& tensor) {
-  auto values = std::make_shared<std::vector<float>>(tensor.bytes.size() / sizeof(float));
-  if (!values->empty()) std::memcpy(values->data(), tensor.bytes.data(), tensor.bytes.size());
-  return values;
-}
-
-WeightTensor owned(std::shared_ptr<std::vector<float>> values, const Dims& extents) {
+WeightVector owned(std::shared_ptr<std::vector<float>> values, const Dims& extents) {
   const float* data = values->data();
   return {{data, extents}, std::move(values)};
 }
 
-bool is_aligned(const std::byte* data) {
-  return reinterpret_cast<std::uintptr_t>(data) % alignof(float) == 0;
+WeightMatrix copy(const FileTensor& tensor, DType dtype, const Dims& extents) {
+  const auto bytes =
+      std::make_shared<std::vector<std::byte>>(tensor.bytes.begin(), tensor.bytes.end());
+  return {{bytes->data(), dtype, extents}, bytes};
+}
+
+WeightVector widen(const ConstTensor& view, const std::shared_ptr<const void>& owner) {
+  return {view, owner};
+}
+template <class T>
+WeightVector widen(const TensorView<const T>& view, const std::shared_ptr<const void>&) {
+  const CanonicalFloatEnv environment;
+  auto values = std::make_shared<std::vector<float>>();
+  for (std::int64_t n = 0; n < view.extents[3]; ++n) values->push_back(to_float(view.data[n]));
+  return owned(std::move(values), view.extents);
+}
+
+bool is_aligned(const std::byte* data, DType dtype) {
+  return reinterpret_cast<std::uintptr_t>(data) % static_cast<std::size_t>(size_of(dtype)) == 0;
+}
+
+DType dtype_of(const FileTensor& tensor, const std::string& where) {
+  switch (tensor.dtype) {
+    case FileDtype::kF32:
+      return DType::kF32;
+    case FileDtype::kBF16:
+      return DType::kBF16;
+    case FileDtype::kF16:
+      return DType::kF16;
+    default:
+      throw Error(ErrorCode::kUnsupported,
+                  where + ": expected F32, BF16 or F16, got " + rapt::name(tensor.dtype));
+  }
 }
 
 // FNV-1a.
@@ -45,47 +58,41 @@ std::uint64_t hash(const std::string& text) {
 
 }  // namespace
 
-WeightTensor FileWeights::matrix(const std::string& name, std::int64_t outputs,
+WeightMatrix FileWeights::matrix(const std::string& name, std::int64_t outputs,
                                  std::int64_t inputs) const {
   return read(name, {outputs, inputs}, {1, 1, outputs, inputs});
 }
 
-WeightTensor FileWeights::vector(const std::string& name, std::int64_t size) const {
-  return read(name, {size}, {1, 1, 1, size});
+WeightVector FileWeights::vector(const std::string& name, std::int64_t size) const {
+  const WeightMatrix stored = read(name, {size}, {1, 1, 1, size});
+  return visit(stored.view, [&](const auto& view) { return widen(view, stored.owner); });
 }
 
-WeightTensor FileWeights::read(const std::string& name, const std::vector<std::int64_t>& shape,
+WeightMatrix FileWeights::read(const std::string& name, const std::vector<std::int64_t>& shape,
                                const Dims& extents) const {
   const StoredTensor stored = checkpoint_.tensor(name);
   const FileTensor& tensor = *stored.tensor;
   const std::string where = stored.file->where() + " " + name;
   require(tensor.shape == shape, ErrorCode::kBadFile, where,
           "shape " + describe(shape) + " by config.json", describe(tensor.shape));
-  switch (tensor.dtype) {
-    case FileDtype::kF32:
-      if (!is_aligned(tensor.bytes.data())) return owned(copy(tensor), extents);
-      return {{reinterpret_cast<const float*>(tensor.bytes.data()), extents}, stored.file};
-    case FileDtype::kBF16:
-      return owned(convert<BF16>(tensor), extents);
-    case FileDtype::kF16:
-      return owned(convert<F16>(tensor), extents);
-    default:
-      throw Error(ErrorCode::kUnsupported,
-                  where + ": expected F32, BF16 or F16, got " + rapt::name(tensor.dtype));
-  }
+  const DType dtype = dtype_of(tensor, where);
+  if (!is_aligned(tensor.bytes.data(), dtype)) return copy(tensor, dtype, extents);
+  return {{tensor.bytes.data(), dtype, extents}, stored.file};
 }
 
-WeightTensor RandomWeights::matrix(const std::string& name, std::int64_t outputs,
+WeightMatrix RandomWeights::matrix(const std::string& name, std::int64_t outputs,
                                    std::int64_t inputs) const {
   // A uniform number in [-r, r) has variance r^2 / 3.
-  return draw(name, {1, 1, outputs, inputs}, 0.0f, std::sqrt(3.0f / static_cast<float>(inputs)));
+  WeightVector drawn =
+      draw(name, {1, 1, outputs, inputs}, 0.0f, std::sqrt(3.0f / static_cast<float>(inputs)));
+  return {drawn.view, std::move(drawn.owner)};
 }
 
-WeightTensor RandomWeights::vector(const std::string& name, std::int64_t size) const {
+WeightVector RandomWeights::vector(const std::string& name, std::int64_t size) const {
   return draw(name, {1, 1, 1, size}, 1.0f, 0.25f);
 }
 
-WeightTensor RandomWeights::draw(const std::string& name, const Dims& extents, float middle,
+WeightVector RandomWeights::draw(const std::string& name, const Dims& extents, float middle,
                                  float reach) const {
   auto values = std::make_shared<std::vector<float>>(extents[2] * extents[3]);
   const std::uint64_t stream = mix64(seed_ ^ hash(name));

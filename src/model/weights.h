@@ -7,14 +7,18 @@
 
 #include "model/checkpoint.h"
 #include "rapt/tensor.h"
+#include "rapt/weight.h"
 
 namespace rapt {
 
-/// An f32 tensor and whatever keeps its memory: a file's mapping, or a vector.
-struct WeightTensor {
-  ConstTensor view;
+/// A tensor and whatever keeps its memory: a file's mapping, or a vector.
+template <class View>
+struct OwnedTensor {
+  View view;
   std::shared_ptr<const void> owner;
 };
+using WeightMatrix = OwnedTensor<WeightView>;
+using WeightVector = OwnedTensor<ConstTensor>;
 
 /// A model's tensors by name.
 class Weights {
@@ -24,27 +28,28 @@ class Weights {
   /// Whether a file holds a tensor of this name.
   virtual bool has(const std::string& name) const = 0;
 
-  /// A matrix [1, 1, outputs, inputs].
+  /// A matrix [1, 1, outputs, inputs], as it is stored.
   /// @throws Error{kBadFile} naming the tensor, if it is missing or has another shape.
-  virtual WeightTensor matrix(const std::string& name, std::int64_t outputs,
+  virtual WeightMatrix matrix(const std::string& name, std::int64_t outputs,
                               std::int64_t inputs) const = 0;
 
-  /// A vector [1, 1, 1, size].
-  virtual WeightTensor vector(const std::string& name, std::int64_t size) const = 0;
+  /// A vector [1, 1, 1, size], in f32.
+  virtual WeightVector vector(const std::string& name, std::int64_t size) const = 0;
 };
 
-/// Tensors of safetensors files. F32 is read in place; BF16 and F16 are converted, exactly.
+/// Tensors of safetensors files, read in place where they are aligned. Vectors in BF16 and F16 are
+/// converted, exactly.
 class FileWeights final : public Weights {
  public:
   explicit FileWeights(Checkpoint checkpoint) : checkpoint_(std::move(checkpoint)) {}
 
   bool has(const std::string& name) const override { return checkpoint_.has(name); }
-  WeightTensor matrix(const std::string& name, std::int64_t outputs,
+  WeightMatrix matrix(const std::string& name, std::int64_t outputs,
                       std::int64_t inputs) const override;
-  WeightTensor vector(const std::string& name, std::int64_t size) const override;
+  WeightVector vector(const std::string& name, std::int64_t size) const override;
 
  private:
-  WeightTensor read(const std::string& name, const std::vector<std::int64_t>& shape,
+  WeightMatrix read(const std::string& name, const std::vector<std::int64_t>& shape,
                     const Dims& extents) const;
 
   Checkpoint checkpoint_;
@@ -57,12 +62,12 @@ class RandomWeights final : public Weights {
   explicit RandomWeights(std::uint64_t seed) : seed_(seed) {}
 
   bool has(const std::string&) const override { return false; }
-  WeightTensor matrix(const std::string& name, std::int64_t outputs,
+  WeightMatrix matrix(const std::string& name, std::int64_t outputs,
                       std::int64_t inputs) const override;
-  WeightTensor vector(const std::string& name, std::int64_t size) const override;
+  WeightVector vector(const std::string& name, std::int64_t size) const override;
 
  private:
-  WeightTensor draw(const std::string& name, const Dims& extents, float middle, float reach) const;
+  WeightVector draw(const std::string& name, const Dims& extents, float middle, float reach) const;
 
   std::uint64_t seed_;
 };

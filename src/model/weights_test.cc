@@ -48,7 +48,7 @@ TEST(Weights, SixteenBitsConvertExactly) {
                                                   "\x80\x3F\x00\x80\x40\x40",
                                                   16)));
   const FileWeights weights{Checkpoint(directory.path())};
-  const WeightTensor half = weights.vector("half", 5), brain = weights.vector("brain", 3);
+  const WeightVector half = weights.vector("half", 5), brain = weights.vector("brain", 3);
   const float want_half[] = {1, -2, 0x1p-24f, 65504, -std::numeric_limits<float>::infinity()};
   const float want_brain[] = {1, -0.0f, 3};
   EXPECT_EQ(std::memcmp(half.view.data, want_half, sizeof want_half), 0);
@@ -106,19 +106,20 @@ std::vector<TensorFields> small_tensors(const std::string& dtype, const std::str
 }
 
 /// Bits of the logits of a model in `directory` after three tokens.
-std::uint64_t logits_of(const Directory& directory, bool tied) {
+std::uint64_t logits_of(const Directory& directory, bool tied, const ModelOptions& options = {}) {
   nlohmann::json config = small_config();
   config["tie_word_embeddings"] = tied;
   directory.write("config.json", config.dump());
-  Session session(Model::load(directory.path()), Threads(1));
+  Session session(Model::load(directory.path(), options), Threads(1));
   const std::int32_t tokens[] = {1, 5, 299};
   return hash_bits(session.prefill(tokens));
 }
 
-std::uint64_t logits_of(const std::vector<TensorFields>& tensors, bool tied) {
+std::uint64_t logits_of(const std::vector<TensorFields>& tensors, bool tied,
+                        const ModelOptions& options = {}) {
   const Directory directory;
   directory.write("model.safetensors", safetensors(tensors));
-  return logits_of(directory, tied);
+  return logits_of(directory, tied, options);
 }
 
 TEST(Weights, EveryDtypeGivesTheSameModel) {
@@ -128,6 +129,23 @@ TEST(Weights, EveryDtypeGivesTheSameModel) {
   std::vector<TensorFields> unaligned = small_tensors("F32");
   unaligned.insert(unaligned.begin(), {"extra", "U8", {1}, "x"});
   EXPECT_EQ(logits_of(unaligned, true), expected);
+}
+
+TEST(Weights, OptionsRoundTheLinearMaps) {
+  const std::uint64_t expected = logits_of(small_tensors("F32"), true);
+  EXPECT_EQ(logits_of(small_tensors("F32"), true, {WeightType::kBF16}), expected);  // exact in it
+  const std::uint64_t int8 = logits_of(small_tensors("F32"), true, {WeightType::kInt8});
+  EXPECT_NE(int8, expected);
+  EXPECT_EQ(logits_of(small_tensors("F16"), true, {WeightType::kInt8}), int8);
+}
+
+TEST(Weights, Int8NamesTheLayerOfAWeightThatIsNotFinite) {
+  std::vector<TensorFields> tensors = small_tensors("BF16");
+  for (TensorFields& tensor : tensors)
+    if (tensor.name.ends_with("up_proj.weight")) tensor.bytes.replace(2 * 8, 2, "\x80\x7F");
+  EXPECT_EQ(error_of([&] { logits_of(tensors, true, {WeightType::kInt8}); }),
+            "model.layers.0: Linear.weight, row 1: expected finite weights, as they become int8, "
+            "got inf");
 }
 
 TEST(Weights, ShardsGiveTheModelOfOneFile) {

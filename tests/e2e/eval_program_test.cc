@@ -56,6 +56,30 @@ TEST_F(EvalProgram, FiguresAreThoseOfTheLibrary) {
               want.total_nats() / std::log(2.0) / static_cast<double>(text_.size()), 1e-13);
 }
 
+TEST_F(EvalProgram, TypesAreThoseOfTheLibrary) {
+  const Tokenizer tokenizer = Tokenizer::load(model_);
+  std::vector<std::int32_t> tokens = tokenizer.encode(text_);
+  tokens.erase(tokens.begin());
+  const auto nats_in = [&](WeightType type) {
+    return evaluate(Model::load(model_, {type}), Threads(1), std::vector<std::int32_t>{1}, tokens)
+        .total_nats();
+  };
+  const auto nats = [&](const std::string& options) {
+    return report(a_ + options)["files"][0]["nats"];
+  };
+  EXPECT_EQ(nats(" --dtype f32"), nats(""));
+  EXPECT_EQ(nats(" --dtype bf16"), nats_in(WeightType::kBF16));
+  EXPECT_EQ(nats(" --weights int8"), nats_in(WeightType::kInt8));
+  EXPECT_EQ(nats(" --dtype bf16 --weights int8"), nats_in(WeightType::kInt8));
+  const Outcome dtype = eval(a_ + " --dtype f64"), weights = eval(a_ + " --weights ''");
+  EXPECT_EQ(dtype.status, 2);
+  EXPECT_NE(dtype.errors.find("--dtype: expected f32|bf16, got 'f64'"), std::string::npos)
+      << dtype.errors;
+  EXPECT_EQ(weights.status, 2);
+  EXPECT_NE(weights.errors.find("--weights: expected int8, got ''"), std::string::npos)
+      << weights.errors;
+}
+
 TEST_F(EvalProgram, TheWholeIsTotalsOverTotals) {
   const json got = report(a_ + " " + b_), alone = report(b_);
   EXPECT_EQ(got.size(), 6u);

@@ -1,9 +1,9 @@
-#include <cstring>
-
 #include "base/buffer.h"
 #include "base/carver.h"
+#include "base/float_env.h"
 #include "base/rows.h"
 #include "model/families.h"
+#include "rapt/error.h"
 #include "rapt/norm.h"
 
 namespace rapt {
@@ -12,7 +12,7 @@ namespace {
 /// One block of the network: attention, then the gated MLP, each on a normed copy of the residual
 /// stream, to which it adds.
 struct Layer {
-  WeightTensor attention_norm, mlp_norm;
+  WeightVector attention_norm, mlp_norm;
   MultiHeadAttention attention;
   Linear gate, up, down;
 };
@@ -48,7 +48,7 @@ void attend_observed(const DecoderStep& step, std::int64_t n, const MultiHeadAtt
 /// @source arXiv:2302.13971 (the network), 2002.05202 (the MLP), 2104.09864 (rotary positions)
 class Llama final : public Decoder {
  public:
-  Llama(const ModelConfig& config, const Weights& weights);
+  Llama(const ModelConfig& config, const Weights& weights, const ModelOptions& options);
 
   std::vector<DenseKvCache> make_caches(std::int64_t capacity) const override;
   void run(const DecoderStep& step, const MutableTensor& logits) const override;
@@ -56,18 +56,23 @@ class Llama final : public Decoder {
  private:
   Activations carve(Scratch& scratch, std::int64_t tokens) const;
   void embed(std::span<const std::int32_t> tokens, const MutableTensor& x) const;
-  void norm(const Threads& threads, const MutableTensor& x, const WeightTensor& weight,
+  void norm(const Threads& threads, const MutableTensor& x, const WeightVector& weight,
             const MutableTensor& y) const;
 
-  WeightTensor embedding_;
+  WeightMatrix embedding_;
   std::vector<Layer> layers_;
-  WeightTensor final_norm_;
+  WeightVector final_norm_;
   Linear head_;
 };
 
+Linear make_linear(const WeightView& weight, const ConstTensor& bias, const ModelOptions& options) {
+  return options.weights ? Linear(weight, bias, *options.weights) : Linear(weight, bias);
+}
+
 /// W and b of name.weight and, where the config says so, name.bias.
 struct Affine {
-  WeightTensor weight, bias;
+  WeightMatrix weight;
+  WeightVector bias;
 
   Affine(const Weights& weights, const std::string& name, std::int64_t outputs, std::int64_t inputs,
          bool has_bias)
@@ -75,11 +80,13 @@ struct Affine {
     if (has_bias) bias = weights.vector(name + ".bias", outputs);
   }
 
-  Linear pack() const { return Linear(weight.view, bias.view); }
+  Linear pack(const ModelOptions& options) const {
+    return make_linear(weight.view, bias.view, options);
+  }
 };
 
 MultiHeadAttention make_attention(const ModelConfig& c, const Weights& weights,
-                                  const std::string& name) {
+                                  const ModelOptions& options, const std::string& name) {
   const std::int64_t q_dim = c.num_attention_heads * c.head_dim;
   const std::int64_t kv_dim = c.num_key_value_heads * c.head_dim;
   const Affine q(weights, name + ".q_proj", q_dim, c.hidden_size, c.attention_bias);
@@ -94,18 +101,20 @@ MultiHeadAttention make_attention(const ModelConfig& c, const Weights& weights,
   config.head_dim = c.head_dim;
   config.mask = Mask::causal();
   config.rotary = Rotary(c.rotary());
+  config.weight_type = options.weights;
   return {config,
           {q.weight.view, q.bias.view, k.weight.view, k.bias.view, v.weight.view, v.bias.view,
            o.weight.view, o.bias.view}};
 }
 
-Layer make_layer(const ModelConfig& c, const Weights& weights, const std::string& name) {
+Layer make_layer(const ModelConfig& c, const Weights& weights, const ModelOptions& options,
+                 const std::string& name) {
   const auto mlp = [&](const char* part, std::int64_t outputs, std::int64_t inputs) {
-    return Affine(weights, name + ".mlp." + part, outputs, inputs, c.mlp_bias).pack();
+    return Affine(weights, name + ".mlp." + part, outputs, inputs, c.mlp_bias).pack(options);
   };
   return {weights.vector(name + ".input_layernorm.weight", c.hidden_size),
           weights.vector(name + ".post_attention_layernorm.weight", c.hidden_size),
-          make_attention(c, weights, name + ".self_attn"),
+          make_attention(c, weights, options, name + ".self_attn"),
           mlp("gate_proj", c.intermediate_size, c.hidden_size),
           mlp("up_proj", c.intermediate_size, c.hidden_size),
           mlp("down_proj", c.hidden_size, c.intermediate_size)};
@@ -113,9 +122,23 @@ Layer make_layer(const ModelConfig& c, const Weights& weights, const std::string
 
 // A tied head is the embedding, read as a matrix of a linear map. A head that the files hold all
 // the same is used, as transformers 5 does: it may differ.
-Linear make_head(const ModelConfig& c, const Weights& weights, const WeightTensor& embedding) {
-  if (c.tie_word_embeddings && !weights.has("lm_head.weight")) return Linear(embedding.view);
-  return Linear(weights.matrix("lm_head.weight", c.vocab_size, c.hidden_size).view);
+Linear make_head(const ModelConfig& c, const Weights& weights, const ModelOptions& options,
+                 const WeightMatrix& embedding) {
+  if (c.tie_word_embeddings && !weights.has("lm_head.weight"))
+    return make_linear(embedding.view, {}, options);
+  const WeightMatrix head = weights.matrix("lm_head.weight", c.vocab_size, c.hidden_size);
+  return make_linear(head.view, {}, options);
+}
+
+/// make(), whose errors begin with `name`.
+template <class F>
+auto named(const std::string& name, F&& make) {
+  try {
+    return make();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kBadArgument) throw;
+    throw Error(ErrorCode::kBadFile, name + ": " + error.what());
+  }
 }
 
 void add(const Threads& threads, const MutableTensor& x, const MutableTensor& change) {
@@ -131,14 +154,16 @@ MutableTensor last(const MutableTensor& x, std::int64_t tokens) {
   return {x.data + (x.extents[2] - tokens) * width, {1, 1, tokens, width}};
 }
 
-Llama::Llama(const ModelConfig& config, const Weights& weights)
+Llama::Llama(const ModelConfig& config, const Weights& weights, const ModelOptions& options)
     : Decoder(config),
       embedding_(
           weights.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size)),
       final_norm_(weights.vector("model.norm.weight", config.hidden_size)),
-      head_(make_head(config, weights, embedding_)) {
-  for (std::int64_t n = 0; n < config.num_hidden_layers; ++n)
-    layers_.push_back(make_layer(config, weights, "model.layers." + std::to_string(n)));
+      head_(named("head", [&] { return make_head(config, weights, options, embedding_); })) {
+  for (std::int64_t n = 0; n < config.num_hidden_layers; ++n) {
+    const std::string name = "model.layers." + std::to_string(n);
+    layers_.push_back(named(name, [&] { return make_layer(config, weights, options, name); }));
+  }
 }
 
 std::vector<DenseKvCache> Llama::make_caches(std::int64_t capacity) const {
@@ -198,20 +223,25 @@ Activations Llama::carve(Scratch& scratch, std::int64_t tokens) const {
 }
 
 void Llama::embed(std::span<const std::int32_t> tokens, const MutableTensor& x) const {
+  const CanonicalFloatEnv environment;  // an f16 may pass a denormal f32
   const std::int64_t width = config().hidden_size;
-  for (std::size_t t = 0; t < tokens.size(); ++t)
-    std::memcpy(x.data + t * width, &embedding_.view.at(0, 0, tokens[t], 0), width * sizeof(float));
+  visit(embedding_.view, [&](const auto& rows) {
+    for (std::size_t t = 0; t < tokens.size(); ++t)
+      for (std::int64_t e = 0; e < width; ++e)
+        x.data[t * width + e] = to_float(rows.at(0, 0, tokens[t], e));
+  });
 }
 
-void Llama::norm(const Threads& threads, const MutableTensor& x, const WeightTensor& weight,
+void Llama::norm(const Threads& threads, const MutableTensor& x, const WeightVector& weight,
                  const MutableTensor& y) const {
   rms_norm(threads, x, weight.view, static_cast<float>(config().rms_norm_eps), y);
 }
 
 }  // namespace
 
-std::unique_ptr<const Decoder> make_llama(const ModelConfig& config, const Weights& weights) {
-  return std::make_unique<Llama>(config, weights);
+std::unique_ptr<const Decoder> make_llama(const ModelConfig& config, const Weights& weights,
+                                          const ModelOptions& options) {
+  return std::make_unique<Llama>(config, weights, options);
 }
 
 }  // namespace rapt
