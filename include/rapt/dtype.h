@@ -34,23 +34,25 @@ struct F16 {
 [[gnu::always_inline]] constexpr float to_float(F16 x) {
   const std::uint32_t sign = (x.bits & 0x8000u) << 16, rest = x.bits & 0x7FFFu;
   if (rest >= 0x7C00u) return std::bit_cast<float>(sign | 0x7F800000u | (rest & 0x3FFu) << 13);
-  // The exponent's bias is 112 more in f32; the product is exact, for denormals too.
-  const float magnitude = std::bit_cast<float>(rest << 13) * 0x1p112f;
+  // The exponent's bias is 112 more in f32, where denormals of f16 are none.
+  const float magnitude = rest < 0x400u ? static_cast<float>(rest) * 0x1p-24f
+                                        : std::bit_cast<float>((rest << 13) + (112u << 23));
   return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
 }
 
 /// The nearest number of the type, ties to even; infinity beyond the largest. NaN becomes the type's
 /// quiet NaN without sign or payload.
+/// @pre The rounding mode is to nearest.
 /// @{
 [[gnu::always_inline]] constexpr BF16 to_bf16(float x) {
-  if (x != x) return {0x7FC0};
   const auto bits = std::bit_cast<std::uint32_t>(x);
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return {0x7FC0};
   return {static_cast<std::uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16)};
 }
 [[gnu::always_inline]] constexpr F16 to_f16(float x) {
-  if (x != x) return {0x7E00};
   const auto bits = std::bit_cast<std::uint32_t>(x);
   const std::uint32_t sign = bits >> 16 & 0x8000u, rest = bits & 0x7FFFFFFFu;
+  if (rest > 0x7F800000u) return {0x7E00};
   if (rest >= 0x477FF000u) return {static_cast<std::uint16_t>(sign | 0x7C00u)};  // from 65520
   if (rest < 0x38800000u) {  // below 2^-14: the sum's last bit is 2^-24
     const float sum = std::bit_cast<float>(rest) + 0.5f;

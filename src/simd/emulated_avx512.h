@@ -37,6 +37,14 @@ inline simde__m512i emulated_cvtepi8_epi32(__m128i a) {
   return simde__m512i_from_private(to);
 }
 
+inline __m256i emulated_cvtepi32_epi16(simde__m512i a) {
+  const simde__m512i_private from = simde__m512i_to_private(a);
+  const __m256i low = _mm256_set1_epi32(0xFFFF);
+  const __m256i pairs = _mm256_packus_epi32(_mm256_and_si256(from.m256i[0], low),
+                                            _mm256_and_si256(from.m256i[1], low));
+  return _mm256_permute4x64_epi64(pairs, 0xD8);
+}
+
 inline simde__m512 emulated_cvtph_ps(__m256i a) {
   simde__m512_private to;
   to.m256[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(a));
@@ -57,6 +65,7 @@ inline __m256i emulated_cvtps_ph(simde__m512 a) {
 #define _mm512_srai_epi32(a, bits) emulated_srai_epi32<bits>(a)
 #define _mm512_cvtepu16_epi32(a) emulated_cvtepu16_epi32(a)
 #define _mm512_cvtepi8_epi32(a) emulated_cvtepi8_epi32(a)
+#define _mm512_cvtepi32_epi16(a) emulated_cvtepi32_epi16(a)
 #define _mm512_cvtph_ps(a) emulated_cvtph_ps(a)
 #define _mm512_cvtps_ph(a, rounding) emulated_cvtps_ph<(rounding) & ~_MM_FROUND_NO_EXC>(a)
 #define _mm512_extractf32x8_ps(a, half) (simde__m512_to_private(a).m256[half])

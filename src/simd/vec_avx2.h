@@ -1,6 +1,6 @@
 #pragma once
 
-// The 16-lane contract on AVX2 and FMA: two ymm registers a vector. vec_contract.md says what each
+// The 16-lane contract on AVX2, FMA and F16C: two ymm registers a vector. vec_contract.md says what each
 // operation means.
 
 #include <immintrin.h>

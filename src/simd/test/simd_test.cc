@@ -136,21 +136,39 @@ TEST(SimdTest, OrdinaryValuesHaveTheBitsOfScalar) {
   }
 }
 
-TEST(SimdTest, NumbersBetweenHalvesHaveTheBitsOfScalar) {
+/// Numbers between neighbours of a half type, and those next to them.
+template <class T>
+void expect_same_bits_around_middles() {
   for (std::uint32_t half = 0; half < 0x10000; half += 16) {
     Arguments in = {};
     for (int i = 0; i < 16; ++i) {
       const auto h = static_cast<std::uint16_t>(half + i);
-      const float x = to_float(F16{h}), next = to_float(F16{static_cast<std::uint16_t>(h + 1)});
-      in.a[i] = std::isfinite(next) ? (x + next) / 2 : std::copysign(65520.0f, x);
+      const float x = to_float(T{h}), next = to_float(T{static_cast<std::uint16_t>(h + 1)});
+      in.a[i] = x + (next - x) / 2;
       in.b[i] = std::nextafter(in.a[i], kInf);
       in.c[i] = std::nextafter(in.a[i], -kInf);
     }
-    ASSERT_NO_FATAL_FAILURE(expect_same_bits(in));
-    std::swap(in.a, in.b);
-    ASSERT_NO_FATAL_FAILURE(expect_same_bits(in));
-    std::swap(in.a, in.c);
-    ASSERT_NO_FATAL_FAILURE(expect_same_bits(in));
+    for (float* x : {in.b, in.c, in.b}) {
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(in));
+      std::swap_ranges(in.a, in.a + 16, x);
+    }
+  }
+}
+
+TEST(SimdTest, NumbersBetweenHalvesHaveTheBitsOfScalar) {
+  expect_same_bits_around_middles<F16>();
+  expect_same_bits_around_middles<BF16>();
+}
+
+TEST(SimdTest, EveryHalfHasTheBitsOfScalar) {
+  for (std::uint32_t half = 0; half < 0x10000; half += 2 * kOperationFloats) {
+    std::uint16_t halves[2 * kOperationFloats];
+    for (int i = 0; i < 2 * kOperationFloats; ++i) halves[i] = static_cast<std::uint16_t>(half + i);
+    for (int from = 0; from < 2 * kOperationFloats; from += 16) {
+      Arguments in = {};
+      std::memcpy(in.a, halves + from, 16 * sizeof *halves);
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(in));
+    }
   }
 }
 
