@@ -19,6 +19,12 @@ struct Heads {
 };
 const std::vector<Heads> kHeads = {{1, 1}, {3, 3}, {2, 1}, {6, 3}, {7, 1}, {8, 1}, {71, 1}};
 
+constexpr DType kF32 = DType::kF32, kBF16 = DType::kBF16, kF16 = DType::kF16;
+const std::vector<Storage> kStorages = {Storage::all(kF32),        Storage::all(kBF16),
+                                        Storage::all(kF16),        {kBF16, kF16, kF32, kBF16},
+                                        {kF32, kBF16, kF16, kF16}, {kF16, kBF16, kBF16, kF32},
+                                        {kF32, kF32, kF32, kBF16}};
+
 const char* const kPaddingNames[] = {"none", "left", "right", "mixed"};
 const char* const kValueNames[] = {"normal", "peaked", "large", "tiny"};
 
@@ -38,6 +44,7 @@ enum Axis {
   kBatch,
   kLayout,
   kValue,
+  kStorage,
   kSource,
   kThread
 };
@@ -56,6 +63,7 @@ std::vector<int> axis_levels() {
           2,
           kLayouts,
           4,
+          size(kStorages),
           2,
           2};
 }
@@ -75,16 +83,18 @@ AttentionCase case_of(const std::vector<int>& level) {
   c.batch = level[kBatch] == 0 ? 1 : 3;
   c.layout = static_cast<Layout>(level[kLayout]);
   c.values = static_cast<Values>(level[kValue]);
+  c.storage = kStorages[level[kStorage]];
   c.source = level[kSource] == 0 ? KvSource::kTensors : KvSource::kCache;
   c.threads = level[kThread] == 0 ? 1 : 3;
   return c;
 }
 
-/// A cache holds its tokens from slot 0 on: it has no padding on the left.
+/// A cache holds its tokens from slot 0 on: it has no padding on the left. It has one type.
 bool sensible(const AttentionCase& c) {
   // Masks by token are matrices: made again for each problem of a case.
   const std::int64_t pairs = c.batch * c.q_heads * c.q_tokens * c.kv_tokens;
   if (c.mask->of_tokens && pairs > 1 << 20) return false;
+  if (c.source == KvSource::kCache && c.storage.k != c.storage.v) return false;
   if (c.mask == &mask_named("blocks_of_heads") && c.kv_tokens > 4096) return false;
   return c.source == KvSource::kTensors || c.padding == Padding::kNone ||
          c.padding == Padding::kRight;
@@ -147,6 +157,7 @@ Problem AttentionCase::problem() const {
   p.kv_heads = kv_heads;
   p.head_dim = head_dim;
   p.v_head_dim = v_head_dim;
+  p.storage = storage;
   p.modifiers = modifiers_of(modifiers, q_heads);
   if (positions == Positions::kGiven) {
     p.q_positions = positions_of(batch, q_tokens, 2 * (kv_tokens - q_tokens) + 1);
@@ -167,12 +178,17 @@ std::string AttentionCase::name() const {
                                    ? ""
                                    : std::string("/") + kModifierNames[static_cast<int>(modifiers)];
   const std::string placed = positions == Positions::kDefault ? "" : "/positions";
+  const std::string stored = storage == Storage{}
+                                 ? ""
+                                 : std::string("/") + rapt::name(storage.q) + "_" +
+                                       rapt::name(storage.k) + "_" + rapt::name(storage.v) + "_" +
+                                       rapt::name(storage.o);
   return std::string(mask->name) + modified + placed + "/b" + number(batch) + "/q" +
          number(q_tokens) + "/k" + number(kv_tokens) + "/h" + number(q_heads) + ":" +
          number(kv_heads) + "/d" + number(head_dim) + ":" +
          number(v_head_dim == 0 ? head_dim : v_head_dim) + "/pad_" +
          kPaddingNames[static_cast<int>(padding)] + "/" + test::name(layout) + "/" +
-         kValueNames[static_cast<int>(values)] + "/" +
+         kValueNames[static_cast<int>(values)] + stored + "/" +
          (source == KvSource::kCache ? "cache" : "tensors") + "/threads" + number(threads);
 }
 
@@ -207,14 +223,19 @@ CaseInputs::CaseInputs(const AttentionCase& c, std::uint64_t seed)
       k({c.batch, c.kv_tokens, c.kv_heads, c.head_dim}, c.layout),
       v({c.batch, c.kv_tokens, c.kv_heads, c.v_head_dim == 0 ? c.head_dim : c.v_head_dim},
         c.layout),
-      bias(c.bias_extents(), c.layout == Layout::kBroadcast ? Layout::kContiguous : c.layout) {
+      bias(c.bias_extents(), c.layout == Layout::kBroadcast ? Layout::kContiguous : c.layout),
+      storage(c.storage),
+      layout(c.layout) {
   static constexpr float kQueryDeviation[] = {1.0f, 8.0f, 1e4f, 1e-20f};
   static constexpr float kKeyDeviation[] = {1.0f, 1.0f, 1.0f, 1e-20f};
   static constexpr float kValueDeviation[] = {1.0f, 1.0f, 1.0f, 1e-39f};
   const int n = static_cast<int>(c.values);
-  fill_normal(q.view, 3 * seed, kQueryDeviation[n]);
-  fill_normal(k.view, 3 * seed + 1, kKeyDeviation[n]);
-  fill_normal(v.view, 3 * seed + 2, kValueDeviation[n]);
+  const auto deviation = [&](const float (&all)[4], DType dtype) {
+    return c.values == Values::kTiny && dtype == kF16 ? 3e-7f : all[n];  // its denormals
+  };
+  fill_normal(q.view, 3 * seed, deviation(kQueryDeviation, storage.q));
+  fill_normal(k.view, 3 * seed + 1, deviation(kKeyDeviation, storage.k));
+  fill_normal(v.view, 3 * seed + 2, deviation(kValueDeviation, storage.v));
   fill_normal(bias.view, 3 * seed + 3);
   for_each_index(bias.view.extents, [&](auto a, auto b, auto i, auto j) {
     if ((3 * i + j) % 7 == 5) bias.view.at(a, b, i, j) = -std::numeric_limits<float>::infinity();
@@ -222,22 +243,33 @@ CaseInputs::CaseInputs(const AttentionCase& c, std::uint64_t seed)
   if (c.modifiers != Modifiers::kBias && c.modifiers != Modifiers::kAll) bias.view.data = nullptr;
 }
 
+Inputs CaseInputs::inputs() const {
+  round_to(q.view, storage.q);
+  round_to(k.view, storage.k);
+  round_to(v.view, storage.v);
+  return {.q = q.view, .k = k.view, .v = v.view, .bias = bias.view};
+}
+
 Outputs run_from(KvSource source, const Problem& problem, const Inputs& in, int threads,
-                 Layout out) {
+                 Layout layout) {
   const Plan plan = make_plan(problem, Threads(threads), source);
-  if (source == KvSource::kTensors) return run_attention(plan, in, out);
-  DenseKvCache cache(
-      {problem.batch, problem.kv_heads, problem.head_dim, problem.v_head_dim, problem.kv_tokens});
+  const Layout out = layout == Layout::kBroadcast ? Layout::kContiguous : layout;
+  const Stored q(in.q, problem.storage.q, layout), k(in.k, problem.storage.k, layout),
+      v(in.v, problem.storage.v, layout);
+  if (source == KvSource::kTensors)
+    return run_attention(plan, {.q = q.view, .k = k.view, .v = v.view, .bias = in.bias}, out);
+  DenseKvCache cache({problem.batch, problem.kv_heads, problem.head_dim, problem.v_head_dim,
+                      problem.kv_tokens, problem.storage.k});
   for (std::int64_t b = 0; b < problem.batch; ++b) {
     const std::int64_t length = problem.kv_range(b).size();
-    cache.append(b, tokens(sequence(in.k, b), 0, length), tokens(sequence(in.v, b), 0, length));
+    cache.append(b, tokens(sequence(k.view, b), 0, length), tokens(sequence(v.view, b), 0, length));
   }
-  return run_attention(plan, {.q = in.q, .k = {}, .v = {}, .cache = &cache, .bias = in.bias}, out);
+  return run_attention(
+      plan, {.q = q.view, .k = {}, .v = {}, .cache = &cache, .bias = in.bias}, out);
 }
 
 Outputs run_case(const AttentionCase& c, const CaseInputs& in) {
-  const Layout out = c.layout == Layout::kBroadcast ? Layout::kContiguous : c.layout;
-  return run_from(c.source, c.problem(), in.inputs(), c.threads, out);
+  return run_from(c.source, c.problem(), in.inputs(), c.threads, c.layout);
 }
 
 void for_each_empty_case(const std::function<void(const AttentionCase&)>& f) {

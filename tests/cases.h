@@ -55,6 +55,7 @@ struct AttentionCase {
   Padding padding = Padding::kNone;
   Layout layout = Layout::kContiguous;
   Values values = Values::kNormal;
+  Storage storage;
   KvSource source = KvSource::kTensors;
   int threads = 1;
 
@@ -70,16 +71,20 @@ struct AttentionCase {
   Dims bias_extents() const;
 };
 
-/// Inputs of a case. Equal for equal extents and values, whatever layout, mask and padding are.
+/// Inputs of a case in f32. Equal for equal extents and values, whatever layout, mask and padding are.
 struct CaseInputs {
   Tensor q, k, v, bias;
+  Storage storage;
+  Layout layout;
 
   explicit CaseInputs(const AttentionCase& c, std::uint64_t seed = 1);
-  Inputs inputs() const { return {.q = q.view, .k = k.view, .v = v.view, .bias = bias.view}; }
-  ReferenceInputs reference_inputs() const { return {q.view, k.view, v.view, bias.view}; }
+
+  /// The inputs, after rounding them to the case's types where they are: a test may have changed some.
+  Inputs inputs() const;
 };
 
-/// Runs a problem from tensors, or from a cache filled with its keys.
+/// Runs a problem from tensors of its types, or from a cache filled with its keys. The inputs are in
+/// f32, the types' numbers; so is o afterwards.
 Outputs run_from(KvSource source, const Problem& problem, const Inputs& in, int threads,
                  Layout out = Layout::kContiguous);
 

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "base/isa.h"
@@ -61,12 +62,13 @@ inline const char* name(Layout layout) {
 }
 
 /// A tensor that owns its memory; `view` shows it in logical order whatever the layout.
-struct Tensor {
-  std::vector<float> memory;
-  MutableTensor view;
+template <class T>
+struct TensorOf {
+  std::vector<T> memory;
+  TensorView<T> view;
 
-  Tensor() = default;
-  explicit Tensor(const Dims& extents, Layout layout = Layout::kContiguous) {
+  TensorOf() = default;
+  explicit TensorOf(const Dims& extents, Layout layout = Layout::kContiguous) {
     static constexpr int kPlain[4] = {0, 1, 2, 3};
     static constexpr int kHeads[4] = {0, 2, 1, 3};
     static constexpr int kFeatures[4] = {0, 2, 3, 1};
@@ -80,21 +82,22 @@ struct Tensor {
       strides[axes[n]] = pitch;
       pitch = pitch * extents[axes[n]] + odd;
     }
-    memory.assign(pitch + 16, 0.0f);
-    float* data = memory.data() + odd;
+    memory.assign(pitch + 16, T{});
+    T* data = memory.data() + odd;
     if (layout == Layout::kBroadcast) strides[0] = strides[2] = 0;
     if (layout == Layout::kReversed)
       for (int axis = 0; axis < 4; ++axis) {
         if (extents[axis] > 0) data += (extents[axis] - 1) * strides[axis];
         strides[axis] = -strides[axis];
       }
-    view = MutableTensor(data, extents, strides);
+    view = TensorView<T>(data, extents, strides);
   }
-  Tensor(const Tensor&) = delete;
-  Tensor& operator=(const Tensor&) = delete;
-  Tensor(Tensor&&) = default;
-  Tensor& operator=(Tensor&&) = default;
+  TensorOf(const TensorOf&) = delete;
+  TensorOf& operator=(const TensorOf&) = delete;
+  TensorOf(TensorOf&&) = default;
+  TensorOf& operator=(TensorOf&&) = default;
 };
+using Tensor = TensorOf<float>;
 
 /// Calls f(a, b, c, d) for every index, in order.
 template <class F>
@@ -104,6 +107,42 @@ void for_each_index(const Dims& extents, F&& f) {
       for (std::int64_t c = 0; c < extents[2]; ++c)
         for (std::int64_t d = 0; d < extents[3]; ++d) f(a, b, c, d);
 }
+
+inline constexpr DType kAllDTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
+
+/// x rounded to a type.
+inline float rounded(float x, DType dtype) {
+  if (dtype == DType::kBF16) return to_float(to_bf16(x));
+  if (dtype == DType::kF16) return to_float(to_f16(x));
+  return x;
+}
+inline void round_to(const MutableTensor& t, DType dtype) {
+  if (dtype == DType::kF32) return;
+  for_each_index(t.extents, [&](auto a, auto b, auto c, auto d) {
+    t.at(a, b, c, d) = rounded(t.at(a, b, c, d), dtype);
+  });
+}
+
+/// Copies between types: exactly, or rounded.
+inline void convert(const AnyConstTensor& from, const AnyTensor& to) {
+  for_each_index(to.extents, [&](auto a, auto b, auto c, auto d) {
+    to.set(a, b, c, d, from.at(a, b, c, d));
+  });
+}
+
+/// A copy in a type and layout.
+struct Stored {
+  std::variant<Tensor, TensorOf<BF16>, TensorOf<F16>> tensor;
+  AnyTensor view;
+
+  Stored(const AnyConstTensor& from, DType dtype, Layout layout = Layout::kContiguous) {
+    if (dtype == DType::kBF16) tensor = TensorOf<BF16>(from.extents, layout);
+    if (dtype == DType::kF16) tensor = TensorOf<F16>(from.extents, layout);
+    if (dtype == DType::kF32) tensor = Tensor(from.extents, layout);
+    view = std::visit([](const auto& t) { return AnyTensor(t.view); }, tensor);
+    if (from.data != nullptr) convert(from, view);
+  }
+};
 
 inline void fill(const MutableTensor& out, float value) {
   for_each_index(out.extents, [&](auto a, auto b, auto c, auto d) { out.at(a, b, c, d) = value; });
@@ -135,6 +174,22 @@ TensorView<T> tokens(const TensorView<T>& t, std::int64_t begin, std::int64_t co
 template <class T>
 TensorView<T> sequence(const TensorView<T>& t, std::int64_t b) {
   return {t.data + b * t.strides[0], {1, t.extents[1], t.extents[2], t.extents[3]}, t.strides};
+}
+
+/// The same of any type.
+template <class Memory>
+AnyView<Memory> tokens(const AnyView<Memory>& t, std::int64_t begin, std::int64_t count) {
+  return {t.address(0, begin, 0, 0),
+          t.dtype,
+          {t.extents[0], count, t.extents[2], t.extents[3]},
+          t.strides};
+}
+template <class Memory>
+AnyView<Memory> sequence(const AnyView<Memory>& t, std::int64_t b) {
+  return {t.address(b, 0, 0, 0),
+          t.dtype,
+          {1, t.extents[1], t.extents[2], t.extents[3]},
+          t.strides};
 }
 
 inline void copy(const ConstTensor& from, const MutableTensor& to) {
@@ -208,15 +263,18 @@ class ForcedIsa {
   std::string before_;
 };
 
-/// Everything that one run writes, filled with a value that none does: a missed element shows.
+/// Everything that one run writes, filled with a value that none does: a missed element shows. o is
+/// widened from the problem's type.
 struct Outputs {
   Tensor o, lse, m, l;
+  DType o_dtype;
 
   explicit Outputs(const Problem& p, Layout layout = Layout::kContiguous)
       : o({p.batch, p.q_tokens, p.q_heads, p.value_dim()}, layout),
         lse({1, p.batch, p.q_heads, p.q_tokens}, layout),
         m({1, p.batch, p.q_heads, p.q_tokens}, layout),
-        l({1, p.batch, p.q_heads, p.q_tokens}, layout) {
+        l({1, p.batch, p.q_heads, p.q_tokens}, layout),
+        o_dtype(p.storage.o) {
     for (const MutableTensor& t : {o.view, lse.view, m.view, l.view}) fill(t, -12345.0f);
   }
 
@@ -239,7 +297,11 @@ inline Outputs run_attention(const Plan& plan, const Inputs& inputs,
   Scratch scratch;
   std::memset(scratch.reserve(plan.scratch_bytes()), 0xFF, plan.scratch_bytes());
   Outputs outputs(plan.problem(), layout);
-  run(plan, inputs, scratch, outputs.result());
+  const Stored o(outputs.o.view, outputs.o_dtype, layout);
+  Result result = outputs.result();
+  result.o = o.view;
+  run(plan, inputs, scratch, result);
+  convert(o.view, outputs.o.view);
   return outputs;
 }
 

@@ -56,16 +56,16 @@ Plan make_plan(const Problem& problem, const Threads& threads,
 /// Inputs of one run. Either `k` and `v`, or `cache` with the sequences' keys already appended.
 /// The bias is by token, padding included, and extents of 1 are broadcast.
 struct Inputs {
-  ConstTensor q{};                      ///< [B, Tq, Hq, D]
-  ConstTensor k{};                      ///< [B, Tk, Hkv, D]
-  ConstTensor v{};                      ///< [B, Tk, Hkv, Dv]
+  AnyConstTensor q{};                   ///< [B, Tq, Hq, D]
+  AnyConstTensor k{};                   ///< [B, Tk, Hkv, D]
+  AnyConstTensor v{};                   ///< [B, Tk, Hkv, Dv]
   const DenseKvCache* cache = nullptr;  ///< for KvSource::kCache
   ConstTensor bias{};                   ///< [B, Hq, Tq, Tk], for ScoreModifiers::additive_bias
 };
 
 /// Outputs of one run. `o` is required; the others are written where `data` is set.
 struct Result {
-  MutableTensor o{};    ///< [B, Tq, Hq, Dv]
+  AnyTensor o{};        ///< [B, Tq, Hq, Dv]
   MutableTensor lse{};  ///< [1, B, Hq, Tq], natural log-sum-exp of the visible scores
   MutableTensor m{};  ///< [1, B, Hq, Tq], the integer maximum in log2 units, -inf for an empty row
   MutableTensor l{};  ///< [1, B, Hq, Tq], sum of 2^(s - m) over the visible keys and the sink
@@ -75,11 +75,13 @@ struct Result {
 /// included; the scores are scale q k^T, changed by the modifiers.
 ///
 /// @shape   q [B, Tq, Hq, D]   k [B, Tk, Hkv, D]   v [B, Tk, Hkv, Dv]   o [B, Tq, Hq, Dv]
-/// @dtype   f32 storage; scores, sums and accumulators f32.
+/// @dtype   problem.storage; scores, sums and accumulators f32. o is rounded once, when it is
+///          written: nearest, ties to even, infinity beyond the type's largest number.
 /// @pre     outputs overlap no input.
-/// @throws  Error{kBadShape} if a view does not match the plan's problem.
+/// @throws  Error{kBadShape} if a view does not match the plan's problem, Error{kBadArgument} if
+///          its type does not.
 /// @error   max |o - o64| <= 2 e + 2^-23 max|v|, e the error of a sequential two-pass f32 loop; 3 e
-///          with softcap, ALiBi or a bias.
+///          with softcap, ALiBi or a bias; before o is rounded.
 /// @cost    2 visible_pairs() (D + Dv) flops. Allocates nothing once `scratch` is warm.
 /// @source  arXiv:2307.08691 (tiling and online softmax); the order is docs/numerics.md.
 void run(const Plan& plan, const Inputs& inputs, Scratch& scratch, const Result& result);

@@ -2,11 +2,14 @@
 
 #include <bit>
 #include <cstdint>
+#include <type_traits>
 
 namespace rapt {
 
 /// Element types of tensors, caches and weights.
 enum class DType { kF32, kBF16, kF16 };
+
+inline constexpr int kDTypes = 3;
 
 /// "f32", "bf16" or "f16".
 const char* name(DType dtype) noexcept;
@@ -62,5 +65,26 @@ struct F16 {
   return {static_cast<std::uint16_t>(sign | (rounded - 0x38000000u) >> 13)};
 }
 /// @}
+
+/// to_bf16 or to_f16; x itself for float.
+template <class T>
+[[gnu::always_inline]] constexpr T from_float(float x) {
+  if constexpr (std::is_same_v<T, BF16>)
+    return to_bf16(x);
+  else if constexpr (std::is_same_v<T, F16>)
+    return to_f16(x);
+  else
+    return x;
+}
+
+/// x in another type, rounded once where that is narrower. The same type keeps its bits, those of NaN
+/// too.
+template <class To, class From>
+[[gnu::always_inline]] constexpr To converted(From x) {
+  if constexpr (std::is_same_v<To, From>)
+    return x;
+  else
+    return from_float<To>(to_float(x));
+}
 
 }  // namespace rapt

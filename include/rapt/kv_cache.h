@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -12,15 +13,17 @@ namespace rapt {
 ///
 /// k: tiles [group of 16 keys][feature][16 keys]; v: rows [key][Dv rounded up to 16].
 struct KvTile {
-  const float* k;
-  const float* v;
+  DType dtype;
+  const void* k;
+  const void* v;
   std::uint32_t nonfinite_groups;  ///< bit g: value rows 16 g .. 16 g + 15 may hold Inf or NaN
 };
 
 /// A dense KV cache: for every sequence and kv head, room for `capacity` keys and values, stored as
 /// the kernels' tiles. New keys are stored first and attention reads only what is stored.
 ///
-/// @cost  B Hkv (D + Dv rounded up to 16) 4 bytes a token, `capacity` rounded up to 16 tokens.
+/// @cost  B Hkv (D + Dv rounded up to 16) elements of `dtype` a token, `capacity` rounded up to 16
+///        tokens.
 class DenseKvCache {
  public:
   struct Shape {
@@ -29,6 +32,7 @@ class DenseKvCache {
     std::int64_t head_dim = 0;
     std::int64_t v_head_dim = 0;  ///< 0 means head_dim
     std::int64_t capacity = 0;    ///< tokens a sequence
+    DType dtype = DType::kF32;    ///< of the keys and values that are stored
   };
 
   /// @throws Error{kBadArgument} naming the field, Error{kOutOfMemory}.
@@ -42,46 +46,48 @@ class DenseKvCache {
   std::int64_t length(std::int64_t sequence) const { return lengths_[sequence]; }
   std::size_t size_bytes() const { return size_bytes_; }
 
-  /// Appends tokens to every sequence.
+  /// Appends tokens of any type to every sequence. Those of the cache's type are copied bit for
+  /// bit; others are rounded once: nearest, ties to even, infinity beyond the largest number.
   /// @shape  k [B, T, Hkv, D]   v [B, T, Hkv, Dv]
   /// @throws Error{kBadShape}; Error{kBadArgument} if a sequence would exceed the capacity: then
   ///         nothing was appended.
-  void append(const ConstTensor& k, const ConstTensor& v);
+  void append(const AnyConstTensor& k, const AnyConstTensor& v);
 
   /// Appends tokens to one sequence.
   /// @shape  k [1, T, Hkv, D]   v [1, T, Hkv, Dv]
   /// @throws Error as above, and Error{kBadArgument} if there is no such sequence.
-  void append(std::int64_t sequence, const ConstTensor& k, const ConstTensor& v);
+  void append(std::int64_t sequence, const AnyConstTensor& k, const AnyConstTensor& v);
 
   /// Forgets the tokens of `sequence` from `length` on.
   /// @throws Error{kBadArgument} if there is no such sequence, or if length is negative or above
   ///         the present one.
   void truncate(std::int64_t sequence, std::int64_t length);
 
-  /// Copies the first tokens of one sequence out again, bit for bit.
+  /// Copies the first tokens of one sequence out again: to the cache's type bit for bit, to others
+  /// as `append`.
   /// @shape  k [1, T, Hkv, D]   v [1, T, Hkv, Dv]
   /// @throws Error{kBadShape}; Error{kBadArgument} if there is no such sequence, or it has fewer
   ///         than T tokens.
-  void read(std::int64_t sequence, const MutableTensor& k, const MutableTensor& v) const;
+  void read(std::int64_t sequence, const AnyTensor& k, const AnyTensor& v) const;
 
   /// Tiles of chunk `chunk` of one head. Slots at or beyond length() hold unspecified values.
   KvTile tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk) const;
 
  private:
-  void store(std::int64_t sequence, std::int64_t source, const ConstTensor& k,
-             const ConstTensor& v);
-  void check(const ConstTensor& k, const ConstTensor& v, std::int64_t batch,
+  void store(std::int64_t sequence, std::int64_t source, const AnyConstTensor& k,
+             const AnyConstTensor& v);
+  void check(const AnyConstTensor& k, const AnyConstTensor& v, std::int64_t batch,
              const char* where) const;
   void check_room(std::int64_t sequence, std::int64_t tokens) const;
 
   struct Free {
-    void operator()(float* memory) const noexcept;
+    void operator()(std::byte* memory) const noexcept;
   };
   Shape shape_;
   std::int64_t v_stride_ = 0;
-  std::int64_t head_floats_ = 0;  // of k and v of one (sequence, kv head)
+  std::int64_t head_bytes_ = 0;  // of k and v of one (sequence, kv head)
   std::size_t size_bytes_ = 0;
-  std::unique_ptr<float, Free> memory_;
+  std::unique_ptr<std::byte, Free> memory_;
   std::vector<std::uint32_t> nonfinite_;  // [sequence, kv head, chunk]
   std::vector<std::int64_t> lengths_;
 };

@@ -4,13 +4,24 @@
 #include <optional>
 #include <vector>
 
+#include "rapt/dtype.h"
 #include "rapt/mask.h"
 #include "rapt/modifiers.h"
 
 namespace rapt {
 
-/// One attention problem: extents, heads, scale, mask, modifiers and positions. A value; it holds no
-/// tensor.
+/// Element types of a problem's tensors; of a cache that of k and v, which are then the same. They
+/// are widened exactly and o is rounded once: scores, sums and accumulators are f32 for all of them.
+struct Storage {
+  DType q = DType::kF32, k = DType::kF32, v = DType::kF32, o = DType::kF32;
+
+  static constexpr Storage all(DType dtype) { return {dtype, dtype, dtype, dtype}; }
+
+  bool operator==(const Storage&) const = default;
+};
+
+/// One attention problem: extents, heads, scale, mask, modifiers, positions and storage types. A
+/// value; it holds no tensor.
 ///
 ///     o_i = sum_j p_ij v_j,   p_ij = exp(s_ij - lse_i) over the visible keys j,
 ///     s_ij = scale q_i.k_j, changed by the modifiers
@@ -37,6 +48,7 @@ struct Problem {
   std::int64_t kv_heads = 1;    ///< Hkv
   std::int64_t head_dim = 0;    ///< D
   std::int64_t v_head_dim = 0;  ///< Dv; 0 means D
+  Storage storage;              ///< element types of q, k, v and o
   Mask mask = Mask::none();
   ScoreModifiers modifiers;
   std::optional<float> scale;    ///< factor of q.k; default 1 / sqrt(D)

@@ -1,7 +1,11 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <cstdint>
+#include <type_traits>
+
+#include "rapt/dtype.h"
 
 namespace rapt {
 
@@ -41,5 +45,73 @@ struct TensorView {
 
 using ConstTensor = TensorView<const float>;
 using MutableTensor = TensorView<float>;
+
+/// A view of elements of any storage type, made from whatever converts to a view of one of them.
+///
+/// @tparam Memory void, or const void where elements are only read
+template <class Memory>
+struct AnyView {
+  template <class T>
+  using Element = std::conditional_t<std::is_const_v<Memory>, const T, T>;
+  template <class T>
+  using View = TensorView<Element<T>>;
+
+  Memory* data = nullptr;
+  DType dtype = DType::kF32;
+  Dims extents{};
+  Dims strides{};
+
+  AnyView() = default;
+  AnyView(Memory* data, DType dtype, const Dims& extents, const Dims& strides)
+      : data(data), dtype(dtype), extents(extents), strides(strides) {}
+  template <std::convertible_to<View<float>> V>
+  AnyView(const V& view) : AnyView(View<float>(view), DType::kF32) {}
+  template <std::convertible_to<View<BF16>> V>
+  AnyView(const V& view) : AnyView(View<BF16>(view), DType::kBF16) {}
+  template <std::convertible_to<View<F16>> V>
+  AnyView(const V& view) : AnyView(View<F16>(view), DType::kF16) {}
+
+  operator AnyView<const void>() const { return {data, dtype, extents, strides}; }
+
+  /// The view of its elements. @pre T is their type
+  template <class T>
+  View<T> as() const {
+    return {static_cast<Element<T>*>(data), extents, strides};
+  }
+
+  Memory* address(std::int64_t a, std::int64_t b, std::int64_t c, std::int64_t d) const {
+    const std::int64_t offset = a * strides[0] + b * strides[1] + c * strides[2] + d * strides[3];
+    return static_cast<Element<char>*>(data) + offset * size_of(dtype);
+  }
+
+  /// An element as an f32, exactly.
+  float at(std::int64_t a, std::int64_t b, std::int64_t c, std::int64_t d) const {
+    const void* element = address(a, b, c, d);
+    if (dtype == DType::kBF16) return to_float(*static_cast<const BF16*>(element));
+    if (dtype == DType::kF16) return to_float(*static_cast<const F16*>(element));
+    return *static_cast<const float*>(element);
+  }
+
+  /// Sets an element to x, rounded to its type.
+  void set(std::int64_t a, std::int64_t b, std::int64_t c, std::int64_t d, float x) const
+    requires(!std::is_const_v<Memory>)
+  {
+    void* element = address(a, b, c, d);
+    if (dtype == DType::kBF16)
+      *static_cast<BF16*>(element) = to_bf16(x);
+    else if (dtype == DType::kF16)
+      *static_cast<F16*>(element) = to_f16(x);
+    else
+      *static_cast<float*>(element) = x;
+  }
+
+ private:
+  template <class T>
+  AnyView(const TensorView<T>& view, DType dtype)
+      : AnyView(view.data, dtype, view.extents, view.strides) {}
+};
+
+using AnyConstTensor = AnyView<const void>;
+using AnyTensor = AnyView<void>;
 
 }  // namespace rapt

@@ -36,7 +36,7 @@ class BlockRunner {
     lane_max_ = carver.take<float>(kMostStripQueries * 16);
     current_ = take_rows(carver, kTileQueries);
     for (int level = 0; level < plan.levels; ++level) levels_[level] = take_rows(carver, rows);
-    if (plan.packing == Packing::kChunk)
+    if (plan.packing == Packing::kChunk || plan.packing == Packing::kWidened)
       chunk_ = carver.take<float>(kChunkKeys * (d + plan.v_stride));
   }
 
@@ -151,8 +151,9 @@ class BlockRunner {
     const std::int64_t d = plan_.problem.head_dim;
     for (std::int64_t row = item.row_begin; row < item.row_end; ++row) {
       const auto [i, h] = plan_.query_of(item.kv_head, row);
-      plan_.kernels->scale_query(&inputs.q.at(item.sequence, i, h, 0), inputs.q.strides[3], d,
-                                 plan_.score_factor, q_ + (row - item.row_begin) * d);
+      plan_.kernels->reading(inputs.q.dtype)
+          .scale_query(inputs.q.address(item.sequence, i, h, 0), inputs.q.strides[3], d,
+                       plan_.score_factor, q_ + (row - item.row_begin) * d);
     }
   }
 
@@ -186,8 +187,8 @@ class BlockRunner {
                              d,
                              plan_.v_stride,
                              q_ + row * d,
-                             kv.k,
-                             kv.v,
+                             static_cast<const float*>(kv.k),
+                             static_cast<const float*>(kv.v),
                              kv.nonfinite_groups,
                              tile_rows_.seen(),
                              tile_rows_.whole(),

@@ -42,6 +42,7 @@ std::vector<KeptMass> kept_mass(const Problem& problem, const Mask& sparse, cons
   return with_memory("kept_mass", [&] {
     Problem keys = problem;
     keys.modifiers.sinks.clear();
+    keys.storage.o = DType::kF32;
     const RowSums all(keys, inputs, threads, scratch);
     keys.mask = problem.mask & sparse;
     const RowSums some(keys, inputs, threads, scratch);

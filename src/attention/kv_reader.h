@@ -15,17 +15,19 @@ class KvReader {
            const std::uint32_t* flags, std::int64_t first_head)
       : plan_(plan), inputs_(inputs), packed_(packed), flags_(flags), first_head_(first_head) {}
 
-  /// Tiles of one chunk. With Packing::kChunk they are packed into `buffer`.
+  /// Tiles of one chunk. With Packing::kChunk and kWidened they are put into `buffer`.
   KvTile read(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk,
               float* buffer) const {
     if (plan_.packing == Packing::kInPlace) return inputs_.cache->tile(sequence, kv_head, chunk);
-    if (plan_.packing == Packing::kChunk) {
-      float* values = buffer + kChunkKeys * plan_.problem.head_dim;
-      return {buffer, values, pack(sequence, kv_head, chunk, buffer, values)};
-    }
+    float* values = buffer + kChunkKeys * plan_.problem.head_dim;
+    if (plan_.packing == Packing::kWidened)
+      return widen(inputs_.cache->tile(sequence, kv_head, chunk),
+                   plan_.problem.kv_range(sequence).size() - chunk * kChunkKeys, buffer, values);
+    if (plan_.packing == Packing::kChunk)
+      return {DType::kF32, buffer, values, pack(sequence, kv_head, chunk, buffer, values)};
     const std::int64_t head = sequence * plan_.problem.kv_heads + kv_head - first_head_;
     const float* base = packed_ + head * plan_.head_floats();
-    return {base + chunk * kChunkKeys * plan_.problem.head_dim,
+    return {DType::kF32, base + chunk * kChunkKeys * plan_.problem.head_dim,
             base + plan_.slots * plan_.problem.head_dim + chunk * kChunkKeys * plan_.v_stride,
             flags_[head * chunks_of(plan_.slots) + chunk]};
   }
@@ -37,15 +39,26 @@ class KvReader {
     const Range range = problem.kv_range(sequence);
     const std::int64_t first = range.begin + chunk * kChunkKeys;
     const int count = static_cast<int>(std::min<std::int64_t>(kChunkKeys, range.end - first));
-    const ConstTensor &k = inputs_.k, &v = inputs_.v;
-    plan_.kernels->pack_keys(&k.at(sequence, first, kv_head, 0), k.strides[1], k.strides[3], count,
-                             problem.head_dim, keys);
-    return plan_.kernels->pack_values(&v.at(sequence, first, kv_head, 0), v.strides[1],
-                                      v.strides[3], count, problem.value_dim(), plan_.v_stride,
-                                      values);
+    const auto rows = [&](const AnyConstTensor& x) {
+      return KeyRows{x.address(sequence, first, kv_head, 0), x.strides[1], x.strides[3], count,
+                     x.extents[3]};
+    };
+    constexpr int kTo = static_cast<int>(DType::kF32);
+    plan_.kernels->reading(inputs_.k.dtype).pack_keys[kTo](rows(inputs_.k), keys);
+    return plan_.kernels->reading(inputs_.v.dtype)
+        .pack_values[kTo](rows(inputs_.v), plan_.v_stride, values);
   }
 
  private:
+  /// Tiles of `keys` keys, 512 at most, in f32.
+  KvTile widen(const KvTile& tile, std::int64_t keys, float* k, float* v) const {
+    const std::int64_t slots = std::min<std::int64_t>(kChunkKeys, round_up(keys, kGroupKeys));
+    const auto widen = plan_.kernels->reading(tile.dtype).widen;
+    widen(tile.k, slots * plan_.problem.head_dim, k);
+    widen(tile.v, slots * plan_.v_stride, v);
+    return {DType::kF32, k, v, tile.nonfinite_groups};
+  }
+
   const PlanDetail& plan_;
   const Inputs& inputs_;
   const float* packed_;

@@ -92,9 +92,11 @@ class Planner {
       plan_.block_rows = std::min(plan_.block_rows,
                                   round_up(ceil_div(plan_.rows(), blocks_of_head), kTileQueries));
     const bool one_block = plan_.rows() <= plan_.block_rows;
-    plan_.packing = plan_.source == KvSource::kCache ? Packing::kInPlace
-                    : one_block                      ? Packing::kChunk
-                                                     : Packing::kHead;
+    if (plan_.source == KvSource::kCache)
+      plan_.packing =
+          problem_.storage.k == DType::kF32 ? Packing::kInPlace : Packing::kWidened;
+    else
+      plan_.packing = one_block ? Packing::kChunk : Packing::kHead;
     parts_of_block_ = one_block && heads() > 0 ? ceil_div(wanted, heads()) : 1;
   }
 
@@ -163,15 +165,19 @@ class Planner {
     };
     const auto number = [](std::int64_t value) { return std::to_string(value); };
     line("isa", name(plan_.kernels->isa));
+    const Storage& s = problem_.storage;
+    line("types", std::string("q ") + name(s.q) + ", k " + name(s.k) + ", v " + name(s.v) +
+                      ", o " + name(s.o));
     line("mask", problem_.mask.describe());
     line("modifiers", describe_modifiers());
     line("tiles", number(plan_.tiles.count(Coverage::kHidden)) + " skipped, " +
                       number(plan_.tiles.count(Coverage::kFull)) + " full, " +
                       number(plan_.tiles.count(Coverage::kPartial)) + " partial");
     line("path", plan_.stream ? "decode" : "prefill");
-    line("kv", plan_.packing == Packing::kInPlace ? "cache tiles, read in place"
-               : plan_.packing == Packing::kHead  ? "packed tensors, once a kv head"
-                                                  : "packed tensors, once a chunk");
+    line("kv", plan_.packing == Packing::kInPlace   ? "cache tiles, read in place"
+               : plan_.packing == Packing::kWidened ? "cache tiles, widened once a chunk"
+               : plan_.packing == Packing::kHead    ? "packed tensors, once a kv head"
+                                                    : "packed tensors, once a chunk");
     line("tile", number(kTileQueries) + " rows by " + number(kChunkKeys) + " keys, registers " +
                      number(plan_.kernels->tile_rows) + " rows");
     line("rows a head",
@@ -216,10 +222,14 @@ Plan make_plan(const Problem& problem, const Threads& threads, KvSource source) 
   return with_memory("make_plan", [&] {
     problem.validate();
     auto detail = std::make_shared<PlanDetail>(problem, threads, source);
-    if (source == KvSource::kCache)
+    if (source == KvSource::kCache) {
+      const Storage& types = problem.storage;
+      require(types.k == types.v, ErrorCode::kBadArgument, "Problem.storage.v",
+              std::string(name(types.k)) + ", the type of k: a cache has one", name(types.v));
       for (std::int64_t b = 0; b < problem.batch; ++b)
         require(problem.kv_range(b).begin == 0, ErrorCode::kBadArgument, "Problem.kv_ranges",
                 "ranges from token 0: a cache holds no padding", problem.kv_range(b).begin);
+    }
     Planner(*detail).make();
     return Plan(std::move(detail));
   });

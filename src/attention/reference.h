@@ -43,7 +43,8 @@ bool reference_visible(const Problem& problem, const ReferenceMask& mask, std::i
 
 /// Tensors of the reference; `bias` without data where the problem has none.
 struct ReferenceInputs {
-  ConstTensor q, k, v, bias;
+  AnyConstTensor q, k, v;
+  ConstTensor bias;
 };
 
 /// The oracle: softmax attention as a textbook has it, for query tokens `rows` of every sequence

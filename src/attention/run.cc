@@ -108,6 +108,7 @@ void run(const Plan& plan, const Inputs& inputs, Scratch& scratch, const Result&
   const Problem& problem = detail.problem;
   check_inputs(detail, inputs);
   check_result(result, {problem.batch, problem.q_tokens, problem.q_heads, problem.value_dim()});
+  require_dtype(result.o.dtype, problem.storage.o, "Result.o type");
   Run run(detail, inputs, scratch.reserve(detail.scratch_bytes), result);
   for (const Wave& wave : detail.waves) run.wave(wave);
 }

@@ -211,8 +211,9 @@ void merge_finished(const Result& a, const Result& b, const Result& out) {
         const double sum = weight_a + weight_b;
         out.lse.at(0, n, h, i) = static_cast<float>(top + elementary::log(sum));
         for (std::int64_t e = 0; e < o[3]; ++e)
-          out.o.at(n, i, h, e) = static_cast<float>(
-              (weight_a * a.o.at(n, i, h, e) + weight_b * b.o.at(n, i, h, e)) / sum);
+          out.o.set(n, i, h, e,
+                    static_cast<float>(
+                        (weight_a * a.o.at(n, i, h, e) + weight_b * b.o.at(n, i, h, e)) / sum));
       }
 }
 

@@ -5,16 +5,22 @@
 
 #include "attention/plan_detail.h"
 #include "base/check.h"
+#include "base/with_type.h"
 #include "kv/layout.h"
 
 namespace rapt {
 
-template <class T>
-void require_view(const TensorView<T>& view, const Dims& expected, const char* where) {
+template <class View>
+void require_view(const View& view, const Dims& expected, const char* where) {
   require(view.extents == expected, ErrorCode::kBadShape, where, expected, view.extents);
   const bool empty = expected[0] == 0 || expected[1] == 0 || expected[2] == 0 || expected[3] == 0;
   require(empty || view.data != nullptr, ErrorCode::kBadArgument, where, "a view with data",
           "a null pointer");
+}
+
+/// @throws Error{kBadArgument} unless `got` is the problem's.
+inline void require_dtype(DType got, DType expected, const char* where) {
+  require(got == expected, ErrorCode::kBadArgument, where, name(expected), name(got));
 }
 
 /// @throws Error{kBadShape, kBadArgument} unless there is a bias where the problem has one, each
@@ -38,6 +44,7 @@ inline void check_inputs(const PlanDetail& plan, const Inputs& inputs) {
   const Problem& problem = plan.problem;
   require_view(inputs.q, {problem.batch, problem.q_tokens, problem.q_heads, problem.head_dim},
                "Inputs.q");
+  require_dtype(inputs.q.dtype, problem.storage.q, "Inputs.q type");
   check_bias(problem, inputs.bias);
   if (plan.source == KvSource::kTensors) {
     require_view(inputs.k, {problem.batch, problem.kv_tokens, problem.kv_heads, problem.head_dim},
@@ -45,6 +52,8 @@ inline void check_inputs(const PlanDetail& plan, const Inputs& inputs) {
     require_view(inputs.v,
                  {problem.batch, problem.kv_tokens, problem.kv_heads, problem.value_dim()},
                  "Inputs.v");
+    require_dtype(inputs.k.dtype, problem.storage.k, "Inputs.k type");
+    require_dtype(inputs.v.dtype, problem.storage.v, "Inputs.v type");
     return;
   }
   require(inputs.cache != nullptr, ErrorCode::kBadArgument, "Inputs.cache", "a cache",
@@ -54,6 +63,7 @@ inline void check_inputs(const PlanDetail& plan, const Inputs& inputs) {
   const Dims got = {shape.batch, shape.kv_heads, shape.head_dim, shape.v_head_dim};
   require(got == expected, ErrorCode::kBadShape,
           "Inputs.cache [batch, kv_heads, head_dim, v_head_dim]", expected, got);
+  require_dtype(shape.dtype, problem.storage.k, "Inputs.cache type");
   for (std::int64_t b = 0; b < problem.batch; ++b) {
     const std::int64_t needed = problem.kv_range(b).end, length = inputs.cache->length(b);
     if (length >= needed) continue;  // the message would be memory
@@ -71,15 +81,22 @@ inline void check_result(const Result& result, const Dims& o_extents) {
   if (result.l.data != nullptr) require_view(result.l, row_extents, "Result.l");
 }
 
+/// Copies x to `dim` elements of any type `stride` apart, rounded once.
+template <class T>
+void write_elements(const float* x, std::int64_t dim, std::int64_t stride, T* out) {
+  if (stride == 1)
+    for (std::int64_t e = 0; e < dim; ++e) out[e] = from_float<T>(x[e]);
+  else
+    for (std::int64_t e = 0; e < dim; ++e) out[e * stride] = from_float<T>(x[e]);
+}
+
 /// Writes one finished row (b, i, h); m and l are the row's before it was finished.
 inline void write_row(const Result& result, std::int64_t b, std::int64_t i, std::int64_t h,
                       const float* o, float lse, float m, float l) {
-  float* out = &result.o.at(b, i, h, 0);
-  const std::int64_t dim = result.o.extents[3], stride = result.o.strides[3];
-  if (stride == 1)
-    std::copy_n(o, dim, out);
-  else
-    for (std::int64_t e = 0; e < dim; ++e) out[e * stride] = o[e];
+  void* out = result.o.address(b, i, h, 0);
+  with_type(result.o.dtype, [&]<class T>(T) {
+    write_elements(o, result.o.extents[3], result.o.strides[3], static_cast<T*>(out));
+  });
   if (result.lse.data != nullptr) result.lse.at(0, b, h, i) = lse;
   if (result.m.data != nullptr) result.m.at(0, b, h, i) = m;
   if (result.l.data != nullptr) result.l.at(0, b, h, i) = l;

@@ -15,7 +15,7 @@
 namespace rapt {
 namespace {
 
-void check_view(const ConstTensor& view, const Dims& expected, const char* where) {
+void check_view(const AnyConstTensor& view, const Dims& expected, const char* where) {
   require(view.extents == expected, ErrorCode::kBadShape, where, expected, view.extents);
   require(view.data != nullptr, ErrorCode::kBadArgument, where, "a view with data",
           "a null pointer");
@@ -66,7 +66,7 @@ AuditExtents::AuditExtents(const Inputs& in)
       kv_heads(in.k.extents[2]),
       head_dim(in.q.extents[3]),
       v_head_dim(in.v.extents[3]) {
-  for (const ConstTensor* view : {&in.q, &in.k, &in.v})
+  for (const AnyConstTensor* view : {&in.q, &in.k, &in.v})
     for (const std::int64_t extent : view->extents)
       require(extent > 0, ErrorCode::kBadShape, "audit_attention", "extents above 0",
               view->extents);

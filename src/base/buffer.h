@@ -15,12 +15,13 @@ struct Buffer {
   explicit Buffer(const Dims& extents, float value = 0)
       : memory(static_cast<std::size_t>(row_count(extents) * extents[3]), value),
         view(memory.data(), extents) {}
-  explicit Buffer(const ConstTensor& from) : Buffer(from.extents) {
-    const std::int64_t features = from.extents[3];
-    for (std::int64_t row = 0; row < row_count(from.extents); ++row)
-      for (std::int64_t e = 0; e < features; ++e)
-        memory[static_cast<std::size_t>(row * features + e)] =
-            row_of(from, row)[e * from.strides[3]];
+  explicit Buffer(const AnyConstTensor& from) : Buffer(from.extents) {
+    float* to = memory.data();
+    const Dims& n = from.extents;
+    for (std::int64_t a = 0; a < n[0]; ++a)
+      for (std::int64_t b = 0; b < n[1]; ++b)
+        for (std::int64_t c = 0; c < n[2]; ++c)
+          for (std::int64_t d = 0; d < n[3]; ++d) *to++ = from.at(a, b, c, d);
   }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;

@@ -2,7 +2,9 @@
 #include <string>
 
 #include "base/check.h"
+#include "base/float_env.h"
 #include "base/memory.h"
+#include "base/with_type.h"
 #include "kernels/attention/attention.h"
 #include "kv/layout.h"
 #include "rapt/kv_cache.h"
@@ -20,21 +22,28 @@ DenseKvCache::Shape checked(DenseKvCache::Shape shape) {
   return shape;
 }
 
+/// Calls f with values of two types, a storage's and a tensor's.
+template <class F>
+void with_types(DType a, DType b, F&& f) {
+  with_type(a, [&](auto x) { with_type(b, [&](auto y) { f(x, y); }); });
+}
+
 }  // namespace
 
-void DenseKvCache::Free::operator()(float* memory) const noexcept { free_aligned(memory); }
+void DenseKvCache::Free::operator()(std::byte* memory) const noexcept { free_aligned(memory); }
 
 std::size_t DenseKvCache::bytes_of(const Shape& shape) {
   const Shape s = checked(shape);
   const std::int64_t slots = round_up(s.capacity, kGroupKeys);
   const std::int64_t width = s.head_dim + round_up(s.v_head_dim, 16);
   // As if neither batch nor capacity were 0: sizes of the other axes are computed all the same.
-  const double bytes = 4.0 * static_cast<double>(std::max<std::int64_t>(slots, kGroupKeys)) *
+  const double bytes = static_cast<double>(size_of(s.dtype)) *
+                       static_cast<double>(std::max<std::int64_t>(slots, kGroupKeys)) *
                        static_cast<double>(width) *
                        static_cast<double>(std::max<std::int64_t>(s.batch, 1)) *
                        static_cast<double>(s.kv_heads);
   require(bytes < 0x1p46, ErrorCode::kOutOfMemory, "DenseKvCache", "less than 2^46 bytes", bytes);
-  return static_cast<std::size_t>(s.batch * s.kv_heads * slots * width) * sizeof(float);
+  return static_cast<std::size_t>(s.batch * s.kv_heads * slots * width * size_of(s.dtype));
 }
 
 DenseKvCache::DenseKvCache(const Shape& shape)
@@ -42,13 +51,13 @@ DenseKvCache::DenseKvCache(const Shape& shape)
       v_stride_(round_up(shape_.v_head_dim, 16)),
       size_bytes_(bytes_of(shape_)) {
   const std::int64_t slots = round_up(shape_.capacity, kGroupKeys);
-  head_floats_ = slots * (shape_.head_dim + v_stride_);
-  memory_.reset(static_cast<float*>(allocate_aligned(std::max<std::size_t>(size_bytes_, 1))));
+  head_bytes_ = slots * (shape_.head_dim + v_stride_) * size_of(shape_.dtype);
+  memory_.reset(static_cast<std::byte*>(allocate_aligned(std::max<std::size_t>(size_bytes_, 1))));
   nonfinite_.resize(static_cast<std::size_t>(shape_.batch * shape_.kv_heads * chunks_of(slots)));
   lengths_.resize(static_cast<std::size_t>(shape_.batch));
 }
 
-void DenseKvCache::check(const ConstTensor& k, const ConstTensor& v, std::int64_t batch,
+void DenseKvCache::check(const AnyConstTensor& k, const AnyConstTensor& v, std::int64_t batch,
                          const char* where) const {
   const Dims k_expected = {batch, k.extents[1], shape_.kv_heads, shape_.head_dim};
   const Dims v_expected = {batch, k.extents[1], shape_.kv_heads, shape_.v_head_dim};
@@ -71,13 +80,14 @@ void DenseKvCache::check_room(std::int64_t sequence, std::int64_t tokens) const 
           "at most " + std::to_string(room) + " more tokens", tokens);
 }
 
-void DenseKvCache::append(const ConstTensor& k, const ConstTensor& v) {
+void DenseKvCache::append(const AnyConstTensor& k, const AnyConstTensor& v) {
   check(k, v, shape_.batch, "DenseKvCache.append");
   for (std::int64_t b = 0; b < shape_.batch; ++b) check_room(b, k.extents[1]);
   for (std::int64_t b = 0; b < shape_.batch; ++b) store(b, b, k, v);
 }
 
-void DenseKvCache::append(std::int64_t sequence, const ConstTensor& k, const ConstTensor& v) {
+void DenseKvCache::append(std::int64_t sequence, const AnyConstTensor& k,
+                          const AnyConstTensor& v) {
   require(sequence >= 0 && sequence < shape_.batch, ErrorCode::kBadArgument,
           "DenseKvCache.append sequence", "0 to " + std::to_string(shape_.batch - 1), sequence);
   check(k, v, 1, "DenseKvCache.append");
@@ -85,29 +95,40 @@ void DenseKvCache::append(std::int64_t sequence, const ConstTensor& k, const Con
   store(sequence, 0, k, v);
 }
 
-void DenseKvCache::store(std::int64_t sequence, std::int64_t source, const ConstTensor& k,
-                         const ConstTensor& v) {
-  const AttentionKernels& kernels = attention_kernels(supported_isas().front());
-  const std::int64_t tokens = k.extents[1], start = length(sequence), d = shape_.head_dim;
+void DenseKvCache::store(std::int64_t sequence, std::int64_t source, const AnyConstTensor& k,
+                         const AnyConstTensor& v) {
+  const CanonicalFloatEnv env;  // conversions round
+  const AttentionKernels& kernels = attention_kernels(active_isa());
+  const auto to = static_cast<std::size_t>(shape_.dtype);
+  const auto pack_keys = kernels.reading(k.dtype).pack_keys[to];
+  const auto pack_values = kernels.reading(v.dtype).pack_values[to];
+  const std::int64_t tokens = k.extents[1], start = length(sequence), d = shape_.head_dim,
+                     slots = round_up(shape_.capacity, kGroupKeys), size = size_of(shape_.dtype);
   for (std::int64_t h = 0; h < shape_.kv_heads; ++h) {
-    float* keys = memory_.get() + (sequence * shape_.kv_heads + h) * head_floats_;
-    float* values = keys + round_up(shape_.capacity, kGroupKeys) * d;
+    const std::int64_t head = sequence * shape_.kv_heads + h;
+    std::byte* keys = memory_.get() + head * head_bytes_;
+    std::byte* values = keys + slots * d * size;
     for (std::int64_t t = 0; t < tokens;) {
       const std::int64_t slot = start + t, lane = slot % kGroupKeys;
       const std::int64_t count =
           lane == 0 ? std::min(tokens - t, kChunkKeys - slot % kChunkKeys) : 1;
-      const float* k_row = &k.at(source, t, h, 0);
-      float* tile = keys + slot / kGroupKeys * kGroupKeys * d;
+      const auto rows = [&](const AnyConstTensor& x) {
+        return KeyRows{x.address(source, t, h, 0), x.strides[1], x.strides[3],
+                       static_cast<int>(count), x.extents[3]};
+      };
+      std::byte* tile = keys + (slot - lane) * d * size;
       if (lane == 0)  // whole groups, and the start of a new one
-        kernels.pack_keys(k_row, k.strides[1], k.strides[3], static_cast<int>(count), d, tile);
+        pack_keys(rows(k), tile);
       else
-        for (std::int64_t e = 0; e < d; ++e) tile[e * kGroupKeys + lane] = k_row[e * k.strides[3]];
-      const std::uint32_t flags = kernels.pack_values(
-          &v.at(source, t, h, 0), v.strides[1], v.strides[3], static_cast<int>(count),
-          shape_.v_head_dim, v_stride_, values + slot * v_stride_);
-      nonfinite_[static_cast<std::size_t>(
-          (sequence * shape_.kv_heads + h) * chunks_of(round_up(shape_.capacity, kGroupKeys)) +
-          slot / kChunkKeys)] |= flags << (slot % kChunkKeys / kGroupKeys);
+        with_types(k.dtype, shape_.dtype, [&]<class T, class U>(T, U) {
+          const T* from = static_cast<const T*>(k.address(source, t, h, 0));
+          U* at = reinterpret_cast<U*>(tile) + lane;
+          for (std::int64_t e = 0; e < d; ++e)
+            at[e * kGroupKeys] = converted<U>(from[e * k.strides[3]]);
+        });
+      const std::uint32_t flags = pack_values(rows(v), v_stride_, values + slot * v_stride_ * size);
+      nonfinite_[static_cast<std::size_t>(head * chunks_of(slots) + slot / kChunkKeys)] |=
+          flags << (slot % kChunkKeys / kGroupKeys);
       t += count;
     }
   }
@@ -123,31 +144,37 @@ void DenseKvCache::truncate(std::int64_t sequence, std::int64_t length) {
   present = length;
 }
 
-void DenseKvCache::read(std::int64_t sequence, const MutableTensor& k,
-                        const MutableTensor& v) const {
+void DenseKvCache::read(std::int64_t sequence, const AnyTensor& k, const AnyTensor& v) const {
   require(sequence >= 0 && sequence < shape_.batch, ErrorCode::kBadArgument,
           "DenseKvCache.read sequence", "0 to " + std::to_string(shape_.batch - 1), sequence);
   check(k, v, 1, "DenseKvCache.read");
   require(k.extents[1] <= length(sequence), ErrorCode::kBadArgument, "DenseKvCache.read tokens",
           "at most " + std::to_string(length(sequence)), k.extents[1]);
+  const CanonicalFloatEnv env;  // conversions round
   for (std::int64_t h = 0; h < shape_.kv_heads; ++h)
     for (std::int64_t t = 0; t < k.extents[1]; ++t) {
       const KvTile from = tile(sequence, h, t / kChunkKeys);
       const std::int64_t slot = t % kChunkKeys, lane = slot % kGroupKeys;
-      const float* group = from.k + (slot - lane) * shape_.head_dim;
-      for (std::int64_t e = 0; e < shape_.head_dim; ++e)
-        k.at(0, t, h, e) = group[e * kGroupKeys + lane];
-      for (std::int64_t e = 0; e < shape_.v_head_dim; ++e)
-        v.at(0, t, h, e) = from.v[slot * v_stride_ + e];
+      with_types(shape_.dtype, k.dtype, [&]<class T, class U>(T, U) {
+        const T* keys = static_cast<const T*>(from.k) + (slot - lane) * shape_.head_dim + lane;
+        for (std::int64_t e = 0; e < shape_.head_dim; ++e)
+          k.as<U>().at(0, t, h, e) = converted<U>(keys[e * kGroupKeys]);
+      });
+      with_types(shape_.dtype, v.dtype, [&]<class T, class U>(T, U) {
+        const T* values = static_cast<const T*>(from.v) + slot * v_stride_;
+        for (std::int64_t e = 0; e < shape_.v_head_dim; ++e)
+          v.as<U>().at(0, t, h, e) = converted<U>(values[e]);
+      });
     }
 }
 
 KvTile DenseKvCache::tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk) const {
   const std::int64_t slots = round_up(shape_.capacity, kGroupKeys),
-                     head = sequence * shape_.kv_heads + kv_head;
-  const float* keys = memory_.get() + head * head_floats_;
-  return {keys + chunk * kChunkKeys * shape_.head_dim,
-          keys + slots * shape_.head_dim + chunk * kChunkKeys * v_stride_,
+                     head = sequence * shape_.kv_heads + kv_head, size = size_of(shape_.dtype);
+  const std::byte* keys = memory_.get() + head * head_bytes_;
+  const std::byte* values = keys + slots * shape_.head_dim * size;
+  return {shape_.dtype, keys + chunk * kChunkKeys * shape_.head_dim * size,
+          values + chunk * kChunkKeys * v_stride_ * size,
           nonfinite_[static_cast<std::size_t>(head * chunks_of(slots) + chunk)]};
 }
 

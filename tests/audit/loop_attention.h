@@ -95,7 +95,7 @@ struct LoopAttention {
     }
     if (fault == Fault::kSinkIsKeyZero) p[0] += sink_weight;
     for (std::int64_t e = 0; e < in.v.extents[3]; ++e)
-      out.o.at(b, i, h, e) = sum == 0 ? 0 : stored(output(in, b, h, i, e, p) / sum);
+      out.o.set(b, i, h, e, sum == 0 ? 0 : stored(output(in, b, h, i, e, p) / sum));
     if (!has_lse) return;
     const bool empty = sum == 0 && fault == Fault::kEmptyLseIsZero;
     out.lse.at(0, b, h, i) = empty ? 0 : max + std::log(sum);

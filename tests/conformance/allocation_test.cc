@@ -122,7 +122,9 @@ TEST_F(Allocation, RunAllocatesNothingOnceWarm) {
   for (const auto& [queries, keys] : {std::pair{600, 600}, {1, 3000}, {4, 700}})
     for (const NamedMask& mask : masks())
       for (const auto layout : {Layout::kContiguous, Layout::kFeatureMajor}) {
+        const DType dtype = layout == Layout::kContiguous ? DType::kF32 : DType::kBF16;
         AttentionCase c;
+        c.storage = {DType::kF32, dtype, dtype, DType::kF32};
         c.batch = 2;
         c.q_tokens = queries;
         c.kv_tokens = keys;
@@ -133,13 +135,14 @@ TEST_F(Allocation, RunAllocatesNothingOnceWarm) {
         c.layout = layout;
         SCOPED_TRACE(c.name());
         const CaseInputs in(c);
-        DenseKvCache cache({c.batch, c.kv_heads, c.head_dim, c.head_dim, keys});
+        DenseKvCache cache({c.batch, c.kv_heads, c.head_dim, c.head_dim, keys, dtype});
         cache.append(in.k.view, in.v.view);
+        const Stored k(in.k.view, dtype, layout), v(in.v.view, dtype, layout);
         for (const auto source : {KvSource::kTensors, KvSource::kCache})
           for (const int threads : {1, 3}) {
             const Plan plan = make_plan(c.problem(), Threads(threads), source);
             const Inputs inputs = source == KvSource::kTensors
-                                      ? in.inputs()
+                                      ? Inputs{.q = in.q.view, .k = k.view, .v = v.view}
                                       : Inputs{.q = in.q.view, .k = {}, .v = {}, .cache = &cache};
             Outputs out(plan.problem());
             const Result result = out.result();
@@ -153,12 +156,14 @@ TEST_F(Allocation, RunAllocatesNothingOnceWarm) {
 
 TEST_F(Allocation, AppendAllocatesNothing) {
   const Tensor k = normal({2, 3, 2, 20}, 1);
-  DenseKvCache cache({2, 2, 20, 20, 64});
-  cache.append(k.view, k.view);  // finds the instruction set
-  EXPECT_EQ(count_of([&] {
-              for (int n = 0; n < 10; ++n) cache.append(k.view, k.view);
-            }),
-            0);
+  for (const DType dtype : kAllDTypes) {
+    DenseKvCache cache({2, 2, 20, 20, 64, dtype});
+    cache.append(k.view, k.view);  // finds the instruction set
+    EXPECT_EQ(count_of([&] {
+                for (int n = 0; n < 10; ++n) cache.append(k.view, k.view);
+              }),
+              0);
+  }
 }
 
 TEST_F(Allocation, LinearAllocatesNothingOnceWarm) {

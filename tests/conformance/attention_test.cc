@@ -31,7 +31,7 @@ void check(const AttentionCase& c) {
     if (c.cost() > most) continue;  // slower, and their bits are tested to be equal
     const ForcedIsa forced(isa);
     const Outputs out = run_case(c, in);
-    EXPECT_TRUE(within_bound(oracle, out.o.view, out.lse.view)) << name(isa);
+    EXPECT_TRUE(within_bound(oracle, out.o.view, out.lse.view, out.o_dtype)) << name(isa);
   }
 }
 

@@ -172,6 +172,33 @@ TEST(BadInput, MissingTensors) {
   EXPECT_NO_THROW(run(plan, g.inputs(), g.scratch, out));
 }
 
+TEST(BadInput, TypesOfRun) {
+  Good g;
+  Problem half = good();
+  half.storage = Storage::all(DType::kBF16);
+  const Plan plan = make_plan(half, Threads(1));
+  const Stored q(g.q.view, DType::kBF16), k(g.inputs().k, DType::kBF16),
+      v(g.inputs().v, DType::kBF16), o(g.out.o.view, DType::kBF16);
+  const auto run_with = [&](const AnyConstTensor& q_, const AnyConstTensor& k_,
+                            const AnyConstTensor& v_, const AnyTensor& o_) {
+    Result out = g.out.result();
+    out.o = o_;
+    return error_of([&] { run(plan, {.q = q_, .k = k_, .v = v_}, g.scratch, out); });
+  };
+  EXPECT_EQ(run_with(q.view, k.view, v.view, o.view), "no error");
+  EXPECT_EQ(run_with(g.q.view, k.view, v.view, o.view), "Inputs.q type: expected bf16, got f32");
+  EXPECT_EQ(run_with(q.view, g.inputs().k, v.view, o.view),
+            "Inputs.k type: expected bf16, got f32");
+  EXPECT_EQ(run_with(q.view, k.view, Stored(v.view, DType::kF16).view, o.view),
+            "Inputs.v type: expected bf16, got f16");
+  EXPECT_EQ(run_with(q.view, k.view, v.view, g.out.o.view),
+            "Result.o type: expected bf16, got f32");
+
+  half.storage.v = DType::kF16;
+  EXPECT_EQ(error_of([&] { make_plan(half, Threads(1), KvSource::kCache); }),
+            "Problem.storage.v: expected bf16, the type of k: a cache has one, got f16");
+}
+
 TEST(BadInput, CachesOfRun) {
   Good g;
   const Plan plan = make_plan(good(), Threads(1), KvSource::kCache);
@@ -193,6 +220,8 @@ TEST(BadInput, CachesOfRun) {
   for (const auto& shape : bad)
     EXPECT_TRUE(rejects("Inputs.cache [batch, kv_heads, head_dim, v_head_dim]", kShape,
                         [&] { run_with(shape, 9); }));
+  EXPECT_TRUE(rejects("Inputs.cache type", kArgument,
+                      [&] { run_with({2, 2, 8, 6, 9, DType::kF16}, 9); }));
   EXPECT_TRUE(rejects("Inputs.cache sequence 0", kShape, [&] { run_with({2, 2, 8, 6, 9}, 8); }));
   EXPECT_TRUE(rejects("Inputs.cache", kArgument,
                       [&] { run(plan, g.inputs(), g.scratch, g.out.result()); }));

@@ -22,8 +22,10 @@ void check(const AttentionCase& c) {
   const CaseInputs in(c);
   const auto rows = sample_rows(c.q_tokens, 9);
   const auto count = static_cast<std::int64_t>(rows.size());
-  const auto exact = reference_attention<double>(p, c.mask->reference, in.reference_inputs(), rows);
-  const auto loop = reference_attention<float>(p, c.mask->reference, in.reference_inputs(), rows);
+  const Inputs given = in.inputs();
+  const ReferenceInputs tensors{given.q, given.k, given.v, given.bias};
+  const auto exact = reference_attention<double>(p, c.mask->reference, tensors, rows);
+  const auto loop = reference_attention<float>(p, c.mask->reference, tensors, rows);
   double e = 0;
   for (std::size_t n = 0; n < exact.a.size(); ++n)
     e = std::max(e, std::abs(loop.a[n] - exact.a[n]));

@@ -32,6 +32,14 @@ AttentionCase long_case(const std::string& mask) {
   return c;
 }
 
+/// Every instruction set with every storage type.
+std::vector<std::pair<Isa, DType>> isas_and_dtypes() {
+  std::vector<std::pair<Isa, DType>> pairs;
+  for (const Isa isa : supported_isas())
+    for (const DType dtype : kAllDTypes) pairs.emplace_back(isa, dtype);
+  return pairs;
+}
+
 /// Key tokens at the edges of groups of 16, of row tiles and of chunks, and between them.
 const std::int64_t kTokens[] = {0,   1,   15,  16,  17,  31,  47,  48,   200,  496,
                                 510, 511, 512, 513, 527, 528, 777, 1023, 1024, 1099};
@@ -68,9 +76,10 @@ class HermeticMask : public testing::TestWithParam<const char*> {};
 // o of rows that see a NaN is NaN in the poisoned features only. Every row equals the canonical
 // order, which never touches a hidden key.
 TEST_P(HermeticMask, OnePoisonedTokenExhaustive) {
-  const AttentionCase c = long_case(GetParam());
+  AttentionCase c = long_case(GetParam());
   for (const Isa isa : supported_isas()) {
     const ForcedIsa forced(isa);
+    c.storage = Storage::all(isa == Isa::kScalar ? DType::kF16 : DType::kF32);
     CaseInputs in(c);
     const Outputs clean = run_case(c, in);
     for (const std::int64_t j : kTokens) {
@@ -96,7 +105,8 @@ TEST_P(HermeticMask, OnePoisonedTokenExhaustive) {
 
 // Everything after the poison is poisoned too, so that tiles mix live and hidden at every boundary.
 TEST_P(HermeticMask, PoisonedTail) {
-  const AttentionCase c = long_case(GetParam());
+  AttentionCase c = long_case(GetParam());
+  c.storage = Storage::all(DType::kBF16);
   CaseInputs in(c);
   const Outputs clean = run_case(c, in);
   std::vector<std::int64_t> hot;
@@ -184,6 +194,8 @@ TEST(Hermetic, EveryMaskModifierAndPosition) {
         c.modifiers = static_cast<Modifiers>(modifiers);
         c.positions = way % 2 == 0 ? Positions::kDefault : Positions::kGiven;
         c.source = way < 2 ? KvSource::kTensors : KvSource::kCache;
+        c.storage = Storage::all(kAllDTypes[n % 3]);
+        c.q_tokens = n % 2 == 0 ? 75 : 5;
         SCOPED_TRACE(c.name());
         CaseInputs in(c);
         const Outputs clean = run_case(c, in);
@@ -197,7 +209,8 @@ TEST(Hermetic, EveryMaskModifierAndPosition) {
           }
           const Outputs out = run_case(c, in);
           expect_others_clean(c, clean, out, hot);
-          EXPECT_TRUE(canonical_bits(c.problem(), c.mask->reference, in.inputs(), out, {step, 74}));
+          EXPECT_TRUE(canonical_bits(c.problem(), c.mask->reference, in.inputs(), out,
+                                     {step, c.q_tokens - 1}));
         }
       }
 }
@@ -275,12 +288,14 @@ TEST(Hermetic, FiniteBiasHidesNothing) {
 
 // What a cache held before it was truncated, and what other sequences hold, stays there.
 TEST(Hermetic, UnusedCapacityOfACache) {
-  for (const Isa isa : supported_isas())
+  for (const auto& [isa, dtype] : isas_and_dtypes())
     for (const std::int64_t length : {1, 15, 16, 17, 500, 512, 513, 600}) {
       const ForcedIsa forced(isa);
-      SCOPED_TRACE(testing::Message() << name(isa) << ", length " << length);
+      SCOPED_TRACE(testing::Message() << name(isa) << " " << name(dtype) << ", length " << length);
       const Tensor q = normal({2, 1, 2, 8}, 1);
       const Tensor k = normal({2, length, 1, 8}, 2), v = normal({2, length, 1, 20}, 3);
+      round_to(k.view, dtype);
+      round_to(v.view, dtype);
       Problem p;
       p.batch = 2;
       p.q_tokens = 1;
@@ -289,8 +304,9 @@ TEST(Hermetic, UnusedCapacityOfACache) {
       p.head_dim = 8;
       p.v_head_dim = 20;
       p.mask = Mask::causal();
+      p.storage.k = p.storage.v = dtype;
       const Plan plan = make_plan(p, Threads(1), KvSource::kCache);
-      const DenseKvCache::Shape shape{2, 1, 8, 20, 1030};
+      const DenseKvCache::Shape shape{2, 1, 8, 20, 1030, dtype};
       DenseKvCache clean(shape), used(shape);
       clean.append(k.view, v.view);
 
@@ -305,29 +321,79 @@ TEST(Hermetic, UnusedCapacityOfACache) {
       const Inputs from_used{.q = q.view, .k = {}, .v = {}, .cache = &used};
       const Outputs expected = run_attention(plan, from_clean);
       EXPECT_TRUE(same_bits(run_attention(plan, from_used), expected));
+      p.storage = {};
       EXPECT_TRUE(same_bits(run_attention(p, q.view, k.view, v.view), expected));
     }
 }
 
 // Keys and values of a cache that some rows see and others do not, in one group of 16.
 TEST(Hermetic, PoisonInACache) {
+  for (const auto& [isa, dtype] : isas_and_dtypes())
+    for (const std::int64_t queries : {3, 90}) {
+      const ForcedIsa forced(isa);
+      AttentionCase c = long_case("causal");
+      c.q_tokens = queries;
+      c.kv_tokens = 90;
+      c.source = KvSource::kCache;
+      c.storage = Storage::all(dtype);
+      SCOPED_TRACE(c.name());
+      CaseInputs in(c);
+      const Outputs clean = run_case(c, in);
+      for (const float poison : {kNan, kInfinity})
+        for (const std::int64_t j : {5, 31, 70, 88})
+          for (const bool keys : {true, false}) {
+            float& target = (keys ? in.k : in.v).view.at(0, j, 0, 2);
+            const float before = target;
+            target = poison;
+            const Outputs out = run_case(c, in);
+            expect_others_clean(c, clean, out, {j});
+            EXPECT_TRUE(canonical_bits(c.problem(), c.mask->reference, in.inputs(), out,
+                                       sample_rows(c.q_tokens, 90)));
+            target = before;
+          }
+    }
+}
+
+// A value that the cache's type cannot hold becomes infinite there: hidden, it is nothing.
+TEST(Hermetic, ValuesThatOverflowInACache) {
   AttentionCase c = long_case("causal");
-  c.q_tokens = c.kv_tokens = 90;
+  c.q_tokens = 2;
+  c.kv_tokens = 40;
   c.source = KvSource::kCache;
+  c.storage = Storage::all(DType::kF16);
   CaseInputs in(c);
   const Outputs clean = run_case(c, in);
-  for (const float poison : {kNan, kInfinity})
-    for (const std::int64_t j : {5, 31, 70})
-      for (const bool keys : {true, false}) {
-        float& target = (keys ? in.k : in.v).view.at(0, j, 0, 2);
-        const float before = target;
-        target = poison;
-        const Outputs out = run_case(c, in);
-        expect_others_clean(c, clean, out, {j});
-        EXPECT_TRUE(canonical_bits(c.problem(), c.mask->reference, in.inputs(), out,
-                                   sample_rows(c.q_tokens, 90)));
-        target = before;
-      }
+  in.v.view.at(0, 39, 0, 1) = 1e5f;  // of the last token, which the row before does not see
+  const Problem p = c.problem();
+  DenseKvCache cache({1, 1, c.head_dim, c.v_head_dim, 40, DType::kF16});
+  cache.append(in.k.view, in.v.view);
+  const Stored q(in.q.view, DType::kF16);
+  const Outputs out = run_attention(make_plan(p, Threads(1), KvSource::kCache),
+                                    {.q = q.view, .k = {}, .v = {}, .cache = &cache});
+  expect_others_clean(c, clean, out, {39});
+  EXPECT_EQ(out.o.view.at(0, 1, 0, 1), kInfinity);
+}
+
+// o beyond f16's largest number is infinite there; its lse stays.
+TEST(Hermetic, OutputsThatOverflow) {
+  AttentionCase c;
+  c.q_tokens = 3;
+  c.kv_tokens = 20;
+  c.head_dim = 4;
+  c.mask = &mask_named("none");
+  c.storage.o = DType::kF16;
+  CaseInputs in(c);
+  const Outputs clean = run_case(c, in);
+  for (std::int64_t j = 0; j < c.kv_tokens; ++j) {
+    in.v.view.at(0, j, 0, 1) = -65520.0f;
+    in.v.view.at(0, j, 0, 2) = 65504.0f;
+  }
+  const Outputs out = run_case(c, in);
+  EXPECT_LE(out.o.view.at(0, 0, 0, 1), -65504.0f);
+  EXPECT_EQ(out.o.view.at(0, 0, 0, 2), 65504.0f);
+  for (std::int64_t j = 0; j < c.kv_tokens; ++j) in.v.view.at(0, j, 0, 1) = -1e5f;
+  EXPECT_EQ(run_case(c, in).o.view.at(0, 0, 0, 1), -kInfinity);
+  EXPECT_TRUE(same_bits(run_case(c, in).lse.view, clean.lse.view));
 }
 
 // A poisoned query is its own row's affair.

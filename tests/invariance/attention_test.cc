@@ -117,6 +117,59 @@ TEST(Invariance, RunningMaximumIsAnotherOrder) {
   EXPECT_FALSE(canonical_bits(c.problem(), c.mask->reference, in.inputs(), mixed, {7}));
 }
 
+// --- Storage types
+// ----------------------------------------------------------------------------------------------------
+
+/// What a run in f32 gives of the same numbers, o rounded once.
+Outputs widened_run(AttentionCase c, const CaseInputs& in) {
+  const Inputs inputs = in.inputs();
+  const DType o = c.storage.o;
+  c.storage = {};
+  Outputs out = run_from(c.source, c.problem(), inputs, c.threads, c.layout);
+  round_to(out.o.view, o);
+  return out;
+}
+
+// q, k, v and o of any types, of tensors and caches, for every mask, modifier, layout and length of
+// the case list.
+TEST(Invariance, StorageTypesExhaustive) {
+  for (const AttentionCase& c : pairwise_cases()) {
+    if (c.storage == Storage{} || c.cost() > 1 << 25) continue;
+    SCOPED_TRACE(c.name());
+    const CaseInputs in(c);
+    EXPECT_TRUE(same_bits(run_case(c, in), widened_run(c, in)));
+    if (c.cost() > 1 << 19) continue;
+    for (const Isa isa : supported_isas()) {
+      const ForcedIsa forced(isa);
+      EXPECT_TRUE(same_bits(run_case(c, in), widened_run(c, in))) << name(isa);
+    }
+  }
+}
+
+// Rows of a stream and of tiles, threads, and heads that share keys.
+TEST(Invariance, StorageTypesOfCaches) {
+  for (const DType dtype : kAllDTypes)
+    for (const char* mask : {"none", "causal", "window600"})
+      for (const std::int64_t queries : {1, 2, 3, 5, 8, 70}) {
+        AttentionCase c = case_of(mask, queries, 1500);
+        c.head_dim = 64;
+        c.v_head_dim = 80;
+        c.source = KvSource::kCache;
+        c.storage = Storage::all(dtype);
+        SCOPED_TRACE(c.name());
+        const CaseInputs in(c);
+        const Outputs expected = widened_run(c, in);
+        for (const int threads : {1, 3}) {
+          c.threads = threads;
+          EXPECT_TRUE(same_bits(run_case(c, in), expected)) << threads;
+        }
+        c.source = KvSource::kTensors;
+        EXPECT_TRUE(same_bits(run_case(c, in), expected));
+        const std::string type = name(dtype);
+        EXPECT_EQ(explained(c, "types"), "q " + type + ", k " + type + ", v " + type + ", o " + type);
+      }
+}
+
 // --- Threads, instruction sets, memory layouts, float environment
 // ------------------------------------
 
@@ -211,13 +264,15 @@ TEST(Invariance, FloatEnvironmentOfTheCaller) {
   AttentionCase c = case_of("causal", 70, 600);
   c.values = Values::kTiny;
   const CaseInputs in(c);
-  const Outputs expected = run_case(c, in);
+  const Inputs inputs = in.inputs();
+  const Problem problem = c.problem();
+  const Outputs expected = run_attention(make_plan(problem, Threads(1)), inputs);
   for (const int threads : {1, 3}) {
-    c.threads = threads;
+    const Plan plan = make_plan(problem, Threads(threads));
     const unsigned long before = float_control();
     const unsigned long odd = before | kRoundUp | kFlushToZero;
     set_float_control(odd);
-    const Outputs out = run_case(c, in);
+    const Outputs out = run_attention(plan, inputs);
     const unsigned long after = float_control();
     set_float_control(before);
     EXPECT_EQ(after & ~kFloatFlags, odd & ~kFloatFlags);

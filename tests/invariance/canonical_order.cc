@@ -178,7 +178,8 @@ testing::AssertionResult canonical_bits(const Problem& problem, const ReferenceM
         const float expected_lse = canonical_lse(root), lse = out.lse.view.at(0, b, h, i);
         if (bits(expected_lse) != bits(lse)) return failure("lse", expected_lse, lse);
         for (std::int64_t e = 0; e < problem.value_dim(); ++e) {
-          const float expected = canonical_output(root, e), got = out.o.view.at(b, i, h, e);
+          const float expected = rounded(canonical_output(root, e), out.o_dtype),
+                      got = out.o.view.at(b, i, h, e);
           if (bits(expected) != bits(got)) return failure("o", expected, got);
         }
       }

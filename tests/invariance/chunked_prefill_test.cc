@@ -16,6 +16,7 @@ struct Prompt {
   Tensor v = normal({1, kTokens, 1, 12}, 3);
 
   ScoreModifiers modifiers{};
+  DType dtype = DType::kF32;  // of the cache; k and v are numbers of it
 
   Problem problem(const Mask& mask, std::int64_t queries, std::int64_t keys) const {
     Problem p;
@@ -37,7 +38,7 @@ class Feed {
       : out(prompt.problem(mask, kTokens, kTokens)),
         prompt_(prompt),
         mask_(mask),
-        cache_({1, 1, 8, 12, kTokens}) {}
+        cache_({1, 1, 8, 12, kTokens, prompt.dtype}) {}
 
   Outputs out;
 
@@ -49,7 +50,9 @@ class Feed {
     const std::int64_t begin = cache_.length(0), count = end - begin;
     cache_.append(tokens(ConstTensor(prompt_.k.view), begin, count),
                   tokens(ConstTensor(prompt_.v.view), begin, count));
-    const Plan plan = make_plan(prompt_.problem(mask_, count, end), threads_, KvSource::kCache);
+    Problem problem = prompt_.problem(mask_, count, end);
+    problem.storage.k = problem.storage.v = prompt_.dtype;
+    const Plan plan = make_plan(problem, threads_, KvSource::kCache);
     const auto rows = [&](const MutableTensor& t) {
       return MutableTensor(t.data + begin * t.strides[3], {1, 1, 2, count}, t.strides);
     };
@@ -71,14 +74,19 @@ class Feed {
   DenseKvCache cache_;
 };
 
-/// A mask of the list, and whether scores are modified too: by all that does not come by token.
+/// A mask of the list, and whether scores are modified too: by all that does not come by token. The
+/// cache's type.
 struct Variant {
   const char* mask;
   bool modified = false;
+  DType dtype = DType::kF32;
 };
 
 Prompt prompt_of(const Variant& variant) {
   Prompt prompt;
+  prompt.dtype = variant.dtype;
+  round_to(prompt.k.view, prompt.dtype);
+  round_to(prompt.v.view, prompt.dtype);
   if (!variant.modified) return prompt;
   prompt.modifiers.softcap = 2.0f;
   prompt.modifiers.alibi_slopes = alibi_slopes(2);
@@ -162,9 +170,12 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Variant{"causal"}, Variant{"causal", true}, Variant{"window600"},
                     Variant{"window5"}, Variant{"documents"}, Variant{"structure", true},
                     Variant{"window_and_global"}, Variant{"strided_7"},
-                    Variant{"blocks_of_heads", true}),
+                    Variant{"blocks_of_heads", true}, Variant{"causal", false, DType::kBF16},
+                    Variant{"causal", false, DType::kF16},
+                    Variant{"window600", true, DType::kBF16}),
     [](const auto& info) {
-      return std::string(info.param.mask) + (info.param.modified ? "_modified" : "");
+      return std::string(info.param.mask) + (info.param.modified ? "_modified" : "") +
+             (info.param.dtype == DType::kF32 ? "" : std::string("_") + name(info.param.dtype));
     });
 
 }  // namespace

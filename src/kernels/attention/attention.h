@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "base/isa.h"
+#include "rapt/dtype.h"
 
 namespace rapt {
 
@@ -81,23 +82,39 @@ struct StateRows {
   float* acc;  ///< [rows, v_stride]
 };
 
+/// Elements [key][feature] of one type in memory.
+struct KeyRows {
+  const void* data;
+  std::int64_t key_stride, feature_stride;  ///< in elements
+  int keys;
+  std::int64_t dim;
+};
+
+/// The kernels that read elements of one type. Same type to same type copies bits.
+struct ReadKernels {
+  /// Step 2: q[e] = scale x[e stride].
+  void (*scale_query)(const void* x, std::int64_t stride, std::int64_t dim, float scale,
+                      float* q) noexcept;
+
+  /// Keys to tiles [group][dim][16] of a type; lanes of the last group beyond the keys are 0.
+  void (*pack_keys[kDTypes])(const KeyRows& k, void* out) noexcept;
+
+  /// Values to rows of a type, `v_stride` apart, features beyond `dim` 0; returns the groups that
+  /// are not finite there.
+  std::uint32_t (*pack_values[kDTypes])(const KeyRows& v, std::int64_t v_stride,
+                                        void* out) noexcept;
+
+  /// to[i] = from[i], i < count, a multiple of 16.
+  void (*widen)(const void* from, std::int64_t count, float* to) noexcept;
+};
+
 /// The attention kernels of one instruction set. All give the same bits: docs/numerics.md.
 struct AttentionKernels {
   Isa isa;
   int tile_rows;  ///< rows of the register tile, for explain()
+  ReadKernels read[kDTypes];
 
-  /// Step 2: q[e] = scale x[e stride].
-  void (*scale_query)(const float* x, std::int64_t stride, std::int64_t dim, float scale,
-                      float* q) noexcept;
-
-  /// Keys to tiles [group][dim][16]; lanes of the last group beyond `keys` are 0.
-  void (*pack_keys)(const float* k, std::int64_t key_stride, std::int64_t feature_stride, int keys,
-                    std::int64_t dim, float* out) noexcept;
-
-  /// Values to rows `v_stride` apart, features beyond `dim` 0; returns the non-finite groups.
-  std::uint32_t (*pack_values)(const float* v, std::int64_t key_stride, std::int64_t feature_stride,
-                               int keys, std::int64_t dim, std::int64_t v_stride,
-                               float* out) noexcept;
+  const ReadKernels& reading(DType dtype) const { return read[static_cast<int>(dtype)]; }
 
   /// Steps 2 and 3, the scores: s = q k^T in units of log2, -inf where hidden; lane_max.
   void (*scores)(const AttentionTile& tile) noexcept;

@@ -11,9 +11,26 @@
 namespace rapt::RAPT_ISA {
 namespace {
 
+template <class T>
+constexpr ReadKernels make_read_kernels() {
+  return {scale_query<T>,
+          {pack_keys<T, float>, pack_keys<T, BF16>, pack_keys<T, F16>},
+          {pack_values<T, float>, pack_values<T, BF16>, pack_values<T, F16>},
+          widen<T>};
+}
+
 constexpr AttentionKernels make_attention_kernels(Isa isa) {
-  return {isa,     kTileRows, scale_query, pack_keys,  pack_values, scores, change_scores,
-          softmax, values,    merge,       join_sinks, finish,      weights};
+  return {isa,
+          kTileRows,
+          {make_read_kernels<float>(), make_read_kernels<BF16>(), make_read_kernels<F16>()},
+          scores,
+          change_scores,
+          softmax,
+          values,
+          merge,
+          join_sinks,
+          finish,
+          weights};
 }
 
 }  // namespace

@@ -7,51 +7,92 @@
 namespace rapt::RAPT_ISA {
 namespace {
 
-inline void scale_query(const float* x, std::int64_t stride, std::int64_t dim, float scale,
-                        float* q) noexcept {
-  std::int64_t e = 0;
-  if (stride == 1)
-    for (; e + 16 <= dim; e += 16) store(q + e, mul(load(x + e), broadcast(scale)));
-  for (; e < dim; ++e) q[e] = scale * x[e * stride];
+template <class T>
+constexpr bool kIsFloat = __is_same(T, float);
+
+/// 16 elements in another type; the same type keeps its bits, those of NaN too.
+template <class T, class U>
+inline void convert16(const T* from, U* to) {
+  if constexpr (__is_same(T, U))
+    __builtin_memcpy(to, from, 16 * sizeof(T));
+  else
+    store(to, load(from));
 }
 
-inline void pack_keys(const float* k, std::int64_t key_stride, std::int64_t feature_stride,
-                      int keys, std::int64_t dim, float* out) noexcept {
-  for (int j = 0; j < keys; j += kGroupKeys, out += dim * kGroupKeys) {
-    const float* group = k + j * key_stride;
+template <class T>
+inline void scale_query(const void* x, std::int64_t stride, std::int64_t dim, float scale,
+                        float* q) noexcept {
+  const T* from = static_cast<const T*>(x);
+  std::int64_t e = 0;
+  if (stride == 1)
+    for (; e + 16 <= dim; e += 16) store(q + e, mul(load(from + e), broadcast(scale)));
+  for (; e < dim; ++e) q[e] = scale * rapt::to_float(from[e * stride]);
+}
+
+/// 16 features of 16 keys, features first.
+template <class T, class U>
+inline void transpose_features(const T* keys, std::int64_t key_stride, U* out) {
+  float rows[16 * 16], columns[16 * 16];
+  const float* from = rows;
+  if constexpr (kIsFloat<T>)
+    from = keys;
+  else
+    for (int j = 0; j < 16; ++j) store(rows + j * 16, load(keys + j * key_stride));
+  const std::int64_t stride = kIsFloat<T> ? key_stride : 16;
+  float* to = columns;
+  if constexpr (kIsFloat<U>) to = out;
+  for (int e = 0; e < 16; e += 8) transpose16x8(from + e, stride, to + e * 16);
+  if constexpr (!kIsFloat<U>)
+    for (int e = 0; e < 16; ++e) store(out + e * 16, load(columns + e * 16));
+}
+
+template <class T, class U>
+inline void pack_keys(const KeyRows& k, void* out) noexcept {
+  // Halves of the same type keep the bits of NaN, which a conversion would not.
+  constexpr bool kConverts = kIsFloat<T> || !__is_same(T, U);
+  const T* group = static_cast<const T*>(k.data);
+  U* tile = static_cast<U*>(out);
+  for (int j = 0; j < k.keys; j += kGroupKeys, tile += k.dim * kGroupKeys) {
     std::int64_t e = 0;
-    if (feature_stride == 1 && keys - j >= kGroupKeys)
-      for (; e + 8 <= dim; e += 8) transpose16x8(group + e, key_stride, out + e * kGroupKeys);
-    for (; e < dim; ++e)
-      for (int lane = 0; lane < kGroupKeys; ++lane)
-        out[e * kGroupKeys + lane] =
-            j + lane < keys ? group[lane * key_stride + e * feature_stride] : 0.0f;
+    if constexpr (kConverts)
+      if (k.feature_stride == 1 && k.keys - j >= kGroupKeys)
+        for (; e + 16 <= k.dim; e += 16)
+          transpose_features(group + e, k.key_stride, tile + e * kGroupKeys);
+    for (; e < k.dim; ++e)
+      for (int lane = 0; lane < kGroupKeys; ++lane) {
+        const bool is_there = j + lane < k.keys;
+        tile[e * kGroupKeys + lane] =
+            is_there ? converted<U>(group[lane * k.key_stride + e * k.feature_stride]) : U{};
+      }
+    group += kGroupKeys * k.key_stride;
   }
 }
 
-inline std::uint32_t pack_values(const float* v, std::int64_t key_stride,
-                                 std::int64_t feature_stride, int keys, std::int64_t dim,
-                                 std::int64_t v_stride, float* out) noexcept {
+/// @pre  count is a multiple of 16
+template <class T>
+inline void widen(const void* from, std::int64_t count, float* to) noexcept {
+  const T* x = static_cast<const T*>(from);
+  for (std::int64_t i = 0; i < count; i += 16) store(to + i, load(x + i));
+}
+
+template <class T, class U>
+inline std::uint32_t pack_values(const KeyRows& v, std::int64_t v_stride, void* out) noexcept {
   std::uint32_t nonfinite = 0;
-  for (int j = 0; j < keys; ++j, v += key_stride, out += v_stride) {
+  const T* from = static_cast<const T*>(v.data);
+  U* row = static_cast<U*>(out);
+  for (int j = 0; j < v.keys; ++j, from += v.key_stride, row += v_stride) {
     F32x16 probe = zero();  // 0 x is NaN exactly where x is not finite
     std::int64_t e = 0;
-    if (feature_stride == 1)
-      for (; e + 16 <= dim; e += 16) {
-        const F32x16 x = load(v + e);
-        store(out + e, x);
-        probe = fma(x, zero(), probe);
+    if (v.feature_stride == 1)
+      for (; e + 16 <= v.dim; e += 16) {
+        convert16(from + e, row + e);
+        probe = fma(load(row + e), zero(), probe);
       }
-    if (e < dim) {
-      float tail[16] = {};
-      for (; e < dim; e += 16) {
-        const int lanes = dim - e < 16 ? static_cast<int>(dim - e) : 16;
-        for (int lane = 0; lane < 16; ++lane)
-          tail[lane] = lane < lanes ? v[(e + lane) * feature_stride] : 0.0f;
-        const F32x16 x = load(tail);
-        store(out + e, x);
-        probe = fma(x, zero(), probe);
-      }
+    for (; e < v.dim; e += 16) {
+      for (int lane = 0; lane < 16; ++lane)
+        row[e + lane] =
+            e + lane < v.dim ? converted<U>(from[(e + lane) * v.feature_stride]) : U{};
+      probe = fma(load(row + e), zero(), probe);
     }
     if (!all(equal(probe, probe))) nonfinite |= 1u << (j / kGroupKeys);
   }
