@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "rapt/dtype.h"
 
@@ -65,11 +66,17 @@ struct AnyView {
   AnyView(Memory* data, DType dtype, const Dims& extents, const Dims& strides)
       : data(data), dtype(dtype), extents(extents), strides(strides) {}
   template <std::convertible_to<View<float>> V>
-  AnyView(const V& view) : AnyView(View<float>(view), DType::kF32) {}
+  AnyView(V&& view) : AnyView(View<float>(std::forward<V>(view)), DType::kF32) {}
   template <std::convertible_to<View<BF16>> V>
-  AnyView(const V& view) : AnyView(View<BF16>(view), DType::kBF16) {}
+  AnyView(V&& view) : AnyView(View<BF16>(std::forward<V>(view)), DType::kBF16) {}
   template <std::convertible_to<View<F16>> V>
-  AnyView(const V& view) : AnyView(View<F16>(view), DType::kF16) {}
+  AnyView(V&& view) : AnyView(View<F16>(std::forward<V>(view)), DType::kF16) {}
+
+  template <class T>
+  AnyView(T* data, const Dims& extents) : AnyView(TensorView<T>(data, extents)) {}
+  template <class T>
+  AnyView(T* data, const Dims& extents, const Dims& strides)
+      : AnyView(TensorView<T>(data, extents, strides)) {}
 
   operator AnyView<const void>() const { return {data, dtype, extents, strides}; }
 
