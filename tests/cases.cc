@@ -230,7 +230,7 @@ CaseInputs::CaseInputs(const AttentionCase& c, std::uint64_t seed)
   static constexpr float kKeyDeviation[] = {1.0f, 1.0f, 1.0f, 1e-20f};
   static constexpr float kValueDeviation[] = {1.0f, 1.0f, 1.0f, 1e-39f};
   const int n = static_cast<int>(c.values);
-  const auto deviation = [&](const float (&all)[4], DType dtype) {
+  const auto deviation = [&](const float(&all)[4], DType dtype) {
     return c.values == Values::kTiny && dtype == kF16 ? 3e-7f : all[n];  // its denormals
   };
   fill_normal(q.view, 3 * seed, deviation(kQueryDeviation, storage.q));
@@ -264,8 +264,8 @@ Outputs run_from(KvSource source, const Problem& problem, const Inputs& in, int 
     const std::int64_t length = problem.kv_range(b).size();
     cache.append(b, tokens(sequence(k.view, b), 0, length), tokens(sequence(v.view, b), 0, length));
   }
-  return run_attention(
-      plan, {.q = q.view, .k = {}, .v = {}, .cache = &cache, .bias = in.bias}, out);
+  return run_attention(plan, {.q = q.view, .k = {}, .v = {}, .cache = &cache, .bias = in.bias},
+                       out);
 }
 
 Outputs run_case(const AttentionCase& c, const CaseInputs& in) {

@@ -110,10 +110,8 @@ inline testing::AssertionResult within_bound(const Oracle& oracle, const Mutable
         for (std::int64_t e = 0; e < features; ++e) {
           const double exact = oracle.exact.o[n * features + e];
           const float got = o.at(b, i, h, e);
-          const double bound =
-              oracle.o_bound() + rounding_error(exact, oracle.o_bound(), o_dtype);
-          if (std::isinf(exact_lse) ? bits(got) != 0
-                                    : !(Oracle::difference(got, exact) <= bound))
+          const double bound = oracle.o_bound() + rounding_error(exact, oracle.o_bound(), o_dtype);
+          if (std::isinf(exact_lse) ? bits(got) != 0 : !(Oracle::difference(got, exact) <= bound))
             return failure("o", got, exact, bound);
         }
         ++n;

@@ -125,9 +125,8 @@ inline void round_to(const MutableTensor& t, DType dtype) {
 
 /// Copies between types: exactly, or rounded.
 inline void convert(const AnyConstTensor& from, const AnyTensor& to) {
-  for_each_index(to.extents, [&](auto a, auto b, auto c, auto d) {
-    to.set(a, b, c, d, from.at(a, b, c, d));
-  });
+  for_each_index(to.extents,
+                 [&](auto a, auto b, auto c, auto d) { to.set(a, b, c, d, from.at(a, b, c, d)); });
 }
 
 /// A copy in a type and layout.
@@ -186,10 +185,7 @@ AnyView<Memory> tokens(const AnyView<Memory>& t, std::int64_t begin, std::int64_
 }
 template <class Memory>
 AnyView<Memory> sequence(const AnyView<Memory>& t, std::int64_t b) {
-  return {t.address(b, 0, 0, 0),
-          t.dtype,
-          {1, t.extents[1], t.extents[2], t.extents[3]},
-          t.strides};
+  return {t.address(b, 0, 0, 0), t.dtype, {1, t.extents[1], t.extents[2], t.extents[3]}, t.strides};
 }
 
 inline void copy(const ConstTensor& from, const MutableTensor& to) {

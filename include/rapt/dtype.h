@@ -77,8 +77,8 @@ template <class T>
     return x;
 }
 
-/// x in another type, rounded once where that is narrower. The same type keeps its bits, those of NaN
-/// too.
+/// x in another type, rounded once where that is narrower. The same type keeps its bits, those of
+/// NaN too.
 template <class To, class From>
 [[gnu::always_inline]] constexpr To converted(From x) {
   if constexpr (std::is_same_v<To, From>)

@@ -101,8 +101,7 @@ struct AnyView {
 
   /// Sets an element to x, rounded to its type.
   void set(std::int64_t a, std::int64_t b, std::int64_t c, std::int64_t d, float x) const
-    requires(!std::is_const_v<Memory>)
-  {
+      requires(!std::is_const_v<Memory>) {
     void* element = address(a, b, c, d);
     if (dtype == DType::kBF16)
       *static_cast<BF16*>(element) = to_bf16(x);

@@ -93,8 +93,7 @@ class Planner {
                                   round_up(ceil_div(plan_.rows(), blocks_of_head), kTileQueries));
     const bool one_block = plan_.rows() <= plan_.block_rows;
     if (plan_.source == KvSource::kCache)
-      plan_.packing =
-          problem_.storage.k == DType::kF32 ? Packing::kInPlace : Packing::kWidened;
+      plan_.packing = problem_.storage.k == DType::kF32 ? Packing::kInPlace : Packing::kWidened;
     else
       plan_.packing = one_block ? Packing::kChunk : Packing::kHead;
     parts_of_block_ = one_block && heads() > 0 ? ceil_div(wanted, heads()) : 1;
@@ -166,8 +165,8 @@ class Planner {
     const auto number = [](std::int64_t value) { return std::to_string(value); };
     line("isa", name(plan_.kernels->isa));
     const Storage& s = problem_.storage;
-    line("types", std::string("q ") + name(s.q) + ", k " + name(s.k) + ", v " + name(s.v) +
-                      ", o " + name(s.o));
+    line("types", std::string("q ") + name(s.q) + ", k " + name(s.k) + ", v " + name(s.v) + ", o " +
+                      name(s.o));
     line("mask", problem_.mask.describe());
     line("modifiers", describe_modifiers());
     line("tiles", number(plan_.tiles.count(Coverage::kHidden)) + " skipped, " +

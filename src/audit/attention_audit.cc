@@ -32,8 +32,8 @@ struct Stored {
   AnyTensor view;
 
   Stored(const AnyConstTensor& from, DType dtype)
-      : memory(static_cast<std::size_t>(row_count(from.extents) * from.extents[3] *
-                                        size_of(dtype))),
+      : memory(
+            static_cast<std::size_t>(row_count(from.extents) * from.extents[3] * size_of(dtype))),
         view(memory.data(), dtype, from.extents, contiguous_strides(from.extents)) {
     copy(from, view);
   }

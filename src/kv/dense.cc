@@ -37,11 +37,10 @@ std::size_t DenseKvCache::bytes_of(const Shape& shape) {
   const std::int64_t slots = round_up(s.capacity, kGroupKeys);
   const std::int64_t width = s.head_dim + round_up(s.v_head_dim, 16);
   // As if neither batch nor capacity were 0: sizes of the other axes are computed all the same.
-  const double bytes = static_cast<double>(size_of(s.dtype)) *
-                       static_cast<double>(std::max<std::int64_t>(slots, kGroupKeys)) *
-                       static_cast<double>(width) *
-                       static_cast<double>(std::max<std::int64_t>(s.batch, 1)) *
-                       static_cast<double>(s.kv_heads);
+  const double bytes =
+      static_cast<double>(size_of(s.dtype)) *
+      static_cast<double>(std::max<std::int64_t>(slots, kGroupKeys)) * static_cast<double>(width) *
+      static_cast<double>(std::max<std::int64_t>(s.batch, 1)) * static_cast<double>(s.kv_heads);
   require(bytes < 0x1p46, ErrorCode::kOutOfMemory, "DenseKvCache", "less than 2^46 bytes", bytes);
   return static_cast<std::size_t>(s.batch * s.kv_heads * slots * width * size_of(s.dtype));
 }
@@ -86,8 +85,7 @@ void DenseKvCache::append(const AnyConstTensor& k, const AnyConstTensor& v) {
   for (std::int64_t b = 0; b < shape_.batch; ++b) store(b, b, k, v);
 }
 
-void DenseKvCache::append(std::int64_t sequence, const AnyConstTensor& k,
-                          const AnyConstTensor& v) {
+void DenseKvCache::append(std::int64_t sequence, const AnyConstTensor& k, const AnyConstTensor& v) {
   require(sequence >= 0 && sequence < shape_.batch, ErrorCode::kBadArgument,
           "DenseKvCache.append sequence", "0 to " + std::to_string(shape_.batch - 1), sequence);
   check(k, v, 1, "DenseKvCache.append");

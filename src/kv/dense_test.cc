@@ -103,9 +103,7 @@ TEST(DenseKvCache, AppendsInItsOwnFloatEnvironment) {
 }
 
 TEST(DenseKvCache, TakesTheBytesOfItsType) {
-  const auto bytes = [](DType dtype) {
-    return DenseKvCache::bytes_of({2, 3, 5, 18, 600, dtype});
-  };
+  const auto bytes = [](DType dtype) { return DenseKvCache::bytes_of({2, 3, 5, 18, 600, dtype}); };
   EXPECT_EQ(bytes(DType::kF32), 4u * 2 * 3 * (5 + 32) * 608);
   EXPECT_EQ(bytes(DType::kBF16), bytes(DType::kF32) / 2);
   EXPECT_EQ(bytes(DType::kF16), bytes(DType::kF32) / 2);

@@ -220,8 +220,9 @@ TEST(BadInput, CachesOfRun) {
   for (const auto& shape : bad)
     EXPECT_TRUE(rejects("Inputs.cache [batch, kv_heads, head_dim, v_head_dim]", kShape,
                         [&] { run_with(shape, 9); }));
-  EXPECT_TRUE(rejects("Inputs.cache type", kArgument,
-                      [&] { run_with({2, 2, 8, 6, 9, DType::kF16}, 9); }));
+  EXPECT_TRUE(rejects("Inputs.cache type", kArgument, [&] {
+    run_with({2, 2, 8, 6, 9, DType::kF16}, 9);
+  }));
   EXPECT_TRUE(rejects("Inputs.cache sequence 0", kShape, [&] { run_with({2, 2, 8, 6, 9}, 8); }));
   EXPECT_TRUE(rejects("Inputs.cache", kArgument,
                       [&] { run(plan, g.inputs(), g.scratch, g.out.result()); }));

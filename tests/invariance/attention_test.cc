@@ -166,7 +166,8 @@ TEST(Invariance, StorageTypesOfCaches) {
         c.source = KvSource::kTensors;
         EXPECT_TRUE(same_bits(run_case(c, in), expected));
         const std::string type = name(dtype);
-        EXPECT_EQ(explained(c, "types"), "q " + type + ", k " + type + ", v " + type + ", o " + type);
+        EXPECT_EQ(explained(c, "types"),
+                  "q " + type + ", k " + type + ", v " + type + ", o " + type);
       }
 }
 

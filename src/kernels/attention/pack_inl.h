@@ -90,8 +90,7 @@ inline std::uint32_t pack_values(const KeyRows& v, std::int64_t v_stride, void* 
       }
     for (; e < v.dim; e += 16) {
       for (int lane = 0; lane < 16; ++lane)
-        row[e + lane] =
-            e + lane < v.dim ? converted<U>(from[(e + lane) * v.feature_stride]) : U{};
+        row[e + lane] = e + lane < v.dim ? converted<U>(from[(e + lane) * v.feature_stride]) : U{};
       probe = fma(load(row + e), zero(), probe);
     }
     if (!all(equal(probe, probe))) nonfinite |= 1u << (j / kGroupKeys);
