@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
-#include <cfenv>
 #include <cstring>
 
+#include "base/float_control.h"
 #include "rapt/kv_cache.h"
 #include "util.h"
 
@@ -87,14 +87,10 @@ TEST(DenseKvCache, AppendsInItsOwnFloatEnvironment) {
       DenseKvCache cache({1, 1, 20, 20, 20, to}), same({1, 1, 20, 20, 20, to});
       same.append(given.view, given.view);
       same.read(0, expected.view, other.view);
-      std::fenv_t before;
-      std::fegetenv(&before);
-      std::fesetround(FE_UPWARD);
-#if defined(__x86_64__)
-      __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);
-#endif
+      const unsigned long before = float_control();
+      set_float_control(before | kRoundUp | kFlushToZero);
       cache.append(given.view, given.view);
-      std::fesetenv(&before);
+      set_float_control(before);
       cache.read(0, got.view, other.view);
       for (std::int64_t j = 0; j < 20; ++j)
         for (std::int64_t e = 0; e < 20; ++e)
