@@ -18,6 +18,9 @@ constexpr Heads kMha = {8, 8}, kGqa = {32, 8}, kMqa = {8, 1}, kOne = {1, 1};
 struct Extents {
   std::int64_t head_dim, tokens;
   Heads heads;
+  DType dtype = DType::kF32;  // of q, k, v and o
+
+  std::string type() const { return name(dtype); }
 };
 
 Problem problem_of(const Mask& mask, const Extents& extents, std::int64_t q_tokens) {
@@ -27,6 +30,7 @@ Problem problem_of(const Mask& mask, const Extents& extents, std::int64_t q_toke
   p.q_heads = extents.heads.q;
   p.kv_heads = extents.heads.kv;
   p.head_dim = extents.head_dim;
+  p.storage = Storage::all(extents.dtype);
   p.mask = mask;
   return p;
 }
@@ -39,7 +43,8 @@ std::string suffix(const Problem& p) {
 
 Case prefill(const std::string& mask_name, const Mask& mask, const Extents& extents) {
   const Problem p = problem_of(mask, extents, extents.tokens);
-  return {"prefill/f32/" + mask_name + suffix(p), AttentionCase{p, KvSource::kTensors}};
+  return {"prefill/" + extents.type() + "/" + mask_name + suffix(p),
+          AttentionCase{p, KvSource::kTensors}};
 }
 
 // The last chunk of a long prompt.
@@ -61,7 +66,8 @@ Mask tenth_of_blocks(std::int64_t tokens, std::int64_t block) {
 // The newest token, whose key is already in the cache.
 Case decode(const std::string& heads_name, const Extents& extents) {
   const Problem p = problem_of(Mask::causal(), extents, 1);
-  return {"decode/f32/" + heads_name + "/d" + number(p.head_dim) + "/t" + number(p.kv_tokens),
+  return {"decode/" + extents.type() + "/" + heads_name + "/d" + number(p.head_dim) + "/t" +
+              number(p.kv_tokens),
           AttentionCase{p, KvSource::kCache}};
 }
 
@@ -83,11 +89,13 @@ double weight_bytes(const LinearCase& c) {
 
 Work work_of(const AttentionCase& c) {
   const Problem& p = c.problem;
-  const double features = static_cast<double>(p.head_dim + p.value_dim());
-  const double rows =
-      static_cast<double>(p.batch * (p.q_tokens * p.q_heads + p.kv_tokens * p.kv_heads));
-  const auto pairs = static_cast<double>(p.visible_pairs());
-  return {2 * pairs * features, c.hot ? 0 : sizeof(float) * rows * features};
+  const Storage& types = p.storage;
+  const std::int64_t queries = p.q_tokens * p.q_heads, keys = p.kv_tokens * p.kv_heads;
+  const double bytes = static_cast<double>(
+      p.batch * (p.head_dim * (queries * size_of(types.q) + keys * size_of(types.k)) +
+                 p.value_dim() * (queries * size_of(types.o) + keys * size_of(types.v))));
+  const double flops = 2.0 * static_cast<double>(p.visible_pairs() * (p.head_dim + p.value_dim()));
+  return {flops, c.hot ? 0 : bytes};
 }
 
 Work work_of(const LinearCase& c) {
@@ -100,8 +108,8 @@ Work work_of(const LinearCase& c) {
 double rotated_bytes_of(const AttentionCase& c) {
   const Problem& p = c.problem;
   if (c.source != KvSource::kCache || c.hot) return 0;
-  return static_cast<double>(p.batch * p.kv_heads * p.kv_tokens * (p.head_dim + p.value_dim())) *
-         sizeof(float);
+  return static_cast<double>(p.batch * p.kv_heads * p.kv_tokens * (p.head_dim + p.value_dim()) *
+                             size_of(p.storage.k));
 }
 
 double rotated_bytes_of(const LinearCase& c) { return c.rows == 1 ? weight_bytes(c) : 0; }
@@ -133,6 +141,12 @@ const std::vector<Case>& cases() {
       decode("mqa8x1", {128, 65536, kMqa}),
       decode("mha", {128, 4096, kMha}),
       decode("gqa32x8", {128, 4096, kGqa}),
+      prefill("causal", Mask::causal(), {128, 4096, kMha, DType::kBF16}),
+      decode("mha", {128, 65536, kMha, DType::kBF16}),
+      decode("gqa32x8", {128, 65536, kGqa, DType::kBF16}),
+      decode("mqa8x1", {128, 65536, kMqa, DType::kBF16}),
+      decode("mha", {128, 65536, kMha, DType::kF16}),
+      decode("gqa32x8", {128, 65536, kGqa, DType::kF16}),
       small_call({64, 128, kMha}),
       linear(WeightType::kF32, 1024, 1024, 1024),
       linear(WeightType::kF32, 1024, 4096, 4096),

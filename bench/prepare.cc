@@ -23,24 +23,25 @@ constexpr double kWorkingBytes = 256 << 20;
 /// A contiguous tensor of numbers in [-1, 1), in huge pages where it is large.
 class Tensor {
  public:
-  explicit Tensor(const Dims& extents) {
-    const std::int64_t floats = extents[0] * extents[1] * extents[2] * extents[3];
-    float* data = reinterpret_cast<float*>(memory_.reserve(floats * sizeof(float)));
+  explicit Tensor(const Dims& extents, DType dtype = DType::kF32) {
+    const std::int64_t count = extents[0] * extents[1] * extents[2] * extents[3];
+    void* data = memory_.reserve(static_cast<std::size_t>(count * size_of(dtype)));
+    const AnyTensor line(data, dtype, {1, 1, 1, count}, {0, 0, 0, 1});
     std::uint32_t state = 1;
-    for (std::int64_t i = 0; i < floats; ++i) {
+    for (std::int64_t i = 0; i < count; ++i) {
       state = state * 1664525u + 1013904223u;
-      data[i] = static_cast<float>(static_cast<std::int32_t>(state)) * 0x1p-31f;
+      line.set(0, 0, 0, i, static_cast<float>(static_cast<std::int32_t>(state)) * 0x1p-31f);
     }
-    view_ = MutableTensor(data, extents);
+    view_ = AnyTensor(data, dtype, extents, contiguous_strides(extents));
   }
   Tensor(const Tensor&) = delete;
   Tensor& operator=(const Tensor&) = delete;
 
-  const MutableTensor& view() const { return view_; }
+  const AnyTensor& view() const { return view_; }
 
  private:
   Scratch memory_;
-  MutableTensor view_;
+  AnyTensor view_;
 };
 
 std::int64_t copies(const Case& c) {
@@ -58,15 +59,15 @@ class AttentionCalls {
  public:
   AttentionCalls(const AttentionCase& c, std::int64_t copies, const std::vector<Threads>& threads)
       : case_(c),
-        q_({p().batch, p().q_tokens, p().q_heads, p().head_dim}),
-        o_({p().batch, p().q_tokens, p().q_heads, p().value_dim()}),
-        k_({p().batch, kv_tokens(), p().kv_heads, p().head_dim}),
-        v_({p().batch, kv_tokens(), p().kv_heads, p().value_dim()}) {
+        q_({p().batch, p().q_tokens, p().q_heads, p().head_dim}, p().storage.q),
+        o_({p().batch, p().q_tokens, p().q_heads, p().value_dim()}, p().storage.o),
+        k_({p().batch, kv_tokens(), p().kv_heads, p().head_dim}, p().storage.k),
+        v_({p().batch, kv_tokens(), p().kv_heads, p().value_dim()}, p().storage.v) {
     for (const Threads& t : threads) plans_.push_back(make_plan(p(), t, c.source));
     if (c.source == KvSource::kTensors) return;
     for (std::int64_t n = 0; n < copies; ++n) {
       DenseKvCache& cache = caches_.emplace_back(DenseKvCache::Shape{
-          p().batch, p().kv_heads, p().head_dim, p().v_head_dim, p().kv_tokens});
+          p().batch, p().kv_heads, p().head_dim, p().v_head_dim, p().kv_tokens, p().storage.k});
       while (cache.length(0) < p().kv_tokens) cache.append(k_.view(), v_.view());
     }
   }
@@ -99,11 +100,11 @@ class LinearCalls {
       : threads_(threads), x_({1, 1, c.rows, c.inputs}), y_({1, 1, c.rows, c.outputs}) {
     const Tensor weight({1, 1, c.outputs, c.inputs});
     for (std::int64_t n = 0; n < copies; ++n)
-      maps_.emplace_back(weight.view(), ConstTensor(), c.type);
+      maps_.emplace_back(weight.view().as<float>(), ConstTensor(), c.type);
   }
 
   void call(std::size_t threads) {
-    maps_[next_](threads_[threads], x_.view(), y_.view(), scratch_);
+    maps_[next_](threads_[threads], x_.view().as<float>(), y_.view().as<float>(), scratch_);
     if (++next_ == maps_.size()) next_ = 0;
   }
 

@@ -93,7 +93,8 @@ class Planner {
                                   round_up(ceil_div(plan_.rows(), blocks_of_head), kTileQueries));
     const bool one_block = plan_.rows() <= plan_.block_rows;
     if (plan_.source == KvSource::kCache)
-      plan_.packing = problem_.storage.k == DType::kF32 ? Packing::kInPlace : Packing::kWidened;
+      plan_.packing =
+          plan_.stream || problem_.storage.k == DType::kF32 ? Packing::kInPlace : Packing::kWidened;
     else
       plan_.packing = one_block ? Packing::kChunk : Packing::kHead;
     parts_of_block_ = one_block && heads() > 0 ? ceil_div(wanted, heads()) : 1;

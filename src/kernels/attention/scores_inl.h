@@ -8,15 +8,15 @@ namespace rapt::RAPT_ISA {
 namespace {
 
 /// s[r][16 g + lane] for kRows rows and kVectors groups of keys, hidden keys -inf.
-template <bool kFetched, int kRows, int kVectors>
+template <class T, bool kFetched, int kRows, int kVectors>
 inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int row, int group,
                                                   bool ragged) noexcept {
   F32x16 acc[kRows][kVectors];
   clear(acc);
   const std::int64_t d = tile.head_dim;
-  const float* k = tile.k + group * kGroupKeys * d;
-  product<kFetched>({tile.q + row * d, d}, {k, kGroupKeys * d, kGroupKeys}, d, acc,
-                    k + kFetchAhead);
+  const T* k = static_cast<const T*>(tile.k) + group * kGroupKeys * d;
+  product<kFetched>({tile.q + row * d, d}, LaneOperand<T>{k, kGroupKeys * d, kGroupKeys}, d, acc,
+                    k + kAhead<T>);
   if (ragged) {
     const F32x16 hidden = broadcast(-kInfinity);
     unroll<kRows>(RAPT_UNROLLED(r) {
@@ -37,7 +37,7 @@ inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int
   });
 }
 
-template <bool kStreamed, bool kFetched>
+template <class T, bool kStreamed, bool kFetched>
 inline void score_blocks(const AttentionTile& tile) {
   constexpr int kMostRows = kStreamed ? kStreamTileRows : kTileRows;
   constexpr int kGroups = kStreamed ? 1 : kTileVectors;
@@ -61,25 +61,35 @@ inline void score_blocks(const AttentionTile& tile) {
               constexpr int kRows = decltype(r)::value;
               with_count<kGroups>(
                   run.end - run.begin, [&](auto n) __attribute__((always_inline)) {
-                    score_block<kFetched, kRows, decltype(n)::value>(tile, block.row, run.begin,
-                                                                     ragged);
+                    score_block<T, kFetched, kRows, decltype(n)::value>(tile, block.row, run.begin,
+                                                                        ragged);
                   });
             });
       }
   }
   if constexpr (kStreamed)  // the stream of values begins while the softmax computes
     if (tile.rows > kUnfetchedValueRows && all != 0)
-      for (std::int64_t i = 0; i < kFetchAhead; i += 16)
-        fetch(tile.v + first_group(all) * kGroupKeys * tile.v_stride + i);
+      for (std::int64_t i = 0; i < kAhead<T>; i += 64 / sizeof(T))
+        fetch(static_cast<const T*>(tile.v) + first_group(all) * kGroupKeys * tile.v_stride + i);
+}
+
+template <class T>
+inline void stream_scores(const AttentionTile& tile) {
+  if (tile.rows <= kUnfetchedKeyRows)
+    score_blocks<T, true, false>(tile);
+  else
+    score_blocks<T, true, true>(tile);
 }
 
 inline void scores(const AttentionTile& tile) noexcept {
   if (!tile.stream)
-    score_blocks<false, false>(tile);
-  else if (tile.rows <= kUnfetchedKeyRows)
-    score_blocks<true, false>(tile);
+    score_blocks<float, false, false>(tile);
+  else if (tile.dtype == DType::kBF16)
+    stream_scores<BF16>(tile);
+  else if (tile.dtype == DType::kF16)
+    stream_scores<F16>(tile);
   else
-    score_blocks<true, true>(tile);
+    stream_scores<float>(tile);
 }
 
 inline F32x16 magnitude(F32x16 x) { return as_float(bit_and(as_int(x), broadcast_int(INT32_MAX))); }

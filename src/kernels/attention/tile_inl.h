@@ -38,6 +38,10 @@ constexpr int kGroupsApart = 3;
 /// A stream's values for up to so many rows are left to the hardware to fetch.
 constexpr int kUnfetchedValueRows = 2;
 
+/// kFetchAhead in elements: the same bytes of every type.
+template <class T>
+constexpr std::int64_t kAhead = kFetchAhead* static_cast<std::int64_t>(sizeof(float) / sizeof(T));
+
 /// Register tiles hold accumulators, a vector of the other operand for each and a broadcast.
 constexpr bool fits_registers(int rows, int vectors) {
   return (rows * vectors + vectors) * 16 / kRegisterLanes + 1 <= kRegisters;

@@ -14,9 +14,9 @@ struct KeyRun {
 };
 
 /// acc[r][16 n + lane] over a run of keys, continued from acc unless it is the first.
-template <bool kFetched, int kRows, int kVectors>
+template <class T, bool kFetched, int kRows, int kVectors>
 RAPT_INLINE void value_tile(const AttentionTile& tile, int row, int vector, const KeyRun& keys,
-                            const float* fetched) {
+                            const T* fetched) {
   F32x16 acc[kRows][kVectors];
   clear(acc);
   float* out = tile.acc + row * tile.v_stride + vector * 16;
@@ -24,9 +24,9 @@ RAPT_INLINE void value_tile(const AttentionTile& tile, int row, int vector, cons
     unroll<kRows>(RAPT_UNROLLED(r) {
       unroll<kVectors>(RAPT_UNROLLED(n) { acc[r][n] = load(out + r * tile.v_stride + n * 16); });
     });
+  const T* v = static_cast<const T*>(tile.v) + keys.begin * tile.v_stride + vector * 16;
   product<kFetched>({tile.s + row * kScoreStride + keys.begin, kScoreStride},
-                    {tile.v + keys.begin * tile.v_stride + vector * 16, 16, tile.v_stride},
-                    keys.end - keys.begin, acc, fetched);
+                    LaneOperand<T>{v, 16, tile.v_stride}, keys.end - keys.begin, acc, fetched);
   unroll<kRows>(RAPT_UNROLLED(r) {
     unroll<kVectors>(RAPT_UNROLLED(n) {
       // A hidden key, of weight +0, and a skipped one agree on -0.
@@ -36,10 +36,10 @@ RAPT_INLINE void value_tile(const AttentionTile& tile, int row, int vector, cons
   });
 }
 
-template <int kRows, int kVectors>
+template <class T, int kRows, int kVectors>
 inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int row, int vector,
                                                   const KeyRun& keys) noexcept {
-  value_tile<false, kRows, kVectors>(tile, row, vector, keys, nullptr);
+  value_tile<T, false, kRows, kVectors>(tile, row, vector, keys, nullptr);
 }
 
 /// In a stream values go by 2 keys after the others for one or two rows, by 16 for more: a few kilobytes
@@ -55,7 +55,7 @@ constexpr int kStreamVectors = kRows == 1 || fits_registers(kRows, 4) ? 4
                                                                       : 1;
 
 /// A run of keys, all features of kRows rows.
-template <int kRows>
+template <class T, int kRows>
 inline __attribute__((noinline)) void stream_block(const AttentionTile& tile, int row,
                                                    const KeyRun& keys) noexcept {
   constexpr int kVectors = kStreamVectors<kRows>;
@@ -65,23 +65,25 @@ inline __attribute__((noinline)) void stream_block(const AttentionTile& tile, in
   do {
     run.end = at_most(run.begin + kStreamKeys<kRows>, keys.end);
     run.last = keys.last && run.end == keys.end;
-    const float* fetched = tile.v + run.begin * tile.v_stride + kFetchAhead;
-    const int lines = run.end - run.begin;  // that a vector's keys fetch
+    const T* fetched = static_cast<const T*>(tile.v) + run.begin * tile.v_stride + kAhead<T>;
+    const int of_vector = (run.end - run.begin) * 16;  // elements that its keys fetch
     int vector = 0;
     for (; vector + kVectors <= all; vector += kVectors)
-      value_tile<kFetched, kRows, kVectors>(tile, row, vector, run, fetched + vector * lines * 16);
+      value_tile<T, kFetched, kRows, kVectors>(tile, row, vector, run,
+                                               fetched + vector * of_vector);
     if constexpr (kVectors > 1)
       for (; vector < all; ++vector)
-        value_tile<kFetched, kRows, 1>(tile, row, vector, run, fetched + vector * lines * 16);
+        value_tile<T, kFetched, kRows, 1>(tile, row, vector, run, fetched + vector * of_vector);
     run.first = false;
     run.begin = run.end;
   } while (run.begin < keys.end);
 }
 
+template <class T>
 inline void stream_rows(const AttentionTile& tile, const RowBlock& block, const KeyRun& keys) {
   with_count<kStreamTileRows>(
       block.rows, [&](auto r) __attribute__((always_inline)) {
-        stream_block<decltype(r)::value>(tile, block.row, keys);
+        stream_block<T, decltype(r)::value>(tile, block.row, keys);
       });
 }
 
@@ -90,13 +92,15 @@ inline bool hides_nonfinite(const AttentionTile& tile, const RowBlock& block) {
 }
 
 /// One row, all features.
+template <class T>
 inline void value_row(const AttentionTile& tile, int row, const KeyRun& keys) {
   const int all = static_cast<int>(tile.v_stride / 16);
-  for (int vector = 0; vector < all; ++vector) value_block<1, 1>(tile, row, vector, keys);
+  for (int vector = 0; vector < all; ++vector) value_block<T, 1, 1>(tile, row, vector, keys);
 }
 
 /// Rows of which one hides a non-finite value: 0 times it would be NaN, so every row runs over its
 /// own visible keys only.
+template <class T>
 inline void value_rows_apart(const AttentionTile& tile, const RowBlock& block) {
   for (int r = block.row; r < block.row + block.rows; ++r) {
     KeyRun run{0, 0, true, false};
@@ -109,11 +113,11 @@ inline void value_rows_apart(const AttentionTile& tile, const RowBlock& block) {
         run.begin = group * kGroupKeys + lanes.begin;
         run.end = group * kGroupKeys + lanes.end;
         run.last = keys == 0 && (left & (left - 1)) == 0;
-        value_row(tile, r, run);
+        value_row<T>(tile, r, run);
         run.first = false;
       }
     }
-    if (run.first) value_row(tile, r, {0, 0, true, true});  // it sees nothing
+    if (run.first) value_row<T>(tile, r, {0, 0, true, true});  // it sees nothing
   }
 }
 
@@ -138,7 +142,7 @@ inline void value_panels(const AttentionTile& tile) {
   int together = 0;  // blocks that share keys
   for (const RowBlock& block : blocks) {
     if (hides_nonfinite(tile, block)) {
-      value_rows_apart(tile, block);
+      value_rows_apart<float>(tile, block);
       continue;
     }
     spans[together] = block_span(tile, block);
@@ -153,13 +157,14 @@ inline void value_panels(const AttentionTile& tile) {
             blocks.at[n].rows, [&](auto r) __attribute__((always_inline)) {
               with_count<kTileVectors>(
                   at_most(kTileVectors, all - vector), [&](auto v) __attribute__((always_inline)) {
-                    value_block<decltype(r)::value, decltype(v)::value>(tile, blocks.at[n].row,
-                                                                        vector, run);
+                    value_block<float, decltype(r)::value, decltype(v)::value>(
+                        tile, blocks.at[n].row, vector, run);
                   });
             });
       });
 }
 
+template <class T>
 inline void stream_values(const AttentionTile& tile) {
   RowBlocks blocks = row_blocks(tile);
   KeySpan spans[kMostStripQueries];
@@ -167,10 +172,10 @@ inline void stream_values(const AttentionTile& tile) {
   for (int n = 0; n < blocks.count; ++n) {
     RowBlock& block = blocks.at[n];
     if (hides_nonfinite(tile, block)) {
-      value_rows_apart(tile, block);
+      value_rows_apart<T>(tile, block);
       block.seen = 0;  // done
     } else if (block.seen == 0) {
-      stream_rows(tile, block, {0, 0, true, true});
+      stream_rows<T>(tile, block, {0, 0, true, true});
     } else {
       spans[n] = block_span(tile, block);
       all |= block.seen;
@@ -183,7 +188,7 @@ inline void stream_values(const AttentionTile& tile) {
       if ((block.seen >> group & 1) == 0) continue;
       const bool first = group == first_group(block.seen),
                  last = group + 1 == groups_end(block.seen);
-      stream_rows(
+      stream_rows<T>(
           tile, block,
           {first ? spans[n].begin : low, last ? spans[n].end : low + kGroupKeys, first, last});
     }
@@ -191,10 +196,14 @@ inline void stream_values(const AttentionTile& tile) {
 }
 
 inline void values(const AttentionTile& tile) noexcept {
-  if (tile.stream)
-    stream_values(tile);
-  else
+  if (!tile.stream)
     value_panels(tile);
+  else if (tile.dtype == DType::kBF16)
+    stream_values<BF16>(tile);
+  else if (tile.dtype == DType::kF16)
+    stream_values<F16>(tile);
+  else
+    stream_values<float>(tile);
 }
 
 }  // namespace

@@ -94,30 +94,33 @@ RAPT_INLINE void product_step(RowOperand& a, LaneOperand<T>& b,
 ///     acc[r][n] = fma(a(r, e), b(n, e), acc[r][n]),   e = 0 .. depth-1
 ///
 /// Lanes run over independent outputs, so neither the vector width nor the tile shows in the bits.
-/// With kFetched each step also fetches kVectors lines from memory, the next ones from `fetched` on:
-/// in the order of addresses, whatever the order of the product.
+/// With kFetched each step also fetches as many lines from memory as it reads, the next ones from
+/// `fetched` on: in the order of addresses, whatever the order of the product.
 ///
 /// @cost   kRows kVectors fma, kVectors loads and kRows broadcasts a step.
 template <bool kFetched = false, class T = float, int kRows, int kVectors>
 RAPT_INLINE void product(RowOperand a, LaneOperand<T> b, std::int64_t depth,
-                         F32x16 (&acc)[kRows][kVectors], const float* fetched = nullptr) {
+                         F32x16 (&acc)[kRows][kVectors], const T* fetched = nullptr) {
+  constexpr int kLine = 64 / sizeof(T), kLines = 2 * kVectors * 16 / kLine;  // of two steps
   RegisterTile<kRows, kVectors> tile;
   unroll<kRows>(RAPT_UNROLLED(r) {
     unroll<kVectors>(RAPT_UNROLLED(n) { tile.set_vector(r, n, acc[r][n]); });
   });
-  const auto step = [&]() __attribute__((always_inline)) {
+  const auto step = [&](auto lines) __attribute__((always_inline)) {
     if constexpr (kFetched) {
-      unroll<kVectors>(RAPT_UNROLLED(n) { fetch(fetched + n * 16); });
-      fetched += kVectors * 16;
+      unroll<decltype(lines)::value>(RAPT_UNROLLED(n) { fetch(fetched + n * kLine); });
+      fetched += decltype(lines)::value * kLine;
     }
     product_step(a, b, tile);
   };
+  const std::integral_constant<int, (kLines + 1) / 2> first;
+  const std::integral_constant<int, kLines / 2> second;
   std::int64_t steps = depth;
   for (; steps >= 2; steps -= 2) {
-    step();
-    step();
+    step(first);
+    step(second);
   }
-  for (; steps > 0; --steps) step();
+  for (; steps > 0; --steps) step(first);
   unroll<kRows>(
       RAPT_UNROLLED(r) { unroll<kVectors>(RAPT_UNROLLED(n) { acc[r][n] = tile.vector(r, n); }); });
 }
