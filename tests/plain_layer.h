@@ -18,14 +18,14 @@ using Matrix = std::vector<std::vector<Real>>;
 
 /// Rows of x W^T + b.
 template <class Real>
-Matrix<Real> project(const Matrix<Real>& x, const WeightView& w, const ConstTensor& bias) {
+Matrix<Real> project(const Matrix<Real>& x, const AnyConstTensor& w, const ConstTensor& bias) {
   Matrix<Real> y;
   for (const std::vector<Real>& row : x) {
     y.emplace_back();
     for (std::int64_t n = 0; n < w.extents[2]; ++n) {
       Real sum = bias.data == nullptr ? 0 : static_cast<Real>(bias.at(0, 0, 0, n));
       for (std::int64_t e = 0; e < w.extents[3]; ++e)
-        sum += row[e] * static_cast<Real>(weight_at(w, n, e));
+        sum += row[e] * static_cast<Real>(w.at(0, 0, n, e));
       y.back().push_back(sum);
     }
   }

@@ -12,11 +12,6 @@
 
 namespace rapt::test {
 
-/// A weight's number.
-inline float weight_at(const WeightView& w, std::int64_t n, std::int64_t k) {
-  return visit(w, [&](const auto& view) { return to_float(view.at(0, 0, n, k)); });
-}
-
 /// sum_k x_k w(n, k), one fma chain over the inputs, ascending, from +0.
 template <class Weight>
 float plain_chain(const ConstTensor& x, const Dims& at, std::int64_t n, Weight&& w) {
@@ -27,11 +22,11 @@ float plain_chain(const ConstTensor& x, const Dims& at, std::int64_t n, Weight&&
 }
 
 /// y = x W^T + bias of the weights as they are.
-inline Tensor plain_linear(const ConstTensor& x, const WeightView& w, const ConstTensor& bias) {
+inline Tensor plain_linear(const ConstTensor& x, const AnyConstTensor& w, const ConstTensor& bias) {
   Tensor y({x.extents[0], x.extents[1], x.extents[2], w.extents[2]});
   for_each_index(y.view.extents, [&](auto a, auto b, auto t, auto n) {
     const float sum =
-        plain_chain(x, {a, b, t}, n, [&](auto n, auto k) { return weight_at(w, n, k); });
+        plain_chain(x, {a, b, t}, n, [&](auto n, auto k) { return w.at(0, 0, n, k); });
     y.view.at(a, b, t, n) = bias.data == nullptr ? sum : sum + bias.at(0, 0, 0, n);
   });
   return y;
@@ -43,21 +38,20 @@ struct Int8Row {
   std::vector<int> q;
 };
 
-inline Int8Row int8_row(const WeightView& w, std::int64_t n) {
+inline Int8Row int8_row(const AnyConstTensor& w, std::int64_t n) {
   double largest = 0;
   for (std::int64_t k = 0; k < w.extents[3]; ++k)
-    largest = std::max(largest, std::abs(static_cast<double>(weight_at(w, n, k))));
+    largest = std::max(largest, std::abs(static_cast<double>(w.at(0, 0, n, k))));
   Int8Row row{static_cast<float>(largest / 127), {}};
   if (127.0 * row.scale < largest) row.scale = std::nextafter(row.scale, 1e38f);
   for (std::int64_t k = 0; k < w.extents[3]; ++k)
-    row.q.push_back(largest == 0
-                        ? 0
-                        : static_cast<int>(std::nearbyint(weight_at(w, n, k) / double{row.scale})));
+    row.q.push_back(
+        largest == 0 ? 0 : static_cast<int>(std::nearbyint(w.at(0, 0, n, k) / double{row.scale})));
   return row;
 }
 
 /// The same of its weights in int8.
-inline Tensor plain_int8(const ConstTensor& x, const WeightView& w, const ConstTensor& bias) {
+inline Tensor plain_int8(const ConstTensor& x, const AnyConstTensor& w, const ConstTensor& bias) {
   std::vector<Int8Row> rows;
   for (std::int64_t n = 0; n < w.extents[2]; ++n) rows.push_back(int8_row(w, n));
   Tensor y({x.extents[0], x.extents[1], x.extents[2], w.extents[2]});

@@ -49,20 +49,20 @@ class MultiHeadAttention {
 
   /// Weights and biases as a checkpoint has them: rows are outputs. Biases without data are absent.
   struct Weights {
-    WeightView q;        ///< [1, 1, Hq D, d]
+    AnyConstTensor q;    ///< [1, 1, Hq D, d]
     ConstTensor q_bias;  ///< [1, 1, 1, Hq D]
-    WeightView k;        ///< [1, 1, Hkv D, dc]
+    AnyConstTensor k;    ///< [1, 1, Hkv D, dc]
     ConstTensor k_bias;  ///< [1, 1, 1, Hkv D]
-    WeightView v;        ///< [1, 1, Hkv Dv, dc]
+    AnyConstTensor v;    ///< [1, 1, Hkv Dv, dc]
     ConstTensor v_bias;  ///< [1, 1, 1, Hkv Dv]
-    WeightView o;        ///< [1, 1, d, Hq Dv]
+    AnyConstTensor o;    ///< [1, 1, d, Hq Dv]
     ConstTensor o_bias;  ///< [1, 1, 1, d]
   };
 
   /// Views of the q, k and v rows of a fused projection, in this order; `o` is left to the caller.
   /// @shape  weight [1, 1, N, d]   bias [1, 1, 1, N] or without data   N = Hq D + Hkv (D + Dv)
   /// @throws Error{kBadShape, kBadArgument} naming the view or field.
-  static Weights split_fused(const Config& config, const WeightView& weight,
+  static Weights split_fused(const Config& config, const AnyConstTensor& weight,
                              const ConstTensor& bias = {});
 
   /// Either a memory, or a cache that `append` has filled, or neither: x attends to itself.

@@ -33,8 +33,8 @@ class Linear {
   /// @throws Error{kBadShape} naming the view, Error{kOutOfMemory}; Error{kBadArgument} naming the
   ///         output, if a weight that becomes int8 is not finite.
   /// @{
-  explicit Linear(const WeightView& weight, const ConstTensor& bias = {});
-  Linear(const WeightView& weight, const ConstTensor& bias, WeightType type);
+  explicit Linear(const AnyConstTensor& weight, const ConstTensor& bias = {});
+  Linear(const AnyConstTensor& weight, const ConstTensor& bias, WeightType type);
   /// @}
 
   std::int64_t inputs() const { return inputs_; }    ///< K

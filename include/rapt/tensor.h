@@ -63,6 +63,8 @@ struct AnyView {
   Dims strides{};
 
   AnyView() = default;
+  AnyView(Memory* data, DType dtype, const Dims& extents)
+      : AnyView(data, dtype, extents, contiguous_strides(extents)) {}
   AnyView(Memory* data, DType dtype, const Dims& extents, const Dims& strides)
       : data(data), dtype(dtype), extents(extents), strides(strides) {}
   template <std::convertible_to<View<float>> V>
@@ -119,5 +121,18 @@ struct AnyView {
 
 using AnyConstTensor = AnyView<const void>;
 using AnyTensor = AnyView<void>;
+
+/// f(view), with the view of the elements' own type.
+template <class Memory, class F>
+decltype(auto) visit(const AnyView<Memory>& x, F&& f) {
+  switch (x.dtype) {
+    case DType::kBF16:
+      return f(x.template as<BF16>());
+    case DType::kF16:
+      return f(x.template as<F16>());
+    default:
+      return f(x.template as<float>());
+  }
+}
 
 }  // namespace rapt

@@ -147,10 +147,10 @@ void check_outputs(const ConstTensor& x, const MutableTensor& y, std::int64_t ou
 
 void Linear::Free::operator()(void* memory) const noexcept { free_aligned(memory); }
 
-Linear::Linear(const WeightView& weight, const ConstTensor& bias)
+Linear::Linear(const AnyConstTensor& weight, const ConstTensor& bias)
     : Linear(weight, bias, own_type(weight.dtype)) {}
 
-Linear::Linear(const WeightView& weight, const ConstTensor& bias, WeightType type)
+Linear::Linear(const AnyConstTensor& weight, const ConstTensor& bias, WeightType type)
     : inputs_(weight.extents[3]), outputs_(weight.extents[2]), type_(type) {
   require(weight.data != nullptr && weight.extents[0] == 1 && weight.extents[1] == 1 &&
               outputs_ > 0 && inputs_ > 0,

@@ -38,7 +38,7 @@ void check_extents(const View& view, const Dims& expected, const std::string& wh
   require(view.extents == expected, ErrorCode::kBadShape, where, expected, view.extents);
 }
 
-Linear projection(const Config& config, const char* name, const WeightView& weight,
+Linear projection(const Config& config, const char* name, const AnyConstTensor& weight,
                   const ConstTensor& bias, std::int64_t outputs, std::int64_t inputs) {
   check_extents(weight, {1, 1, outputs, inputs}, std::string("Weights.") + name);
   if (bias.data != nullptr)
@@ -47,8 +47,12 @@ Linear projection(const Config& config, const char* name, const WeightView& weig
 }
 
 /// `count` outputs of a weight, or of a bias.
-WeightView slice(const WeightView& weight, std::int64_t first, std::int64_t count) {
-  return weight.data == nullptr ? WeightView() : weight.rows(first, count);
+AnyConstTensor slice(const AnyConstTensor& weight, std::int64_t first, std::int64_t count) {
+  if (weight.data == nullptr) return {};
+  return {weight.address(0, 0, first, 0),
+          weight.dtype,
+          {1, 1, count, weight.extents[3]},
+          weight.strides};
 }
 ConstTensor slice(const ConstTensor& bias, std::int64_t first, std::int64_t count) {
   if (bias.data == nullptr) return {};
@@ -103,7 +107,7 @@ void rotate(const Threads& threads, const Config& config, const MutableTensor& x
 }  // namespace
 
 MultiHeadAttention::Weights MultiHeadAttention::split_fused(const Config& config,
-                                                            const WeightView& weight,
+                                                            const AnyConstTensor& weight,
                                                             const ConstTensor& bias) {
   const Config c = with_defaults(config);
   const std::int64_t q = c.q_heads * c.head_dim, k = c.kv_heads * c.head_dim,

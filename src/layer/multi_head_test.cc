@@ -290,7 +290,7 @@ TEST(MultiHead, FusedWeightsAreSeparateOnes) {
     for (const auto& [weight, b] : {std::pair{w.q, w.q_bias}, {w.k, w.k_bias}, {w.v, w.v_bias}})
       for (std::int64_t n = 0; n < weight.extents[2]; ++n, ++row) {
         for (std::int64_t e = 0; e < 24; ++e)
-          fused.view.at(0, 0, row, e) = test::weight_at(weight, n, e);
+          fused.view.at(0, 0, row, e) = weight.at(0, 0, n, e);
         if (layer.bias) bias.view.at(0, 0, 0, row) = b.at(0, 0, 0, n);
       }
     auto split = MultiHeadAttention::split_fused(
@@ -319,7 +319,7 @@ TEST(MultiHead, HeadsMakeTheOutputAndContributionsSumToIt) {
         sum += out.contributions.view.at(b, t, h, n);
         for (std::int64_t e = 0; e < layer.config.v_head_dim; ++e)
           magnitude += std::abs(out.heads.view.at(b, t, h, e) *
-                                test::weight_at(w.o, n, h * layer.config.v_head_dim + e));
+                                w.o.at(0, 0, n, h * layer.config.v_head_dim + e));
       }
       EXPECT_NEAR(sum, out.y.view.at(0, b, t, n), (2 * features + 1) * 0x1p-24 * magnitude);
     });

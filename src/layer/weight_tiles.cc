@@ -71,7 +71,7 @@ std::size_t tile_bytes(WeightType type, std::int64_t outputs, std::int64_t input
   return static_cast<std::size_t>(round_up(outputs, kGroup) * inputs) * size_of(type);
 }
 
-void pack_tiles(const WeightView& weight, WeightType type, std::byte* tiles, float* scale) {
+void pack_tiles(const AnyConstTensor& weight, WeightType type, std::byte* tiles, float* scale) {
   const CanonicalFloatEnv environment;
   visit(weight, [&](const auto& view) {
     switch (type) {

@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "kernels/linear/linear.h"
+#include "rapt/tensor.h"
 #include "rapt/weight.h"
 
 namespace rapt {
@@ -19,6 +20,6 @@ std::size_t tile_bytes(WeightType type, std::int64_t outputs, std::int64_t input
 /// so that |scale q - W| <= scale / 2, for denormals too.
 ///
 /// @throws Error{kBadArgument} naming the output, if a weight that becomes int8 is not finite.
-void pack_tiles(const WeightView& weight, WeightType type, std::byte* tiles, float* scale);
+void pack_tiles(const AnyConstTensor& weight, WeightType type, std::byte* tiles, float* scale);
 
 }  // namespace rapt

@@ -7,7 +7,6 @@
 
 #include "model/checkpoint.h"
 #include "rapt/tensor.h"
-#include "rapt/weight.h"
 
 namespace rapt {
 
@@ -17,7 +16,7 @@ struct OwnedTensor {
   View view;
   std::shared_ptr<const void> owner;
 };
-using WeightMatrix = OwnedTensor<WeightView>;
+using WeightMatrix = OwnedTensor<AnyConstTensor>;
 using WeightVector = OwnedTensor<ConstTensor>;
 
 /// A model's tensors by name.

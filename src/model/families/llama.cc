@@ -65,7 +65,8 @@ class Llama final : public Decoder {
   Linear head_;
 };
 
-Linear make_linear(const WeightView& weight, const ConstTensor& bias, const ModelOptions& options) {
+Linear make_linear(const AnyConstTensor& weight, const ConstTensor& bias,
+                   const ModelOptions& options) {
   return options.weights ? Linear(weight, bias, *options.weights) : Linear(weight, bias);
 }
 
