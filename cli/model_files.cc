@@ -50,9 +50,10 @@ void add_model(CLI::App* command, std::string& model) {
 }
 
 ModelOptions ModelTypes::options() const {
-  if (weights == "int8") return {WeightType::kInt8};
-  if (dtype == "bf16") return {WeightType::kBF16};
-  return {};
+  ModelOptions options;
+  if (dtype == "bf16") options = {WeightType::kBF16, DType::kBF16};
+  if (weights == "int8") options.weights = WeightType::kInt8;
+  return options;
 }
 
 void add_types(CLI::App* command, ModelTypes& types) {
@@ -64,13 +65,13 @@ void add_types(CLI::App* command, ModelTypes& types) {
   };
   command
       ->add_option("--dtype", types.dtype,
-                   "Weights of the linear maps. f32: as they are stored; bf16: rounded to it")
+                   "f32: weights as they are stored, a KV cache in f32; bf16: both in bf16")
       ->check(one_of("f32|bf16"))
       ->type_name("TYPE")
       ->capture_default_str();
   command
       ->add_option("--weights", types.weights,
-                   "The same in int8, with a scale for each output, whatever --dtype says")
+                   "Weights of the linear maps in int8, with a scale for each output")
       ->check(one_of("int8"))
       ->type_name("TYPE");
 }

@@ -98,7 +98,8 @@ class MultiHeadAttention {
   const Config& config() const { return config_; }
 
   /// A cache of the right shape for `batch` sequences of up to `capacity` tokens.
-  DenseKvCache make_cache(std::int64_t batch, std::int64_t capacity) const;
+  DenseKvCache make_cache(std::int64_t batch, std::int64_t capacity,
+                          DType dtype = DType::kF32) const;
 
   /// The attention that a call on `inputs` solves; for `make_plan`, once for all layers of a model.
   /// @throws Error{kBadShape} naming the view.

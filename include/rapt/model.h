@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "rapt/dtype.h"
 #include "rapt/rotary.h"
 #include "rapt/weight.h"
 
@@ -58,6 +59,9 @@ struct ModelOptions {
   /// Weights of the linear maps, those of the layers and the head: as the files have them, exactly,
   /// or rounded to this type (see linear.h).
   std::optional<WeightType> weights;
+
+  /// Keys and values of a session's cache.
+  DType cache = DType::kF32;
 };
 
 class Decoder;

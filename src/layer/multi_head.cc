@@ -135,8 +135,10 @@ MultiHeadAttention::MultiHeadAttention(const Config& config, const Weights& w)
       o_(projection(config_, "o", w.o, w.o_bias, config_.model_dim,
                     config_.q_heads * config_.v_head_dim)) {}
 
-DenseKvCache MultiHeadAttention::make_cache(std::int64_t batch, std::int64_t capacity) const {
-  return DenseKvCache({batch, config_.kv_heads, config_.head_dim, config_.v_head_dim, capacity});
+DenseKvCache MultiHeadAttention::make_cache(std::int64_t batch, std::int64_t capacity,
+                                            DType dtype) const {
+  return DenseKvCache(
+      {batch, config_.kv_heads, config_.head_dim, config_.v_head_dim, capacity, dtype});
 }
 
 Problem MultiHeadAttention::problem(const Inputs& inputs) const {
@@ -158,6 +160,7 @@ Problem MultiHeadAttention::problem(const Inputs& inputs) const {
     require(inputs.cache->shape().batch == p.batch, ErrorCode::kBadShape,
             "MultiHeadAttention.cache", std::to_string(p.batch) + " sequences",
             inputs.cache->shape().batch);
+    p.storage.k = p.storage.v = inputs.cache->shape().dtype;
     for (std::int64_t b = 0; b < p.batch; ++b) {
       p.kv_ranges.push_back({0, inputs.cache->length(b)});
       p.kv_tokens = std::max(p.kv_tokens, inputs.cache->length(b));

@@ -250,6 +250,33 @@ TEST(MultiHead, OverAMemoryIsThatOverItsCache) {
   EXPECT_TRUE(same_bits(run(attention, in), expected));
 }
 
+TEST(MultiHead, ACacheInBf16KeepsRoundedKeysAndValues) {
+  for (const Layer& layer : layers()) {
+    if (layer.config.memory_dim != 0) continue;
+    const MultiHeadAttention attention = layer.make();
+    const Call call(layer.config);
+    const std::int64_t count = call.in.x.extents[2];
+    DenseKvCache halves = attention.make_cache(3, count, DType::kBF16),
+                 widened = attention.make_cache(3, count);
+    Workspace workspace;
+    attention.append(Threads(2), call.in.x, halves, workspace);
+    const auto& shape = halves.shape();
+    for (std::int64_t b = 0; b < 3; ++b) {
+      Tensor k({1, count, shape.kv_heads, shape.head_dim}),
+          v({1, count, shape.kv_heads, attention.config().v_head_dim});
+      halves.read(b, k.view, v.view);
+      widened.append(b, k.view, v.view);
+    }
+    Inputs in;
+    in.x = call.in.x;
+    in.cache = &halves;
+    const Outputs got = run(attention, in);
+    in.cache = &widened;
+    EXPECT_TRUE(same_bits(got, run(attention, in)));
+    EXPECT_EQ(2 * halves.size_bytes(), widened.size_bytes());
+  }
+}
+
 // Padding, left or right, moves tokens and no bit; what it holds goes nowhere.
 TEST(MultiHead, PaddingHoldsAnything) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
@@ -289,8 +316,7 @@ TEST(MultiHead, FusedWeightsAreSeparateOnes) {
     std::int64_t row = 0;
     for (const auto& [weight, b] : {std::pair{w.q, w.q_bias}, {w.k, w.k_bias}, {w.v, w.v_bias}})
       for (std::int64_t n = 0; n < weight.extents[2]; ++n, ++row) {
-        for (std::int64_t e = 0; e < 24; ++e)
-          fused.view.at(0, 0, row, e) = weight.at(0, 0, n, e);
+        for (std::int64_t e = 0; e < 24; ++e) fused.view.at(0, 0, row, e) = weight.at(0, 0, n, e);
         if (layer.bias) bias.view.at(0, 0, 0, row) = b.at(0, 0, 0, n);
       }
     auto split = MultiHeadAttention::split_fused(

@@ -44,8 +44,9 @@ Tensor logits_of(const Model& model, const std::vector<std::int32_t>& tokens, in
   return all;
 }
 
-void expect_same_bits_however_run(const ModelConfig& config, std::int64_t count) {
-  const Model model = Model::random(config, 1);
+void expect_same_bits_however_run(const ModelConfig& config, std::int64_t count,
+                                  const ModelOptions& options = {}) {
+  const Model model = Model::random(config, 1, options);
   const std::vector<std::int32_t> tokens = random_tokens(config, count);
   const auto whole = [&](std::int64_t) { return count; };
   const auto one = [](std::int64_t) { return 1; };
@@ -65,6 +66,15 @@ void expect_same_bits_however_run(const ModelConfig& config, std::int64_t count)
 }
 
 TEST(ModelInvariance, SameBitsHoweverRun) { expect_same_bits_however_run(small_llama(70), 70); }
+
+TEST(ModelInvariance, SameBitsHoweverRunInEveryType) {
+  for (const ModelOptions& options :
+       {ModelOptions{WeightType::kBF16, DType::kBF16}, ModelOptions{WeightType::kInt8, DType::kF16},
+        ModelOptions{WeightType::kF16, DType::kF32}}) {
+    SCOPED_TRACE(std::string(name(*options.weights)) + " and " + name(options.cache));
+    expect_same_bits_however_run(small_llama(70), 70, options);
+  }
+}
 
 std::vector<RotaryScaling> scalings(std::int64_t original) {
   return {LinearScaling{4}, DynamicNtkScaling{4, original},

@@ -59,6 +59,7 @@ class Llama final : public Decoder {
   void norm(const Threads& threads, const MutableTensor& x, const WeightVector& weight,
             const MutableTensor& y) const;
 
+  DType cache_dtype_;
   WeightMatrix embedding_;
   std::vector<Layer> layers_;
   WeightVector final_norm_;
@@ -157,6 +158,7 @@ MutableTensor last(const MutableTensor& x, std::int64_t tokens) {
 
 Llama::Llama(const ModelConfig& config, const Weights& weights, const ModelOptions& options)
     : Decoder(config),
+      cache_dtype_(options.cache),
       embedding_(
           weights.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size)),
       final_norm_(weights.vector("model.norm.weight", config.hidden_size)),
@@ -169,7 +171,8 @@ Llama::Llama(const ModelConfig& config, const Weights& weights, const ModelOptio
 
 std::vector<DenseKvCache> Llama::make_caches(std::int64_t capacity) const {
   std::vector<DenseKvCache> caches;
-  for (const Layer& layer : layers_) caches.push_back(layer.attention.make_cache(1, capacity));
+  for (const Layer& layer : layers_)
+    caches.push_back(layer.attention.make_cache(1, capacity, cache_dtype_));
   return caches;
 }
 
