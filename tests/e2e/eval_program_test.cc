@@ -60,17 +60,17 @@ TEST_F(EvalProgram, TypesAreThoseOfTheLibrary) {
   const Tokenizer tokenizer = Tokenizer::load(model_);
   std::vector<std::int32_t> tokens = tokenizer.encode(text_);
   tokens.erase(tokens.begin());
-  const auto nats_in = [&](WeightType type) {
-    return evaluate(Model::load(model_, {type}), Threads(1), std::vector<std::int32_t>{1}, tokens)
+  const auto nats_in = [&](const ModelOptions& options) {
+    return evaluate(Model::load(model_, options), Threads(1), std::vector<std::int32_t>{1}, tokens)
         .total_nats();
   };
   const auto nats = [&](const std::string& options) {
     return report(a_ + options)["files"][0]["nats"];
   };
   EXPECT_EQ(nats(" --dtype f32"), nats(""));
-  EXPECT_EQ(nats(" --dtype bf16"), nats_in(WeightType::kBF16));
-  EXPECT_EQ(nats(" --weights int8"), nats_in(WeightType::kInt8));
-  EXPECT_EQ(nats(" --dtype bf16 --weights int8"), nats_in(WeightType::kInt8));
+  EXPECT_EQ(nats(" --dtype bf16"), nats_in({WeightType::kBF16, DType::kBF16}));
+  EXPECT_EQ(nats(" --weights int8"), nats_in({WeightType::kInt8, DType::kF32}));
+  EXPECT_EQ(nats(" --dtype bf16 --weights int8"), nats_in({WeightType::kInt8, DType::kBF16}));
   const Outcome dtype = eval(a_ + " --dtype f64"), weights = eval(a_ + " --weights ''");
   EXPECT_EQ(dtype.status, 2);
   EXPECT_NE(dtype.errors.find("--dtype: expected f32|bf16, got 'f64'"), std::string::npos)
