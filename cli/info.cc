@@ -16,6 +16,7 @@ namespace {
 
 struct Options {
   std::string model;
+  ModelTypes types;
   bool json = false;
 };
 
@@ -62,6 +63,7 @@ std::string to_json(const ModelInfo& info, const std::string& model) {
                        {"parameters_by_part", by_part},
                        {"parameters_by_dtype", info.dtypes},
                        {"weights_bytes", info.weights_bytes},
+                       {"loaded_bytes", info.loaded_bytes},
                        {"cache_bytes_per_token", info.cache_bytes_per_token},
                        {"cache_bytes", info.cache_bytes}};
   return json_text(object, 2);
@@ -122,13 +124,14 @@ std::string to_table(const ModelInfo& info, const std::string& model) {
     table += line("  " + part.name, grouped(part.parameters));
   if (head_is_tied(info)) table += line("  head", "the embedding");
   return table + line("weights", bytes_text(info.weights_bytes) + " in the file, as" + dtypes) +
+         line("  once loaded", bytes_text(info.loaded_bytes)) +
          line("KV cache", bytes_text(info.cache_bytes_per_token) + " a token, " +
                               bytes_text(info.cache_bytes) + " at full context");
 }
 
 void run_info(const Options& options) {
   const auto directory = find_model(options.model);
-  const ModelInfo info = ModelInfo::read(directory);
+  const ModelInfo info = ModelInfo::read(directory, options.types.options());
   print(options.json ? to_json(info, directory.string()) : to_table(info, directory.string()));
 }
 
@@ -138,14 +141,16 @@ void add_info(CLI::App& program) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = program.add_subcommand("info", "Show a model's shape, size and memory");
   add_model(command, options->model);
+  add_types(command, options->types);
   add_json(command, options->json,
            "the same in bytes and tokens, with\n"
            "parameters_by_part and parameters_by_dtype");
   command->footer(
-      "Reads config.json and the list of tensors, no weight. The KV cache is f32.\n"
+      "Reads config.json and the list of tensors, no weight.\n"
       "\n"
       "Examples:\n"
       "  rapt info\n"
+      "  rapt info --dtype bf16 --weights int8\n"
       "  rapt info models/llama --json");
   on_run(command, [options] { run_info(*options); });
 }

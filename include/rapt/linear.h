@@ -44,6 +44,9 @@ class Linear {
   /// Memory of the weights, their scales and the bias, padded to whole groups.
   std::size_t size_bytes() const;
 
+  /// size_bytes() of a map of this shape without bias.
+  static std::size_t bytes_of(std::int64_t outputs, std::int64_t inputs, WeightType type);
+
   /// y = x W^T + bias.
   ///
   /// @shape  x [A, B, T, K]   y [A, B, T, N], views of any strides; y overlaps no input

@@ -120,9 +120,13 @@ struct Product {
   }
 };
 
+std::size_t output_bytes(std::int64_t outputs) {
+  return static_cast<std::size_t>(round_up(outputs, kGroup)) * sizeof(float);
+}
+
 // One float an output, padded with zeros to whole groups.
 float* allocate_outputs(std::int64_t outputs) {
-  return static_cast<float*>(allocate_aligned(round_up(outputs, kGroup) * sizeof(float)));
+  return static_cast<float*>(allocate_aligned(output_bytes(outputs)));
 }
 
 WeightType own_type(DType dtype) {
@@ -168,8 +172,12 @@ Linear::Linear(const AnyConstTensor& weight, const ConstTensor& bias, WeightType
 }
 
 std::size_t Linear::size_bytes() const {
-  const std::size_t column = round_up(outputs_, kGroup) * sizeof(float);
-  return tile_bytes(type_, outputs_, inputs_) + (scale_ ? column : 0) + (bias_ ? column : 0);
+  return bytes_of(outputs_, inputs_, type_) + (bias_ ? output_bytes(outputs_) : 0);
+}
+
+std::size_t Linear::bytes_of(std::int64_t outputs, std::int64_t inputs, WeightType type) {
+  return tile_bytes(type, outputs, inputs) +
+         (type == WeightType::kInt8 ? output_bytes(outputs) : 0);
 }
 
 void Linear::operator()(const Threads& threads, const ConstTensor& x, const MutableTensor& y,

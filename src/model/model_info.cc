@@ -7,6 +7,7 @@
 #include "model/checkpoint.h"
 #include "model/mapped_file.h"
 #include "rapt/kv_cache.h"
+#include "rapt/linear.h"
 
 namespace rapt {
 namespace {
@@ -33,37 +34,64 @@ std::int64_t elements(const std::vector<std::int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
 }
 
-void count_parameters(const Checkpoint& checkpoint, ModelInfo& info) {
+WeightType stored_type(FileDtype dtype) {
+  return dtype == FileDtype::kBF16  ? WeightType::kBF16
+         : dtype == FileDtype::kF16 ? WeightType::kF16
+                                    : WeightType::kF32;
+}
+
+/// Bytes of a matrix as a linear map, of a vector in f32.
+std::size_t packed_bytes(const FileTensor& tensor, const ModelOptions& options) {
+  const std::int64_t size = elements(tensor.shape);
+  if (size == 0 || tensor.shape.size() != 2) return static_cast<std::size_t>(size) * sizeof(float);
+  return Linear::bytes_of(tensor.shape[0], tensor.shape[1],
+                          options.weights.value_or(stored_type(tensor.dtype)));
+}
+
+/// Bytes of a tensor in a loaded model, which reads an embedding where it is mapped.
+std::size_t loaded_bytes(const FileTensor& tensor, const std::string& part, bool tied_head,
+                         const ModelOptions& options) {
+  if (part == "other") return 0;
+  if (part != "embedding") return packed_bytes(tensor, options);
+  return tensor.bytes.size() + (tied_head ? packed_bytes(tensor, options) : 0);
+}
+
+void count_parameters(const Checkpoint& checkpoint, const ModelOptions& options, ModelInfo& info) {
+  const bool tied_head = info.config.tie_word_embeddings && !checkpoint.has("lm_head.weight");
   std::map<std::string, std::int64_t> parts;
   for (const auto& [name, file] : checkpoint.files()) {
     const FileTensor& tensor = file->tensor(name);
     const std::int64_t size = elements(tensor.shape);
-    parts[part_of(name)] += size;
+    const std::string part = part_of(name);
+    parts[part] += size;
     info.dtypes[rapt::name(tensor.dtype)] += size;
     info.parameters += size;
     info.weights_bytes += tensor.bytes.size();
+    info.loaded_bytes += loaded_bytes(tensor, part, tied_head, options);
   }
   for (const char* part : kOrder)
     if (parts[part] > 0) info.parts.push_back({part, parts[part]});
 }
 
-std::size_t caches_of(const ModelConfig& config, std::int64_t tokens) {
-  const std::size_t layer = DenseKvCache::bytes_of(
-      {.kv_heads = config.num_key_value_heads, .head_dim = config.head_dim, .capacity = tokens});
+std::size_t caches_of(const ModelConfig& config, std::int64_t tokens, DType dtype) {
+  const std::size_t layer = DenseKvCache::bytes_of({.kv_heads = config.num_key_value_heads,
+                                                    .head_dim = config.head_dim,
+                                                    .capacity = tokens,
+                                                    .dtype = dtype});
   return layer * static_cast<std::size_t>(config.num_hidden_layers);
 }
 
 }  // namespace
 
-ModelInfo ModelInfo::read(const std::filesystem::path& directory) {
+ModelInfo ModelInfo::read(const std::filesystem::path& directory, const ModelOptions& options) {
   const std::filesystem::path config_file = directory / "config.json";
   ModelInfo info;
   info.config = ModelConfig::parse(read_text(config_file), config_file.string());
-  count_parameters(Checkpoint(directory), info);
+  count_parameters(Checkpoint(directory), options, info);
   // Caches grow by whole groups of tokens.
   constexpr std::int64_t kTokens = 1024;
-  info.cache_bytes_per_token = caches_of(info.config, kTokens) / kTokens;
-  info.cache_bytes = caches_of(info.config, info.config.context());
+  info.cache_bytes_per_token = caches_of(info.config, kTokens, options.cache) / kTokens;
+  info.cache_bytes = caches_of(info.config, info.config.context(), options.cache);
   return info;
 }
 

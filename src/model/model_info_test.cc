@@ -12,7 +12,9 @@ namespace {
 class InfoFiles : public testing::Test {
  protected:
   InfoFiles() { directory_.write("config.json", small_config().dump()); }
-  ModelInfo read() const { return ModelInfo::read(directory_.path()); }
+  ModelInfo read(const ModelOptions& options = {}) const {
+    return ModelInfo::read(directory_.path(), options);
+  }
 
   const Directory directory_;
 };
@@ -48,11 +50,42 @@ TEST_F(InfoFiles, CacheSizesAreThoseOfASession) {
   EXPECT_EQ(info.cache_bytes_per_token * 16, session.cache_bytes());  // of a context of 16
 }
 
+// Maps are packed in 16 outputs, the embedding stays as it is stored, a tied one is packed besides.
+TEST_F(InfoFiles, LoadedBytesAndCachesAreThoseOfTheOptions) {
+  const auto tensors = [&](bool with_head) {
+    std::vector<TensorFields> list = {
+        {"model.embed_tokens.weight", "BF16", {20, 8}, std::string(2 * 20 * 8, '\0')},
+        {"model.layers.0.self_attn.q_proj.weight", "F32", {24, 8}, std::string(4 * 24 * 8, '\0')},
+        {"model.layers.0.mlp.up_proj.weight", "F16", {16, 8}, std::string(2 * 16 * 8, '\0')},
+        {"model.norm.weight", "BF16", {8}, std::string(2 * 8, '\0')},
+        {"model.layers.0.rotary.inv_freq", "F32", {4}, std::string(4 * 4, '\0')}};
+    if (with_head)
+      list.push_back({"lm_head.weight", "F32", {20, 8}, std::string(4 * 20 * 8, '\0')});
+    return safetensors(list);
+  };
+  nlohmann::json config = small_config();
+  config["tie_word_embeddings"] = true;
+  directory_.write("config.json", config.dump());
+  const std::size_t fixed = 2 * 20 * 8 + 4 * 8, q = 32 * 8, up = 16 * 8, head = 32 * 8;
+
+  directory_.write("model.safetensors", tensors(false));
+  EXPECT_EQ(read().loaded_bytes, fixed + 4 * q + 2 * up + 2 * head);
+  EXPECT_EQ(read({WeightType::kBF16}).loaded_bytes, fixed + 2 * (q + up + head));
+  EXPECT_EQ(read({WeightType::kInt8}).loaded_bytes, fixed + q + up + head + 4 * (32 + 16 + 32));
+  const std::size_t in_f32 = read().cache_bytes_per_token;
+  EXPECT_EQ(read({{}, DType::kBF16}).cache_bytes_per_token, in_f32 / 2);
+  EXPECT_EQ(read({{}, DType::kBF16}).cache_bytes, read().cache_bytes / 2);
+  directory_.write("model.safetensors", tensors(true));  // a head that is there is used
+  EXPECT_EQ(read().loaded_bytes, fixed + 4 * q + 2 * up + 4 * head);
+}
+
 // Extents beside a 0 may have a product of more than 2^63: the undefined behaviour sanitizer looks.
 TEST_F(InfoFiles, AnEmptyTensorOfHugeExtentsHasNoParameters) {
   directory_.write("model.safetensors",
-                   safetensors({{"extra", "F32", {1ll << 40, 1ll << 40, 0}, ""}}));
-  const ModelInfo info = read();
+                   safetensors({{"extra", "F32", {1ll << 40, 1ll << 40, 0}, ""},
+                                {"mlp.weight", "F32", {INT64_MAX, 0}, ""}}));
+  const ModelInfo info = read({WeightType::kInt8});
+  EXPECT_EQ(info.loaded_bytes, 0u);
   EXPECT_EQ(info.parameters, 0);
   EXPECT_TRUE(info.parts.empty());
 }

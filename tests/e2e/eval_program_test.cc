@@ -188,8 +188,27 @@ TEST_F(InfoProgram, JsonIsOneObjectOfTheStatedForm) {
               {"norms", 11 * 64}}},
             {"parameters_by_dtype", {{"F32", 260032}}},
             {"weights_bytes", 4 * 260032},
+            {"loaded_bytes", info.loaded_bytes},
             {"cache_bytes_per_token", info.cache_bytes_per_token},
             {"cache_bytes", info.cache_bytes}}));
+}
+
+TEST_F(InfoProgram, TypesSayWhatIsLoadedAndCached) {
+  const auto bytes = [&](const std::string& options, const char* what) -> std::size_t {
+    return json::parse(rapt("info '" + model_ + "' --json" + options).output)[what];
+  };
+  const auto in = [&](const ModelOptions& options) { return ModelInfo::read(model_, options); };
+  EXPECT_EQ(bytes(" --dtype bf16", "loaded_bytes"), in({WeightType::kBF16}).loaded_bytes);
+  EXPECT_EQ(bytes(" --weights int8", "loaded_bytes"), in({WeightType::kInt8}).loaded_bytes);
+  EXPECT_LT(bytes(" --weights int8", "loaded_bytes"), bytes(" --dtype bf16", "loaded_bytes"));
+  EXPECT_EQ(bytes(" --weights int8", "weights_bytes"), bytes("", "weights_bytes"));
+  for (const char* cache : {"cache_bytes", "cache_bytes_per_token"}) {
+    EXPECT_EQ(bytes(" --weights int8", cache), bytes("", cache));
+    EXPECT_EQ(2 * bytes(" --dtype bf16", cache), bytes("", cache));
+  }
+  const Outcome bad = rapt("info '" + model_ + "' --weights int4");
+  EXPECT_EQ(bad.status, 2);
+  EXPECT_NE(bad.errors.find("--weights: expected int8, got 'int4'"), std::string::npos);
 }
 
 TEST_F(InfoProgram, TheHeadIsTiedOnlyWhereTheConfigSaysSo) {
@@ -230,7 +249,7 @@ TEST_F(InfoProgram, TableSaysTheSame) {
   EXPECT_EQ(outcome.status, 0);
   for (const char* text :
        {"LlamaForCausalLM", "8 of dimension 8 over 4 key/value heads", "512 tokens", "260,032",
-        "165,120", "F32", "1015.8 KiB", "1.9 KiB a token"})
+        "165,120", "F32", "1015.8 KiB", "1.1 MiB", "1.9 KiB a token"})
     EXPECT_NE(outcome.output.find(text), std::string::npos) << text << "\n" << outcome.output;
 }
 

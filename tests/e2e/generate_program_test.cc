@@ -3,6 +3,9 @@
 
 #include "base/isa.h"
 #include "program.h"
+#include "rapt/sampler.h"
+#include "rapt/session.h"
+#include "rapt/tokenizer.h"
 
 namespace rapt::test {
 namespace {
@@ -134,6 +137,50 @@ TEST_F(GenerateProgram, JsonIsOneObjectOfTheStatedForm) {
     EXPECT_NEAR(
         report[part]["tokens_per_second"].get<double>() * report[part]["seconds"].get<double>(),
         report[part]["tokens"].get<double>(), 1e-9);
+  }
+}
+
+// Tokens may agree between types by luck, their probabilities do not.
+TEST_F(GenerateProgram, TypesAreThoseOfTheLibrary) {
+  const std::vector<std::int32_t> prompt = Tokenizer::load(model_).encode("The big dog");
+  const auto of_library = [&](const ModelOptions& options) {
+    Session session(Model::load(model_, options), Threads(1));
+    json tokens = json::array(), logprobs = json::array();
+    ConstTensor logits = session.prefill(prompt);
+    for (int n = 0; n < 12; ++n) {
+      if (n > 0) logits = session.decode(tokens.back());
+      tokens.push_back(greedy(logits));
+      logprobs.push_back(log_probability(logits, tokens.back()));
+    }
+    return json{tokens, logprobs};
+  };
+  const auto of_program = [&](const std::string& options) {
+    const json report = json::parse(generate("-p 'The big dog' -n 12 --json" + options).output);
+    return json{report["tokens"], report["logprobs"]};
+  };
+  const json plain = of_program("");
+  EXPECT_EQ(plain, of_library({}));
+  EXPECT_EQ(of_program(" --dtype f32"), plain);
+  const std::pair<const char*, ModelOptions> types[] = {
+      {" --dtype bf16", {WeightType::kBF16, DType::kBF16}},
+      {" --weights int8", {WeightType::kInt8, DType::kF32}},
+      {" --dtype bf16 --weights int8", {WeightType::kInt8, DType::kBF16}}};
+  for (const auto& [options, types_of_library] : types) {
+    EXPECT_EQ(of_program(options), of_library(types_of_library)) << options;
+    EXPECT_NE(of_program(options), plain) << options;
+  }
+}
+
+TEST_F(GenerateProgram, OtherTypesAreRefused) {
+  const std::pair<const char*, const char*> refusals[] = {
+      {"--dtype f16", "--dtype: expected f32|bf16, got 'f16'"},
+      {"--dtype ''", "--dtype: expected f32|bf16, got ''"},
+      {"--weights bf16", "--weights: expected int8, got 'bf16'"}};
+  for (const auto& [options, message] : refusals) {
+    const Outcome outcome = generate("-p a -n 1 " + std::string(options));
+    EXPECT_EQ(outcome.status, 2) << options;
+    EXPECT_EQ(outcome.output, "") << options;
+    EXPECT_NE(outcome.errors.find(message), std::string::npos) << outcome.errors;
   }
 }
 
