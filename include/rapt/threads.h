@@ -12,14 +12,15 @@ namespace rapt {
 class Threads {
  public:
   /// `count` workers in all, the calling thread included; 0 means one for each hardware thread.
-  /// @throws Error{kBadArgument} if count is negative or above 1024.
+  /// @throws Error{kBadArgument} if count is negative or above 1024; Error{kOutOfMemory} if the
+  ///         system refuses a thread.
   explicit Threads(int count = 0);
 
   int count() const { return count_; }
 
   /// Calls body(worker) once for each worker in [0, workers), at most count() at a time, and
   /// returns when all are done. Floating point runs in the canonical environment (round to nearest,
-  /// no flush to zero); the caller's is restored.
+  /// no flush to zero); the caller's is restored. What a body throws is thrown when all are done.
   void run(int workers, const std::function<void(int worker)>& body) const;
 
  private:

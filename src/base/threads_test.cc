@@ -1,10 +1,15 @@
 #include "rapt/threads.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
+#include <fstream>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -118,6 +123,39 @@ TEST(ThreadsCountTest, AFewThreadsDoNotHoldBackMany) {
   });
   EXPECT_FALSE(gave_up);
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they map all there is
+constexpr int kDone = 0, kFault = 1, kNoLimit = 2;
+
+/// Room for some threads, not for 64: that must be an error, and stay one of that set alone.
+int use_threads_in_little_memory() {
+  std::int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit before{};
+  getrlimit(RLIMIT_AS, &before);
+  const rlimit little{static_cast<rlim_t>(pages * 4096 + (40 << 20)), before.rlim_max};
+  setrlimit(RLIMIT_AS, &little);
+  void* large = mmap(nullptr, 80 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (large != MAP_FAILED) return kNoLimit;  // an emulator
+  try {
+    const Threads many(64);
+    many.run(64, [](int) {});
+    return kFault;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kOutOfMemory) return kFault;
+  }
+  setrlimit(RLIMIT_AS, &before);
+  std::atomic<int> calls = 0;
+  for (const int count : {2, 12}) Threads(count).run(count, [&](int) { ++calls; });
+  return calls == 14 ? kDone : kFault;
+}
+
+TEST(ThreadsMemoryTest, ARefusedThreadIsAnError) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto passed = [](int status) { return WIFEXITED(status) && WEXITSTATUS(status) != kFault; };
+  EXPECT_EXIT(std::_Exit(use_threads_in_little_memory()), passed, "");
+}
+#endif
 
 TEST(ThreadsCountTest, ZeroMeansTheMachine) { EXPECT_GE(Threads(0).count(), 1); }
 
