@@ -13,10 +13,13 @@
 #include <list>
 #include <mutex>
 #include <optional>
+#include <system_error>
+#include <thread>
 #include <vector>
 
 #include "base/check.h"
 #include "base/float_env.h"
+#include "base/fork.h"
 #include "base/memory.h"
 
 namespace rapt {
@@ -112,10 +115,25 @@ class Workers {
   int started_ = 0;
 };
 
+// For a forked process, which has none of oneTBB's workers: threads of this run alone.
+void run_on_new_threads(int threads, int workers, const std::function<void(int)>& body) {
+  std::atomic<int> next = 0;
+  const auto work = [&] {
+    for (int worker = next++; worker < workers; worker = next++) body(worker);
+  };
+  std::vector<std::jthread> others;
+  try {
+    for (int n = 1; n < std::min(threads, workers); ++n) others.emplace_back(work);
+  } catch (const std::system_error&) {  // fewer threads do the same work
+  }
+  work();
+}
+
 }  // namespace
 
 struct Threads::Pool {
   explicit Pool(int count) : workers(count - 1), arena(count) {
+    watch_forks();
     Workers::instance().allow(count);
     arena.initialize();
     Workers::instance().add(workers);
@@ -130,7 +148,7 @@ Threads::Threads(int count) {
   require(count >= 0 && count <= 1024, ErrorCode::kBadArgument, "Threads.count", "0 to 1024",
           count);
   count_ = count == 0 ? tbb::info::default_concurrency() : count;
-  if (count_ == 1) return;
+  if (count_ == 1 || is_forked()) return;
   try {
     pool_ = std::make_shared<Pool>(count_);
   } catch (const std::exception& refused) {
@@ -156,8 +174,11 @@ void Threads::run(int workers, const std::function<void(int)>& body) const {
     }
   };
   try {
-    pool_->arena.execute(
-        [&] { tbb::parallel_for(0, workers, guarded, tbb::simple_partitioner()); });
+    if (is_forked())
+      run_on_new_threads(count_, workers, guarded);
+    else
+      pool_->arena.execute(
+          [&] { tbb::parallel_for(0, workers, guarded, tbb::simple_partitioner()); });
   } catch (const std::exception& refused) {
     throw Error(
         ErrorCode::kOutOfMemory,

@@ -163,5 +163,29 @@ TEST(ThreadsCountTest, OutOfRangeIsAnError) {
   for (const int count : {-1, 1025}) EXPECT_THROW(Threads{count}, Error) << count;
 }
 
+// Under tsan a forked process may not start threads.
+#ifndef __SANITIZE_THREAD__
+TEST(Threads, AForkedProcessHasItsOwn) {
+  const Threads threads(4);
+  threads.run(4, [](int) {});
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    const Threads made_there(3);
+    std::atomic<int> calls = 0, met = 0;
+    made_there.run(7, [&](int) { ++calls; });
+    // All four wait for each other: one thread alone would not get through.
+    threads.run(4, [&](int) {
+      ++met;
+      while (met < 4) std::this_thread::yield();
+    });
+    _exit(calls == 7 && met == 4 ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+#endif
+
 }  // namespace
 }  // namespace rapt
