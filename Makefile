@@ -5,7 +5,9 @@ fuzz_targets = $(notdir $(wildcard tests/fuzz/corpus/*))
 sources = $(shell git ls-files '*.h' '*.cc')
 demo_examples = example_4_5_grouped_query example_5_2_kv_cache
 
-.PHONY: build setup test test-all asan tsan emulated dev aarch64 fuzz demo bench performance lint format
+PYTHON ?= python3
+
+.PHONY: build setup test test-all asan tsan emulated dev aarch64 fuzz python demo bench performance lint format
 
 build:  ## the library, build/release/bin/rapt, examples and tests
 	cmake --preset release
@@ -16,6 +18,7 @@ setup:  ## installs the Debian packages that are missing
 
 test: setup build  ## everything that must pass before a change is taken; minutes
 	ctest --preset release
+	$(MAKE) python
 	$(MAKE) asan
 	grep -qw avx512vl /proc/cpuinfo || $(MAKE) emulated
 
@@ -45,6 +48,18 @@ fuzz: setup  ## the loaders against FUZZ_RUNS arbitrary inputs each; clang
 	  build/fuzz/bin/fuzz_$$target -runs=$(FUZZ_RUNS) -max_len=4096 -timeout=10 -dict=tests/fuzz/json.dict \
 	    -artifact_prefix=build/fuzz/ -print_final_stats=1 build/fuzz/corpus/$$target tests/fuzz/corpus/$$target; \
 	done
+
+python: setup .venv/requirements  ## the Python package, installed into .venv, and its tests
+	.venv/bin/pip install --quiet --no-build-isolation --no-deps --force-reinstall .
+	.venv/bin/ruff check python
+	.venv/bin/ruff format --check python
+	.venv/bin/mypy
+	.venv/bin/pytest
+
+.venv/requirements: python/requirements-test.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet -r $<
+	touch $@
 
 demo: setup  ## text from a model and its loss on a text, two examples, the measurements
 	cmake --preset release

@@ -1,0 +1,27 @@
+#include "error.h"
+
+namespace rapt::python {
+
+namespace nb = nanobind;
+
+void bind_error(nb::module_& m) {
+  const nb::object type = nb::steal(PyErr_NewExceptionWithDoc(
+      "rapt.Error",
+      "What rapt refuses: \"where: expected ..., got ...\".\n\n"
+      "`code` is one of bad_argument, bad_shape, unsupported, bad_file, io and out_of_memory.",
+      PyExc_ValueError, nullptr));
+  m.attr("Error") = type;
+  nb::register_exception_translator(
+      [](const std::exception_ptr& p, void* type) {
+        try {
+          std::rethrow_exception(p);
+        } catch (const Error& e) {
+          const nb::object error = nb::handle(static_cast<PyObject*>(type))(e.what());
+          error.attr("code") = name(e.code());
+          PyErr_SetObject(static_cast<PyObject*>(type), error.ptr());
+        }
+      },
+      nb::object(type).release().ptr());
+}
+
+}  // namespace rapt::python

@@ -1,0 +1,81 @@
+#include "plans.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "threads.h"
+
+namespace rapt::python {
+
+namespace {
+
+// Planning a larger problem is nothing beside running it, and its plan is not small.
+constexpr std::int64_t kLargestPairs = 1 << 20;
+constexpr std::size_t kPlans = 16;
+
+struct Kept {
+  KvSource source;
+  Plan plan;
+};
+
+// Most recent first. Never destroyed: plans hold threads, and oneTBB may be gone before statics are.
+std::vector<Kept>& plans() {
+  static auto* plans = new std::vector<Kept>;
+  return *plans;
+}
+
+std::vector<std::unique_ptr<Scratch>>& idle() {
+  static auto* idle = new std::vector<std::unique_ptr<Scratch>>;
+  return *idle;
+}
+
+bool same(const ScoreModifiers& a, const ScoreModifiers& b) {
+  return a.softcap == b.softcap && a.alibi_slopes == b.alibi_slopes && !a.relative_bias &&
+         !b.relative_bias && a.additive_bias == b.additive_bias && a.sinks == b.sinks;
+}
+
+// Masks are told apart by their nodes: the kept plan holds its own, so none takes its address.
+bool same(const Problem& a, const Problem& b) {
+  return a.q_tokens == b.q_tokens && a.kv_tokens == b.kv_tokens && a.batch == b.batch &&
+         a.q_heads == b.q_heads && a.kv_heads == b.kv_heads && a.head_dim == b.head_dim &&
+         a.value_dim() == b.value_dim() && a.storage == b.storage &&
+         &a.mask.node() == &b.mask.node() && a.scale == b.scale && same(a.modifiers, b.modifiers) &&
+         a.q_ranges == b.q_ranges && a.kv_ranges == b.kv_ranges && a.q_positions == b.q_positions &&
+         a.kv_positions == b.kv_positions;
+}
+
+}  // namespace
+
+Plan plan_of(const Problem& problem, KvSource source) {
+  std::vector<Kept>& kept = plans();
+  const auto found = std::find_if(kept.begin(), kept.end(), [&](const Kept& k) {
+    return k.source == source && same(k.plan.problem(), problem);
+  });
+  if (found != kept.end()) {
+    std::rotate(kept.begin(), found, found + 1);
+    return kept.front().plan;
+  }
+  Plan plan = make_plan(problem, threads(), source);
+  if (problem.q_tokens <= kLargestPairs && problem.kv_tokens <= kLargestPairs &&
+      problem.q_tokens * problem.kv_tokens <= kLargestPairs) {
+    if (kept.size() == kPlans) kept.pop_back();
+    kept.insert(kept.begin(), {source, plan});
+  }
+  return plan;
+}
+
+void forget_plans() { plans().clear(); }
+
+BorrowedScratch::BorrowedScratch() {
+  if (idle().empty()) {
+    scratch_ = std::make_unique<Scratch>();
+  } else {
+    scratch_ = std::move(idle().back());
+    idle().pop_back();
+  }
+}
+
+BorrowedScratch::~BorrowedScratch() { idle().push_back(std::move(scratch_)); }
+
+}  // namespace rapt::python
