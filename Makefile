@@ -2,7 +2,7 @@
 export CTEST_PARALLEL_LEVEL ?= $(shell nproc)
 FUZZ_RUNS ?= 10000000
 fuzz_targets = $(notdir $(wildcard tests/fuzz/corpus/*))
-sources = $(shell git ls-files '*.h' '*.cc')
+sources = $(shell git ls-files '*.h' '*.c' '*.cc')
 demo_examples = example_4_5_grouped_query example_5_2_kv_cache
 
 PYTHON ?= python3

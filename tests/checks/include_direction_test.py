@@ -11,7 +11,7 @@ import sys
 import tempfile
 import unittest
 
-ROOMS = ["base", "simd", "kernels", "kv", "attention", "layer", "model", "audit", "bench", "cli"]
+ROOMS = ["base", "simd", "kernels", "kv", "attention", "layer", "model", "audit", "c", "bench", "cli"]
 PUBLIC = {
     "base": ["dtype", "error", "scratch", "tensor", "threads", "weight"],
     "kv": ["kv_cache"],
@@ -19,6 +19,7 @@ PUBLIC = {
     "layer": ["layer", "linear", "norm", "positions", "rotary", "rotary_scaling"],
     "model": ["evaluate", "model", "model_info", "observer", "sampler", "session", "tokenizer"],
     "audit": ["audit", "model_audit"],
+    "c": ["rapt"],
 }
 ROOM_OF_PUBLIC = {f"rapt/{name}.h": room for room, names in PUBLIC.items() for name in names}
 TESTS = re.compile(r"_test\.cc$|/test/")
@@ -78,6 +79,7 @@ class IncludeDirection(unittest.TestCase):
             ("include/rapt/tensor.h", "rapt/problem.h"),
             ("include/rapt/unlisted.h", "rapt/tensor.h"),
             ("src/unlisted/a.cc", "rapt/tensor.h"),
+            ("src/audit/a.cc", "rapt/rapt.h"),
             ("cli/main.cc", "unknown.h"),
         ]:
             with self.subTest(path=path, include=include):

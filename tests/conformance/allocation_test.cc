@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "c/owned.h"
 #include "cases.h"
 #include "rapt/linear.h"
 #include "rapt/session.h"
@@ -212,6 +213,115 @@ TEST_F(Allocation, FailureIsAnError) {
       throw;
     }
   });
+}
+
+/// The status of the first call that fails; those after it are not made.
+template <class... Calls>
+rapt_status first_failure(Calls&&... calls) {
+  rapt_status status = RAPT_OK;
+  static_cast<void>((((status = calls()) == RAPT_OK) && ...));
+  return status;
+}
+
+/// Calls of every kind.
+rapt_status use_the_c_abi() {
+  static float q[12], k[1200], v[1200], o[12];
+  const std::int64_t ids[600] = {}, strides[4] = {0, 0, 600, 1};
+  const std::uint8_t bits[600] = {1, 1};
+  const std::int64_t extents[4] = {1, 1, 1, 600};
+  const rapt_list list = {ids, 600};
+  CMask causal, documents, dense, either, mask;
+  CPlan plan;
+  CScratch scratch;
+  CState state, rest, both;
+  CTable table;
+  char text[100];
+  rapt_problem problem{};
+  problem.size = sizeof problem;
+  problem.batch = problem.q_heads = problem.kv_heads = 1;
+  problem.q_tokens = 6;
+  problem.kv_tokens = 600;
+  problem.head_dim = 2;
+  problem.q_positions = problem.kv_positions = ids;
+  problem.q_position_count = 6;
+  problem.kv_position_count = 600;
+  rapt_inputs in{};
+  in.size = sizeof in;
+  in.q = rapt_contiguous(q, RAPT_F32, 1, 6, 1, 2);
+  in.k = rapt_contiguous(k, RAPT_F32, 1, 600, 1, 2);
+  in.v = rapt_contiguous(v, RAPT_F32, 1, 600, 1, 2);
+  rapt_result out{};
+  out.size = sizeof out;
+  out.o = rapt_contiguous(o, RAPT_F32, 1, 6, 1, 2);
+  rapt_rotary_config rotary{};
+  rotary.size = sizeof rotary;
+  rotary.dims = 2;
+  const rapt_kv_cache_shape shape = {sizeof shape, RAPT_F32, 1, 1, 2, 2, 10};
+  CCache cache;
+  return first_failure(
+      [&] { return rapt_mask_causal(&causal); },
+      [&] { return rapt_mask_documents(&list, 1, &documents); },
+      [&] { return rapt_mask_dense(bits, extents, strides, &dense); },
+      [&] { return rapt_mask_or(causal, dense, &either); },
+      [&] { return rapt_mask_and(either, documents, &mask); },
+      [&] { return rapt_mask_describe(mask, text, sizeof text, nullptr); },
+      [&] {
+        problem.mask = mask;
+        return rapt_plan_create(&problem, nullptr, RAPT_FROM_TENSORS, &plan);
+      },
+      [&] { return rapt_plan_explain(plan, nullptr, text, sizeof text, nullptr); },
+      [&] { return rapt_scratch_create(&scratch); },
+      [&] { return rapt_run(plan, &in, scratch, &out); },
+      [&] { return rapt_run_partial(plan, &in, scratch, 0, 1, &state); },
+      [&] { return rapt_run_partial(plan, &in, scratch, 1, 2, &rest); },
+      [&] { return rapt_state_merge(state, rest, &both); },
+      [&] { return rapt_state_finish(both, &out); },
+      [&] { return rapt_kv_cache_create(&shape, &cache); },
+      [&] { return rapt_rotary_table_create(&rotary, ids, 6, nullptr, 0, &table); });
+}
+
+TEST_F(Allocation, ThatFailsIsAStatusOfTheCAbi) {
+  const auto status_of = [](long number) {
+    rapt_status status = RAPT_INTERNAL;
+    failing = number;
+    count_of([&] { status = use_the_c_abi(); });
+    failing = 0;
+    return status;
+  };
+  ASSERT_EQ(status_of(0), RAPT_OK) << rapt_error_message();
+  ASSERT_EQ(status_of(0), RAPT_OK);
+  const long all = allocations;
+  ASSERT_GT(all, 100);
+  for (long n = 1; n <= all; ++n)
+    ASSERT_EQ(status_of(n), RAPT_OUT_OF_MEMORY) << "allocation " << n << " of " << all;
+}
+
+TEST_F(Allocation, RunOfTheCAbiAllocatesNothingOnceWarm) {
+  float q[2] = {1, 2}, k[4] = {3, 0, 1, 1}, o[2];
+  const rapt_problem problem = [] {
+    rapt_problem p{};
+    p.size = sizeof p;
+    p.batch = p.q_tokens = p.q_heads = p.kv_heads = 1;
+    p.kv_tokens = p.head_dim = 2;
+    return p;
+  }();
+  CPlan plan;
+  CScratch scratch;
+  rapt_inputs in{};
+  in.size = sizeof in;
+  in.q = rapt_contiguous(q, RAPT_F32, 1, 1, 1, 2);
+  in.k = in.v = rapt_contiguous(k, RAPT_F32, 1, 2, 1, 2);
+  rapt_result out{};
+  out.size = sizeof out;
+  out.o = rapt_contiguous(o, RAPT_F32, 1, 1, 1, 2);
+  std::size_t bytes = 0;
+  ASSERT_EQ(rapt_plan_create(&problem, nullptr, RAPT_FROM_TENSORS, &plan), RAPT_OK);
+  ASSERT_EQ(rapt_plan_scratch_bytes(plan, &bytes), RAPT_OK);
+  ASSERT_EQ(rapt_scratch_create(&scratch), RAPT_OK);
+  ASSERT_EQ(rapt_scratch_reserve(scratch, bytes), RAPT_OK);
+  rapt_status status = RAPT_INTERNAL;
+  EXPECT_EQ(count_of([&] { status = rapt_run(plan, &in, scratch, &out); }), 0);
+  EXPECT_EQ(status, RAPT_OK);
 }
 
 }  // namespace

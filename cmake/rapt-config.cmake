@@ -1,6 +1,0 @@
-include(CMakeFindDependencyMacro)
-find_dependency(TBB)
-find_dependency(ICU COMPONENTS uc)
-find_dependency(PkgConfig)
-pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8>=10.40)
-include(${CMAKE_CURRENT_LIST_DIR}/rapt-targets.cmake)
