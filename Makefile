@@ -7,7 +7,7 @@ demo_examples = example_4_5_grouped_query example_5_2_kv_cache
 
 PYTHON ?= python3
 
-.PHONY: build setup test test-all asan tsan emulated dev aarch64 fuzz python demo bench performance lint format
+.PHONY: build setup test test-all asan tsan emulated dev aarch64 fuzz python demo bench bench-peers performance lint format
 
 build:  ## the library, build/release/bin/rapt, examples and tests
 	cmake --preset release
@@ -68,6 +68,18 @@ demo: setup  ## text from a model and its loss on a text, two examples, the meas
 
 bench: build  ## speed beside the ceilings of this machine
 	build/release/bin/rapt bench
+
+bench-peers: build  ## speed, memory and error beside other libraries; 10 minutes on an idle machine, 9 GB
+	cmake --build --preset release --target rapt_ceilings
+	for name in main zentorch; do \
+	  $(PYTHON) -m venv build/peers/$$name && \
+	  build/peers/$$name/bin/pip install -q -r bench/peers/requirements-$$name.txt || exit 1; \
+	done
+	build/peers/main/bin/pip install -q .
+	bench/peers/compare.py --python main=build/peers/main/bin/python \
+	  --python zentorch=build/peers/zentorch/bin/python \
+	  --ceilings build/release/bench/librapt_ceilings.so --json bench/results/peers.json
+	bench/peers/table.py bench/results/peers.json
 
 performance: build  ## the figures of docs/performance.md anew; minutes, on an idle machine
 	build/release/bin/rapt bench --threads 0 --json > bench/results/best.json
