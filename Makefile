@@ -70,7 +70,6 @@ bench: build  ## speed beside the ceilings of this machine
 	build/release/bin/rapt bench
 
 bench-peers: build  ## speed, memory and error beside other libraries; 10 minutes on an idle machine, 9 GB
-	cmake --build --preset release --target rapt_ceilings
 	for name in main zentorch; do \
 	  $(PYTHON) -m venv build/peers/$$name && \
 	  build/peers/$$name/bin/pip install -q -r bench/peers/requirements-$$name.txt || exit 1; \

@@ -1,5 +1,6 @@
 """rapt's Python package: from plain tensors, and from its cache."""
 
+import weakref
 from importlib import metadata
 
 import rapt
@@ -33,11 +34,32 @@ class RaptTensors(Implementation):
 class RaptCache(RaptTensors):
     name = "rapt, cache"
 
+    def __init__(self):
+        self.caches = weakref.WeakKeyDictionary()  # of operands
+
     def serves(self, case):
         return case.decodes
 
+    def lay_out(self, case, operands):
+        if not hasattr(rapt, "DenseKvCache"):
+            raise Unsupported("the Python package has no cache yet")
+        self.caches[operands] = [
+            self.cache(case, *(self.tokens(x, case) for x in copy)) for copy in operands.kv("heads")
+        ]
+
+    def cache(self, case, k, v):
+        dtype = {"f32": "float32", "bf16": "bfloat16"}[case.dtype]
+        extents = {"capacity": case.kv_tokens, "kv_heads": case.kv_heads, "head_dim": case.head_dim}
+        made = rapt.DenseKvCache(**extents, dtype=dtype)
+        made.append(k, v)
+        return made
+
     def calls(self, case, operands, threads):
-        raise Unsupported("the Python package has no cache yet")
+        rapt.set_threads(threads)
+        if operands not in self.caches:
+            self.lay_out(case, operands)
+        mask, q = mask_of(case), self.tokens(operands.q("heads"), case)
+        return [lambda c=c: rapt.attention(q, cache=c, mask=mask) for c in self.caches[operands]]
 
 
 class RaptNative(RaptTensors):

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""The cases and tables of bench/peers: table_test.py SOURCE_DIR RAPT."""
+"""The cases and tables of bench/peers: table_test.py SOURCE_DIR RAPT CEILINGS."""
 
+import ctypes
 import json
 import pathlib
 import subprocess
 import sys
 import unittest
 
-ROOT, RAPT = pathlib.Path("."), "rapt"
+ROOT, RAPT, CEILINGS = pathlib.Path("."), "rapt", "librapt_ceilings.so"
 AROUND = {"fma": 100e9, "read": 10e9}
 
 
@@ -52,6 +53,12 @@ class Peers(unittest.TestCase):
             if one["name"] in self.cases:
                 case = self.cases[one["name"]]
                 self.assertEqual((case.flops, case.bytes), (one["flops"], one["bytes"]))
+
+    def test_ceilings_load(self):
+        library = ctypes.CDLL(CEILINGS)
+        library.rapt_fma_flops_now.restype = ctypes.c_double
+        self.assertGreater(library.rapt_fma_flops_now(), 0)
+        self.assertTrue(library.rapt_ceilings)
 
     def test_every_case_has_a_title(self):
         self.assertEqual(list(self.table.TITLES), list(self.cases))
@@ -109,6 +116,7 @@ class Peers(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    CEILINGS = sys.argv.pop(3)
     RAPT = sys.argv.pop(2)
     ROOT = pathlib.Path(sys.argv.pop(1)).resolve()
     unittest.main()
