@@ -98,12 +98,32 @@ rapt_status answer_text(const char* where, char* text, std::size_t capacity, std
   });
 }
 
+/// Bytes of a struct's first version, which end with this field: a later one only adds to them.
+template <class T>
+inline constexpr std::size_t kFirstSize = 0;
+template <>
+inline constexpr std::size_t kFirstSize<rapt_problem> = offsetof(rapt_problem, sinks) +
+                                                        sizeof(rapt_problem::sinks);
+template <>
+inline constexpr std::size_t kFirstSize<rapt_kv_cache_shape> =
+    offsetof(rapt_kv_cache_shape, capacity) + sizeof(rapt_kv_cache_shape::capacity);
+template <>
+inline constexpr std::size_t kFirstSize<rapt_inputs> = offsetof(rapt_inputs, bias) +
+                                                       sizeof(rapt_inputs::bias);
+template <>
+inline constexpr std::size_t kFirstSize<rapt_result> = offsetof(rapt_result, l) +
+                                                       sizeof(rapt_result::l);
+template <>
+inline constexpr std::size_t kFirstSize<rapt_rotary_config> =
+    offsetof(rapt_rotary_config, long_factor) + sizeof(rapt_rotary_config::long_factor);
+
 /// A caller's struct, of this version or another: fields that it has not are 0, and those that this
 /// library does not know must be.
 template <class T>
 T read_struct(const T* given, const char* name) {
-  constexpr std::size_t kFirst = sizeof(T);  // of the first version
-  constexpr std::size_t kMost = 1 << 14;     // beyond, it is no size
+  constexpr std::size_t kFirst = kFirstSize<T>;
+  constexpr std::size_t kMost = 1 << 14;  // beyond, it is no size
+  static_assert(kFirst > 0 && kFirst <= sizeof(T));
   require_pointer(given, name, "a struct");
   const std::size_t size = given->size;
   if (size < kFirst || size > kMost)
