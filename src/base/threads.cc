@@ -54,7 +54,7 @@ class Starter {
  private:
   // A worker asks for some memory before it can report that there is none.
   static constexpr std::size_t kFirstBytes = std::size_t{1} << 18;
-  static constexpr std::chrono::milliseconds kPatience{50};
+  static constexpr std::chrono::milliseconds kPatience{1000};
 
   struct Gate {
     std::mutex mutex;
@@ -102,9 +102,8 @@ class Workers {
     count = std::min(count, static_cast<int>(limit) - 1);
     if (count <= started_) return;
     Starter starter;
-    for (int n = 0; n < count; ++n)
-      if (!starter.start_one()) return;
-    started_ = count;
+    for (int n = 0; n < count && starter.start_one();) ++n;
+    started_ = count;  // or as many as came: whoever waited once does not again
   }
 
   std::mutex mutex_;
