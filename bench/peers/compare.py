@@ -31,7 +31,7 @@ MODULES = {
 }
 
 # An implementation is repeated this often, or until its repeats have taken this long.
-REPEATS, REPEATS_SECONDS = 5, 4.0
+REPEATS, REPEATS_SECONDS = 5, 2.0
 
 # Cores beyond its threads that an implementation may keep busy: its last repeat's end counts too.
 CORES_TOLERANCE = 0.1

@@ -57,10 +57,19 @@ def names_in(run):
 # --- Tables
 
 
+def number(x, digits):
+    """So many digits, and no exponent."""
+    return f"{x:.0f}" if x >= 10 ** (digits - 1) else f"{x:.{digits}g}"
+
+
 def quantity(value, units):
     """Three digits, in the first of [(unit, size)] that is not too large."""
     unit, size = next(((u, s) for u, s in units if value >= s), units[-1])
-    return f"{value / size:.3g} {unit}"
+    return f"{number(value / size, 3)} {unit}"
+
+
+def percent(part):
+    return f"{number(100 * part, 2)}%"
 
 
 def seconds_text(seconds):
@@ -72,7 +81,7 @@ def bytes_text(size):
 
 
 def speed_cell(case, found):
-    return f"{seconds_text(found['seconds'])}, {100 * share(case, found):.2g}%"
+    return f"{seconds_text(found['seconds'])}, {percent(share(case, found))}"
 
 
 def memory_cell(_, found):
@@ -93,7 +102,7 @@ def ratio_cells(run, name, as_rows):
     """How often faster than the fastest peer an implementation of ours is, a cell a case."""
     for case in run["cases"]:
         ours, best = timed(case).get(name), best_peer(case, as_rows)
-        yield f"{best[0] / ours['seconds']:.3g}x" if ours and best else ""
+        yield f"{number(best[0] / ours['seconds'], 3)}x" if ours and best else ""
 
 
 def lines_of(run, first, rows):
@@ -152,7 +161,7 @@ def with_tables(page, results):
 
 # --- The picture
 
-LABEL_WIDTH, BAR_WIDTH, NUMBER_WIDTH, LINE, HEAD = 210, 300, 120, 17, 30
+LABEL_WIDTH, BAR_WIDTH, NUMBER_WIDTH, LINE, HEAD = 224, 300, 120, 17, 30
 COLUMNS = 2
 
 
@@ -167,7 +176,7 @@ def panel(case):
         yield f'<rect x="{LABEL_WIDTH}" y="{y}" width="{BAR_WIDTH}" height="11" fill="#f2f2f2"/>'
         width = BAR_WIDTH * part
         yield f'<rect x="{LABEL_WIDTH}" y="{y}" width="{width:.1f}" height="11" fill="{colour}"/>'
-        label = f"{100 * part:.2g}%, {seconds_text(one['seconds'])}"
+        label = f"{percent(part)}, {seconds_text(one['seconds'])}"
         yield f'<text x="{LABEL_WIDTH + BAR_WIDTH + 6}" y="{y + 9}">{label}</text>'
 
 

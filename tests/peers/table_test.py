@@ -82,13 +82,19 @@ class Peers(unittest.TestCase):
         ]:
             self.assertIn(line, text.splitlines())
 
+    def test_numbers(self):
+        texts = [self.table.percent(part) for part in (1, 0.996, 0.0996, 0.0123, 0.001)]
+        self.assertEqual(texts, ["100%", "100%", "10%", "1.2%", "0.1%"])
+        sizes = [self.table.bytes_text(size) for size in (0, 1 << 16, 1023 << 20, 3 << 29)]
+        self.assertEqual(sizes, ["0 KiB", "64 KiB", "1023 MiB", "1.5 GiB"])
+
     def test_peak_is_what_was_reached(self):
         case = {"flops": 4e9, "bytes": 0}
         self.assertEqual(self.table.share(case, found(0.02)), 1)
 
     def test_bars_are_shares(self):
         drawn = self.table.svg(run())
-        self.assertIn('<rect x="210" y="30" width="150.0" height="11" fill="#2563ab"/>', drawn)
+        self.assertIn('<rect x="224" y="30" width="150.0" height="11" fill="#2563ab"/>', drawn)
         self.assertEqual(drawn.count('fill="#f2f2f2"'), 6)
 
     def test_page_has_a_place(self):
