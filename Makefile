@@ -7,7 +7,7 @@ demo_examples = example_4_5_grouped_query example_5_2_kv_cache
 
 PYTHON ?= python3
 
-.PHONY: build setup test test-all asan tsan emulated dev aarch64 fuzz python demo bench bench-peers performance lint format
+.PHONY: build setup test test-all asan tsan emulated shared dev aarch64 fuzz python demo bench bench-peers performance lint format
 
 build:  ## the library, build/release/bin/rapt, examples and tests
 	cmake --preset release
@@ -25,7 +25,7 @@ test: setup build  ## everything that must pass before a change is taken; minute
 test-all: setup build  ## the full grid of cases; hours
 	RAPT_FULL_GRID=1 ctest --preset release --timeout 86400
 
-asan tsan emulated dev:  ## the tests under that preset
+asan tsan emulated shared dev:  ## the tests under that preset
 	cmake --preset $@
 	cmake --build --preset $@
 	ctest --preset $@
