@@ -69,7 +69,6 @@ class Case:
             q_tokens=min(self.q_tokens, tokens),
             kv_tokens=tokens,
             window=self.window and 24,
-            hot=True,
         )
 
 

@@ -1,4 +1,4 @@
-"""rapt's Python package: from plain tensors, and from its cache."""
+"""rapt's Python package: from plain tensors, from its cache, and as torch's function."""
 
 import weakref
 from importlib import metadata
@@ -6,7 +6,7 @@ from importlib import metadata
 import rapt
 
 from implementation import Implementation, Unsupported
-from with_torch import array_of, tensor_of
+from with_torch import OverTensors, array_of, tensor_of
 
 
 def mask_of(case):
@@ -74,8 +74,26 @@ class RaptNative(RaptTensors):
         raise Unsupported("the Python package has no native bf16 yet")
 
 
+class RaptTorch(OverTensors):
+    """torch's signature; what it costs shows in small calls only."""
+
+    name = "rapt, torch operator"
+
+    def serves(self, case):
+        return case.hot and not case.window
+
+    def attend(self, case):
+        from rapt.torch import scaled_dot_product_attention
+
+        return lambda q, k, v: scaled_dot_product_attention(q, k, v, is_causal=not case.decodes)
+
+    def calls(self, case, operands, threads):
+        rapt.set_threads(threads)
+        return super().calls(case, operands, threads)
+
+
 def implementations():
-    return [RaptTensors(), RaptCache(), RaptNative()]
+    return [RaptTensors(), RaptCache(), RaptNative(), RaptTorch()]
 
 
 def version():
