@@ -35,7 +35,7 @@ def smoke(python, modules, *options):
         command += ["--python", f"main={python}", "--json", file.name]
         command += ["--modules", *modules, *options]
         environ = os.environ | {"PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1"}
-        subprocess.run(command, check=True, env=environ, capture_output=True, timeout=300)
+        subprocess.run(command, check=True, env=environ, capture_output=True, timeout=1000)
         return json.load(file)
 
 

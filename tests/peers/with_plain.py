@@ -66,7 +66,7 @@ class Aborts(Plain):
 
     def calls(self, case, operands, threads):
         first, *_ = super().calls(case, operands, threads)
-        count = iter([first, first, os.abort])
+        count = iter([first, os.abort])
         return [lambda: next(count)()]
 
 
