@@ -42,9 +42,10 @@ def _attention_cpu(
     scale: float | None,
     softcap: float | None,
 ) -> Tensor:
-    visible = rapt.Mask.none() if mask is None else rapt.Mask.dense(mask)
+    visible = None if mask is None else rapt.Mask.dense(mask)
     if causal:
-        visible = visible & rapt.Mask.causal_top_left()
+        top_left = rapt.Mask.causal_top_left()
+        visible = top_left if visible is None else top_left & visible
     return run(q, k, v, bias, sinks, mask=visible, scale=scale, softcap=softcap)
 
 
@@ -52,9 +53,10 @@ def run(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, sinks: Tensor | None, **options: Any
 ) -> Tensor:
     """rapt.attention of tensors that may have asked for gradients outside of grad mode."""
-    q, k, v = q.detach(), k.detach(), v.detach()
-    bias = None if bias is None else bias.detach()
-    sinks = None if sinks is None else sinks.detach()
+    tensors = (q, k, v, bias, sinks)
+    q, k, v, bias, sinks = (  # type: ignore[assignment]
+        x.detach() if x is not None and x.requires_grad else x for x in tensors
+    )
     out: Tensor = rapt.attention(q, k, v, bias=bias, sinks=sinks, **options)
     return out
 
@@ -99,13 +101,14 @@ def refuse_unserved(tensors: Iterable[Tensor], dropout: float = 0.0) -> None:
     """Raises rapt.Error if attention over `tensors` is not what rapt serves."""
     if dropout > 0:
         raise rapt.Error(f"dropout: expected 0 (rapt has none), got {dropout}")
+    grad_mode = torch.is_grad_enabled()
     for tensor in tensors:
-        if tensor.requires_grad and torch.is_grad_enabled():
+        if grad_mode and tensor.requires_grad:
             raise rapt.Error(
                 "gradients: expected tensors without requires_grad, or torch.no_grad(); rapt"
                 " computes no gradients yet"
             )
-        if tensor.device.type not in ("cpu", "meta"):
+        if not (tensor.is_cpu or tensor.is_meta):
             raise rapt.Error(f"device: expected cpu, got {tensor.device}")
         if tensor.dtype not in _DTYPES:
             raise rapt.Error(f"dtype: expected float32, bfloat16 or float16, got {tensor.dtype}")
@@ -137,11 +140,14 @@ def scaled_dot_product_attention(
     refuse_unserved((query, key, value), dropout_p)
     _check_types(query, key, value, attn_mask, is_causal)
     batch, q, k, v = _fold(query, key, value, enable_gqa)
-    mask, bias = _fold_mask(attn_mask, batch, query, key)
-    out = attention(q, k, v, mask, bias, None, is_causal, scale, None)
-    heads, rows, features = out.shape[2], out.shape[1], out.shape[3]
-    shape = (*batch, heads, rows, features) if _has_heads(query, key, value) else (rows, features)
-    return out.transpose(1, 2).reshape(shape)
+    mask, bias = _fold_mask(attn_mask, batch)
+    if bias is not None:
+        refuse_unserved((bias,))
+    out: Tensor = torch.ops.rapt.attention(q, k, v, mask, bias, None, is_causal, scale, None)
+    out = out.transpose(1, 2)
+    if len(batch) == 1:
+        return out
+    return out.reshape(*batch, *out.shape[1:]) if _has_heads(query, key, value) else out[0, 0]
 
 
 def _check_types(
@@ -167,8 +173,11 @@ def _has_heads(*tensors: Tensor) -> bool:
 
 def _fold(
     query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool
-) -> tuple[torch.Size, Tensor, Tensor, Tensor]:
+) -> tuple[Sequence[int], Tensor, Tensor, Tensor]:
     """The leading dimensions, and the three as [B, T, H, E]."""
+    same = query.shape[0] == key.shape[0] and key.shape[:2] == value.shape[:2]
+    if same and query.dim() == key.dim() == 4 and (enable_gqa or query.shape[1] == key.shape[1]):
+        return query.shape[:1], query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
     if min(x.dim() for x in (query, key, value)) < 2:
         raise rapt.Error("query, key, value: expected two dimensions or more")
     batch = _broadcast(*(x.shape[:-3] for x in (query, key, value)))
@@ -203,7 +212,7 @@ def _fold_one(x: Tensor, batch: torch.Size, heads: int) -> Tensor:
 
 
 def _fold_mask(
-    attn_mask: Tensor | None, batch: torch.Size, query: Tensor, key: Tensor
+    attn_mask: Tensor | None, batch: Sequence[int]
 ) -> tuple[Tensor | None, Tensor | None]:
     """attn_mask as a mask and a bias of four dimensions."""
     if attn_mask is None:

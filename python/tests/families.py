@@ -80,6 +80,7 @@ FAMILIES = {
     "phi3": Family("Phi3Config", {"num_key_value_heads": 2}),
     "gpt2": Family("GPT2Config", {"n_inner": 48}, "GPT2LMHeadModel"),
     "gpt_neox": Family("GPTNeoXConfig", {}),
+    "bloom": Family("BloomConfig", {"n_head": 4, "n_layer": 2}),
     "gpt_oss": Family(
         "GptOssConfig",
         {**GROUPED, **MIXED, "num_local_experts": 2, "num_experts_per_tok": 1},

@@ -231,6 +231,17 @@ def test_planted_faults_show(fault):
         assert difference(model, arguments, real, "planted") > 100 * TOLERANCE, name
 
 
+def test_no_alibi_shows():
+    model = family_model("bloom")
+    arguments, real = inputs(model, "left")
+    try:
+        transformers.AttentionInterface.register("rapt", without("position_bias"))
+        assert difference(model, arguments, real) > 100 * TOLERANCE
+    finally:
+        rapt.transformers.register()
+    assert difference(model, arguments, real) < TOLERANCE
+
+
 def test_top_left_alignment_shows():
     model = family_model("llama")
     transformers.AttentionInterface.register("planted", rapt.transformers.attention_forward)

@@ -23,6 +23,7 @@ from transformers.masking_utils import sdpa_mask as _sdpa_mask
 
 import rapt
 from rapt.torch import attention, refuse_unserved, run
+from rapt.transformers.bloom import serve_bloom
 from rapt.transformers.mask import StructuredMask
 from rapt.transformers.structure import Extent, MaskFunction, structure_of
 
@@ -38,6 +39,7 @@ def register() -> None:
     """Puts rapt's attention and mask functions under the name "rapt" into transformers."""
     AttentionInterface.register("rapt", attention_forward)
     AttentionMaskInterface.register("rapt", mask)
+    serve_bloom()
 
 
 def mask(
