@@ -13,7 +13,7 @@ constexpr bool kIsFloat = __is_same(T, float);
 /// 16 elements in another type; the same type keeps its bits, those of NaN too.
 template <class T, class U>
 inline void convert16(const T* from, U* to) {
-  if constexpr (__is_same(T, U))
+  if constexpr (__is_same(T, U) && !kIsFloat<T>)
     __builtin_memcpy(to, from, 16 * sizeof(T));
   else
     store(to, load(from));
@@ -86,7 +86,11 @@ inline std::uint32_t pack_values(const KeyRows& v, std::int64_t v_stride, void* 
     if (v.feature_stride == 1)
       for (; e + 16 <= v.dim; e += 16) {
         convert16(from + e, row + e);
-        probe = fma(load(row + e), zero(), probe);
+        // Of one type, both are the same; a load of what was just stored in pieces has to wait.
+        if constexpr (__is_same(T, U))
+          probe = fma(load(from + e), zero(), probe);
+        else
+          probe = fma(load(row + e), zero(), probe);
       }
     for (; e < v.dim; e += 16) {
       for (int lane = 0; lane < 16; ++lane)
