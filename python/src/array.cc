@@ -70,10 +70,18 @@ std::string type_of(nb::handle object) {
   return text_of(nb::handle(reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()))).attr("__name__"));
 }
 
+constexpr const char* kResult = "result";
+
 nb::handle numpy_empty() {
   // Never given back: the interpreter may be gone when statics are destroyed.
   static const nb::handle empty = nb::object(nb::module_::import_("numpy").attr("empty")).release();
   return empty;
+}
+
+nb::object numpy_type(DType dtype) {
+  static const nb::handle f32 = nb::str("float32").release(), f16 = nb::str("float16").release();
+  if (dtype == DType::kBF16) return nb::module_::import_("ml_dtypes").attr("bfloat16");
+  return nb::borrow(dtype == DType::kF32 ? f32 : f16);
 }
 
 }  // namespace
@@ -249,37 +257,33 @@ MutableTensor Array::mutable_f32_view(int axes) const {
   return mutable_view(axes).as<float>();
 }
 
-Array Array::empty(const Array& like, DType dtype, std::initializer_list<std::int64_t> extents) {
-  if (like.exchange_api_ != nullptr) return empty_tensor(like, dtype, extents);
-  nb::object shape = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(extents.size())));
+Array Array::empty(const Library& library, DType dtype, std::vector<std::int64_t> extents) {
+  if (library.exchange_api != nullptr) return empty_tensor(library, dtype, std::move(extents));
+  const nb::object shape = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(extents.size())));
   Py_ssize_t a = 0;
   for (const std::int64_t extent : extents)
     PyTuple_SET_ITEM(shape.ptr(), a++, PyLong_FromLongLong(extent));
-  static const nb::handle f32 = nb::str("float32").release(), f16 = nb::str("float16").release();
-  const nb::object type = dtype == DType::kF32 ? nb::borrow(f32)
-                          : dtype == DType::kF16
-                              ? nb::borrow(f16)
-                              : nb::module_::import_("ml_dtypes").attr("bfloat16");
-  return Array(numpy_empty()(shape, type), like.where_);
+  return Array(numpy_empty()(shape, numpy_type(dtype)), kResult);
 }
 
-Array Array::empty_tensor(const Array& like, DType dtype, std::vector<std::int64_t> extents) {
-  const auto& api = *static_cast<const dlpack::ExchangeApi*>(like.exchange_api_);
-  const std::uint8_t code = dtype == DType::kBF16 ? dlpack::kBfloat : dlpack::kFloat;
+Array Array::empty_tensor(const Library& library, DType dtype, std::vector<std::int64_t> extents) {
+  const auto& api = *static_cast<const dlpack::ExchangeApi*>(library.exchange_api);
   const auto bits = static_cast<std::uint8_t>(8 * size_of(dtype));
-  dlpack::Tensor prototype{
-      nullptr,         dlpack::kCpu,   0,       static_cast<std::int32_t>(extents.size()),
-      {code, bits, 1}, extents.data(), nullptr, 0};
+  dlpack::Tensor prototype{};
+  prototype.device_type = dlpack::kCpu;
+  prototype.ndim = static_cast<std::int32_t>(extents.size());
+  prototype.dtype = {dtype == DType::kBF16 ? dlpack::kBfloat : dlpack::kFloat, bits, 1};
+  prototype.shape = extents.data();
   dlpack::VersionedTensor* tensor = nullptr;
   std::string error;
   const auto set_error = [](void* text, const char* /*kind*/, const char* message) {
     *static_cast<std::string*>(text) = message;
   };
   if (api.allocate(&prototype, &tensor, &error, set_error) != 0)
-    throw Error(ErrorCode::kOutOfMemory, std::string(like.where_) + ": " + error);
+    throw Error(ErrorCode::kOutOfMemory, std::string(kResult) + ": " + error);
   Array array;
-  array.where_ = like.where_;
-  array.exchange_api_ = like.exchange_api_;
+  array.where_ = kResult;
+  array.exchange_api_ = library.exchange_api;
   array.take(&tensor->tensor);
   void* object = nullptr;
   if (api.to_object(tensor, &object) != 0) nb::raise_python_error();

@@ -3,7 +3,6 @@
 #include <nanobind/nanobind.h>
 
 #include <cstdint>
-#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +17,11 @@ namespace nb = nanobind;
 /// Element types of arrays that some argument takes.
 enum class Element { kF32, kBF16, kF16, kBool, kU8, kI32, kI64, kOther };
 
+/// The library that new arrays are to be of.
+struct Library {
+  void* exchange_api = nullptr;  ///< torch's; numpy where there is none
+};
+
 /// A Python array, read where it is: numpy's and other buffers, torch's tensors and whatever else
 /// speaks DLPack on the CPU. It is never copied.
 ///
@@ -28,8 +32,8 @@ class Array {
   ///         not aligned, strides that are not whole elements, a tensor that asks for a gradient.
   Array(nb::handle object, const char* where);
 
-  /// A new array of the library that `like` is of, numpy's where it is of neither.
-  static Array empty(const Array& like, DType dtype, std::initializer_list<std::int64_t> extents);
+  /// A new array; what it holds is unspecified.
+  static Array empty(const Library& library, DType dtype, std::vector<std::int64_t> extents);
 
   /// A view of four axes; fewer get leading extents of 1.
   /// @throws Error{kBadArgument} unless elements are f32, bf16 or f16; Error{kBadShape} unless there
@@ -44,6 +48,7 @@ class Array {
   AnyTensor mutable_view(int axes = 4) const;
   MutableTensor mutable_f32_view(int axes = 4) const;
 
+  Library library() const { return {exchange_api_}; }
   nb::object object() const { return object_; }
   const char* where() const { return where_; }
   Element element() const { return element_; }
@@ -67,7 +72,7 @@ class Array {
   void check_memory() const;
   void set_axes(int axes);
   Dims four(const std::int64_t* from, std::int64_t missing) const;
-  static Array empty_tensor(const Array& like, DType dtype, std::vector<std::int64_t> extents);
+  static Array empty_tensor(const Library& library, DType dtype, std::vector<std::int64_t> extents);
 
   nb::object object_;
   const char* where_ = "";

@@ -2,8 +2,7 @@
 
 #include <nanobind/stl/optional.h>
 
-#include "array.h"
-#include "error.h"
+#include "call.h"
 #include "options.h"
 #include "plans.h"
 
@@ -13,57 +12,9 @@ namespace {
 
 using nb::literals::operator""_a;
 
-/// Tensors of one call: what it reads, and what it writes or makes.
-struct Call {
-  Array q, k, v;
-  std::optional<Array> bias, out, lse;
-};
-
-void check_out(const Inputs& inputs, const AnyTensor& o) {
-  for (const AnyConstTensor& in : {inputs.q, inputs.k, inputs.v})
-    if (overlap(o, in)) refuse("attention.out", "memory of its own", "memory of q, k or v");
-}
-
-nb::object attention(Call& call, const Options& options, bool return_lse) {
-  Inputs inputs{.q = call.q.view(), .k = call.k.view(), .v = call.v.view()};
-  Problem problem = problem_of(inputs.q, inputs.k, inputs.v, options);
-  if (call.bias) {
-    problem.modifiers.additive_bias = true;
-    inputs.bias = call.bias->f32_view();
-  }
-  Result result;
-  if (call.out) {
-    result.o = call.out->mutable_view();
-    problem.storage.o = result.o.dtype;
-    check_out(inputs, result.o);
-  } else {
-    call.out =
-        Array::empty(call.q, inputs.q.dtype,
-                     {problem.batch, problem.q_tokens, problem.q_heads, problem.value_dim()});
-    result.o = call.out->mutable_view();
-  }
-  const Plan plan = plan_of(problem, KvSource::kTensors);
-  if (return_lse) {
-    call.lse =
-        Array::empty(call.q, DType::kF32, {problem.batch, problem.q_heads, problem.q_tokens});
-    result.lse = call.lse->mutable_f32_view(3);
-  }
-  const BorrowedScratch scratch;
-  {
-    const nb::gil_scoped_release release;
-    run(plan, inputs, *scratch, result);
-  }
-  if (!return_lse) return call.out->object();
-  return nb::make_tuple(call.out->object(), call.lse->object());
-}
-
 constexpr const char* kSignature =
-    "def attention(q: Array, k: Array, v: Array, *, mask: Mask | None = None,"
-    " scale: float | None = None, softcap: float | None = None, sinks: Floats | None = None,"
-    " bias: Array | None = None, alibi: Floats | None = None,"
-    " relative_bias: RelativeBias | None = None, q_ranges: IntLists | None = None,"
-    " kv_ranges: IntLists | None = None, q_positions: Ints | IntLists | None = None,"
-    " kv_positions: Ints | IntLists | None = None, return_lse: bool = False,"
+    "def attention(q: Array, k: Array | None = None, v: Array | None = None, *, " RAPT_OPTIONS
+    ", bias: Array | None = None, cache: DenseKvCache | None = None, return_lse: bool = False,"
     " out: Array | None = None) -> typing.Any";
 
 constexpr const char* kDoc =
@@ -86,6 +37,7 @@ bias           float32 [B, Hq, Tq, Tk], extents of 1 broadcast: s := s + bias; -
 sinks          logits [Hq] that join the softmax without a value
 q_ranges       (begin, end) of the tokens of each sequence that are not padding; kv_ranges alike
 q_positions    [Tq] or [B, Tq], default: places; kv_positions [Tk] or [B, Tk], default: slots
+cache          a DenseKvCache in place of k and v
 return_lse     also return lse [B, Hq, Tq] float32, ln sum_j exp(s_ij), the sink included
 out            where to write o, of any of the three types; it is returned
 
@@ -98,21 +50,21 @@ void bind_attention(nb::module_& m) {
   m.def(
       "attention",
       [](nb::handle q, nb::handle k, nb::handle v, nb::handle mask, std::optional<double> scale,
-         std::optional<double> softcap, nb::handle sinks, nb::handle bias, nb::handle alibi,
+         std::optional<double> softcap, nb::handle sinks, nb::handle alibi,
          nb::handle relative_bias, nb::handle q_ranges, nb::handle kv_ranges,
-         nb::handle q_positions, nb::handle kv_positions, bool return_lse, nb::handle out) {
-        Call call{
-            Array(q, "attention.q"), Array(k, "attention.k"), Array(v, "attention.v"), {}, {}, {}};
-        if (!bias.is_none()) call.bias = Array(bias, "attention.bias");
-        if (!out.is_none()) call.out = Array(out, "attention.out");
+         nb::handle q_positions, nb::handle kv_positions, nb::handle bias, nb::handle cache,
+         bool return_lse, nb::handle out) {
+        Call call({q, k, v, cache, bias, out});
         const Options options{mask,          scale,    softcap,   sinks,       alibi,
                               relative_bias, q_ranges, kv_ranges, q_positions, kv_positions};
-        return attention(call, options, return_lse);
+        const Problem problem = problem_of(call.inputs(), call.o_type(), options);
+        return call.run(plan_of(problem, call.source()), return_lse);
       },
-      "q"_a, "k"_a, "v"_a, nb::kw_only(), "mask"_a = none, "scale"_a = none, "softcap"_a = none,
-      "sinks"_a = none, "bias"_a = none, "alibi"_a = none, "relative_bias"_a = none,
+      "q"_a, "k"_a = none, "v"_a = none, nb::kw_only(), "mask"_a = none, "scale"_a = none,
+      "softcap"_a = none, "sinks"_a = none, "alibi"_a = none, "relative_bias"_a = none,
       "q_ranges"_a = none, "kv_ranges"_a = none, "q_positions"_a = none, "kv_positions"_a = none,
-      "return_lse"_a = false, "out"_a = none, nb::sig(kSignature), kDoc);
+      "bias"_a = none, "cache"_a = none, "return_lse"_a = false, "out"_a = none,
+      nb::sig(kSignature), kDoc);
 }
 
 }  // namespace rapt::python

@@ -3,10 +3,17 @@
 #include <nanobind/nanobind.h>
 
 #include "attention.h"
+#include "audit.h"
+#include "cache.h"
 #include "error.h"
+#include "layer.h"
 #include "mask.h"
+#include "model.h"
 #include "modifiers.h"
+#include "plan.h"
+#include "rotary.h"
 #include "threads.h"
+#include "varlen.h"
 
 NB_MODULE(_core, m) {
   using namespace rapt::python;
@@ -15,5 +22,12 @@ NB_MODULE(_core, m) {
   bind_threads(m);
   bind_mask(m);
   bind_modifiers(m);
+  bind_cache(m);
+  bind_plan(m);
   bind_attention(m);
+  bind_varlen(m);
+  bind_rotary(m);
+  bind_layer(m);
+  bind_model(m);
+  bind_audit(m);
 }

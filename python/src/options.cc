@@ -1,22 +1,14 @@
 #include "options.h"
 
+#include <algorithm>
+#include <string>
+
 #include "error.h"
 #include "mask.h"
 
 namespace rapt::python {
 
 namespace {
-
-std::vector<Range> ranges_of(nb::handle object, const char* where) {
-  std::vector<Range> ranges;
-  if (object.is_none()) return ranges;
-  for (const std::vector<std::int64_t>& pair : int_lists_of(object, where)) {
-    if (pair.size() != 2)
-      refuse(where, "a (begin, end) for each sequence", std::to_string(pair.size()) + " numbers");
-    ranges.push_back({pair[0], pair[1]});
-  }
-  return ranges;
-}
 
 // One list for all sequences, or a list of each, one after the other.
 std::vector<std::int64_t> positions_of(nb::handle object, const char* where) {
@@ -31,35 +23,71 @@ std::vector<std::int64_t> positions_of(nb::handle object, const char* where) {
 
 }  // namespace
 
-void set_options(Problem& problem, const Options& options) {
-  problem.mask = mask_of(options.mask, "attention.mask");
-  if (options.scale) problem.scale = static_cast<float>(*options.scale);
-  ScoreModifiers& modifiers = problem.modifiers;
-  if (options.softcap) modifiers.softcap = static_cast<float>(*options.softcap);
-  if (!options.sinks.is_none()) modifiers.sinks = floats_of(options.sinks, "attention.sinks");
-  if (!options.alibi.is_none())
-    modifiers.alibi_slopes = floats_of(options.alibi, "attention.alibi");
-  if (!options.relative_bias.is_none())
-    modifiers.relative_bias = nb::cast<const RelativeBias&>(options.relative_bias);
-  problem.q_ranges = ranges_of(options.q_ranges, "attention.q_ranges");
-  problem.kv_ranges = ranges_of(options.kv_ranges, "attention.kv_ranges");
-  problem.q_positions = positions_of(options.q_positions, "attention.q_positions");
-  problem.kv_positions = positions_of(options.kv_positions, "attention.kv_positions");
+std::vector<Range> ranges_of(nb::handle object, const char* where) {
+  std::vector<Range> ranges;
+  if (object.is_none()) return ranges;
+  for (const std::vector<std::int64_t>& pair : int_lists_of(object, where)) {
+    if (pair.size() != 2)
+      refuse(where, "a (begin, end) for each sequence", std::to_string(pair.size()) + " numbers");
+    ranges.push_back({pair[0], pair[1]});
+  }
+  return ranges;
 }
 
-Problem problem_of(const AnyConstTensor& q, const AnyConstTensor& k, const AnyConstTensor& v,
-                   const Options& options) {
+void Options::set(Problem& problem) const {
+  problem.mask = mask_of(mask, "attention.mask");
+  if (scale) problem.scale = static_cast<float>(*scale);
+  ScoreModifiers& modifiers = problem.modifiers;
+  if (softcap) modifiers.softcap = static_cast<float>(*softcap);
+  if (!sinks.is_none()) modifiers.sinks = floats_of(sinks, "attention.sinks");
+  if (!alibi.is_none()) modifiers.alibi_slopes = floats_of(alibi, "attention.alibi");
+  if (!relative_bias.is_none())
+    modifiers.relative_bias = nb::cast<const RelativeBias&>(relative_bias);
+  problem.q_ranges = ranges_of(q_ranges, "attention.q_ranges");
+  if (!kv_ranges.is_none()) problem.kv_ranges = ranges_of(kv_ranges, "attention.kv_ranges");
+  problem.q_positions = positions_of(q_positions, "attention.q_positions");
+  problem.kv_positions = positions_of(kv_positions, "attention.kv_positions");
+}
+
+Problem problem_of(const Inputs& inputs, DType o, const Options& options) {
+  const AnyConstTensor &q = inputs.q, &k = inputs.k, &v = inputs.v;
   Problem problem;
   problem.batch = q.extents[0];
   problem.q_tokens = q.extents[1];
-  problem.kv_tokens = k.extents[1];
   problem.q_heads = q.extents[2];
-  problem.kv_heads = k.extents[2];
   problem.head_dim = q.extents[3];
-  problem.v_head_dim = v.extents[3];
-  problem.storage = {q.dtype, k.dtype, v.dtype, q.dtype};
-  set_options(problem, options);
+  problem.modifiers.additive_bias = inputs.bias.data != nullptr;
+  if (inputs.cache == nullptr) {
+    problem.kv_tokens = k.extents[1];
+    problem.kv_heads = k.extents[2];
+    problem.v_head_dim = v.extents[3];
+    problem.storage = {q.dtype, k.dtype, v.dtype, o};
+  } else {
+    const DenseKvCache::Shape& cache = inputs.cache->shape();
+    problem.kv_heads = cache.kv_heads;
+    problem.v_head_dim = cache.v_head_dim;
+    problem.storage = {q.dtype, cache.dtype, cache.dtype, o};
+    for (std::int64_t b = 0; b < cache.batch; ++b) {
+      problem.kv_ranges.push_back({0, inputs.cache->length(b)});
+      problem.kv_tokens = std::max(problem.kv_tokens, inputs.cache->length(b));
+    }
+  }
+  options.set(problem);
   return problem;
+}
+
+namespace {
+
+constexpr const char* kNames[kDTypes] = {"float32", "bfloat16", "float16"};
+
+}  // namespace
+
+const char* name_of(DType dtype) { return kNames[static_cast<int>(dtype)]; }
+
+DType dtype_of(const std::string& name, const char* where) {
+  for (int n = 0; n < kDTypes; ++n)
+    if (name == kNames[n]) return static_cast<DType>(n);
+  refuse(where, "float32, bfloat16 or float16", name);
 }
 
 }  // namespace rapt::python

@@ -19,14 +19,28 @@ struct Options {
   nb::handle relative_bias;
   nb::handle q_ranges, kv_ranges;
   nb::handle q_positions, kv_positions;
+
+  /// Sets what is given; the rest of `problem` stays as it is.
+  /// @throws Error naming "attention.<argument>".
+  void set(Problem& problem) const;
 };
 
-/// The problem that q [B, Tq, Hq, D], k [B, Tk, Hkv, D] and v [B, Tk, Hkv, Dv] pose, o as q.
-/// @throws Error naming "attention.<argument>".
-Problem problem_of(const AnyConstTensor& q, const AnyConstTensor& k, const AnyConstTensor& v,
-                   const Options& options);
+/// How signatures write these, and their documentation.
+#define RAPT_OPTIONS                                                                    \
+  "mask: Mask | None = None, scale: float | None = None, softcap: float | None = None," \
+  " sinks: Floats | None = None, alibi: Floats | None = None,"                          \
+  " relative_bias: RelativeBias | None = None, q_ranges: IntLists | None = None,"       \
+  " kv_ranges: IntLists | None = None, q_positions: Ints | IntLists | None = None,"     \
+  " kv_positions: Ints | IntLists | None = None"
 
-/// The mask and modifiers alone.
-void set_options(Problem& problem, const Options& options);
+/// The problem that inputs pose, o of the type `o`.
+Problem problem_of(const Inputs& inputs, DType o, const Options& options);
+
+/// A (begin, end) for each sequence; None gives none.
+std::vector<Range> ranges_of(nb::handle object, const char* where);
+
+/// "float32", "bfloat16" or "float16", and what they name.
+const char* name_of(DType dtype);
+DType dtype_of(const std::string& name, const char* where);
 
 }  // namespace rapt::python

@@ -1,0 +1,144 @@
+#include "audit.h"
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "array.h"
+#include "call.h"
+#include "error.h"
+#include "rapt/audit.h"
+
+namespace rapt::python {
+
+using nb::literals::operator""_a;
+
+namespace {
+
+/// The rule as a predicate: a function, or bits [B, Hq, Tq, Tk] with extents of 1 broadcast.
+VisiblePredicate predicate_of(nb::handle visible) {
+  if (PyCallable_Check(visible.ptr()) != 0)
+    return [visible = nb::borrow(visible)](auto b, auto h, auto i, auto j) {
+      return nb::cast<bool>(nb::bool_(visible(b, h, i, j)));
+    };
+  const Array bits(visible, "audit.visible");
+  if (bits.element() != Element::kBool || bits.axes() != 4)
+    refuse("audit.visible", "a function or bool of 4 axes", bits.describe());
+  return [bits](auto b, auto h, auto i, auto j) {
+    const std::int64_t index[] = {b, h, i, j};
+    std::int64_t offset = 0;
+    for (int a = 0; a < 4; ++a)
+      if (bits.extent(a) > 1) offset += index[a] * bits.stride(a);
+    return static_cast<const bool*>(bits.data())[offset];
+  };
+}
+
+void copy_into(const AnyTensor& to, const AnyConstTensor& from) {
+  const Dims& n = to.extents;
+  for (std::int64_t a = 0; a < n[0]; ++a)
+    for (std::int64_t b = 0; b < n[1]; ++b)
+      for (std::int64_t c = 0; c < n[2]; ++c)
+        for (std::int64_t d = 0; d < n[3]; ++d) to.set(a, b, c, d, from.at(a, b, c, d));
+}
+
+void copy_result(const char* where, nb::handle given, int axes, const AnyTensor& to) {
+  const Array array(given, where);
+  const AnyConstTensor from = array.view(axes);
+  if (from.extents != to.extents)
+    refuse(where, "other extents", array.describe(), ErrorCode::kBadShape);
+  copy_into(to, from);
+}
+
+/// The audited function. It gets arrays of its own at every call: it may keep or change them.
+class Audited {
+ public:
+  Audited(nb::handle fn, const Library& library) : fn_(nb::borrow(fn)), library_(library) {}
+
+  void operator()(const Inputs& in, const Result& out) const {
+    nb::object o = fn_(copy_of(in.q), copy_of(in.k), copy_of(in.v));
+    if (nb::isinstance<nb::tuple>(o)) {
+      if (out.lse.data != nullptr) copy_result("audit.fn lse", nb::object(o[1]), 3, out.lse);
+      o = nb::object(o[0]);
+    }
+    copy_result("audit.fn o", o, 4, out.o);
+  }
+
+ private:
+  nb::object copy_of(const AnyConstTensor& from) const {
+    const Dims& e = from.extents;
+    const Array to = Array::empty(library_, DType::kF32, {e[0], e[1], e[2], e[3]});
+    copy_into(to.mutable_view(), from);
+    return to.object();
+  }
+
+  nb::object fn_;
+  Library library_;
+};
+
+AuditReport audit(nb::handle fn, nb::handle visible, const Given& tensors, std::int64_t queries,
+                  double row_sum_tolerance, nb::handle sinks) {
+  const Array q(tensors.q, "audit.q"), k(tensors.k, "audit.k"), v(tensors.v, "audit.v");
+  AuditOptions options{.queries = queries, .row_sum_tolerance = row_sum_tolerance, .sinks = {}};
+  if (!sinks.is_none()) options.sinks = floats_of(sinks, "audit.sinks");
+  return audit_attention(predicate_of(visible), {.q = q.view(), .k = k.view(), .v = v.view()},
+                         Audited(fn, q.library()), options);
+}
+
+void bind_findings(nb::module_& m) {
+  nb::class_<AuditFinding>(m, "AuditFinding",
+                           "The first place at which a check failed; -1 where there is no number.")
+      .def_prop_ro(
+          "check", [](const AuditFinding& f) { return name(f.check); },
+          "\"hidden mass\", \"poison nan\", ...")
+      .def_ro("sequence", &AuditFinding::sequence)
+      .def_ro("head", &AuditFinding::head, "Query head.")
+      .def_ro("query", &AuditFinding::query, "Token.")
+      .def_ro("key", &AuditFinding::key, "Token.")
+      .def_ro("key_sequence", &AuditFinding::key_sequence,
+              "Another than `sequence` where sequences mix.")
+      .def_ro("kv_head", &AuditFinding::kv_head, "Another than the head's own where heads mix.")
+      .def_ro("expected", &AuditFinding::expected)
+      .def_ro("found", &AuditFinding::found)
+      .def("__repr__", [](const AuditFinding& f) {
+        return "<rapt.AuditFinding: " + std::string(name(f.check)) + " at sequence " +
+               std::to_string(f.sequence) + ", head " + std::to_string(f.head) + ", query " +
+               std::to_string(f.query) + ", key " + std::to_string(f.key) + ">";
+      });
+  nb::class_<AuditReport>(m, "AuditReport", "What an audit has found.")
+      .def_prop_ro("passed", &AuditReport::passed)
+      .def_ro("findings", &AuditReport::findings,
+              "One a check at most, in the order of the checks.")
+      .def_ro("queries", &AuditReport::queries, "Tokens whose rows were audited.")
+      .def("first", &AuditReport::first,
+           "The finding of the first row; None if the audit has passed.");
+}
+
+}  // namespace
+
+void bind_audit(nb::module_& m) {
+  bind_findings(m);
+  m.def(
+      "audit",
+      [](nb::handle fn, nb::handle visible, nb::handle q, nb::handle k, nb::handle v,
+         std::int64_t queries, double row_sum_tolerance, nb::handle sinks) {
+        return audit(fn, visible, {.q = q, .k = k, .v = v}, queries, row_sum_tolerance, sinks);
+      },
+      "fn"_a, "visible"_a, "q"_a, "k"_a, "v"_a, nb::kw_only(), "queries"_a = 64,
+      "row_sum_tolerance"_a = 0x1p-7, "sinks"_a = nb::none(),
+      nb::sig("def audit(fn: Callable[[typing.Any, typing.Any, typing.Any], typing.Any],"
+              " visible: Array | Callable[[int, int, int, int], bool], q: Array, k: Array,"
+              " v: Array, *, queries: int = 64, row_sum_tolerance: float = 0.0078125,"
+              " sinks: Floats | None = None) -> AuditReport"),
+      R"(Audits any attention from outside: fn(q, k, v) gives o, or (o, lse).
+
+Whether hidden keys weigh nothing, visible ones are seen, rows sum to 1, empty rows are 0, and what
+hidden keys and values hold, NaN too, changes no bit. fn is called many times, with float32 arrays
+of the library that q is of, and must be under the same mask each time.
+
+visible  bool [B, Hq, Tq, Tk], extents of 1 broadcast, or a function of (sequence, head, query,
+         key): write it from what the model should do, not from a Mask
+q  [B, Tq, Hq, D]   k  [B, Tk, Hkv, D]   v  [B, Tk, Hkv, Dv], finite
+queries  rows to audit; a pass shows nothing of the others)");
+}
+
+}  // namespace rapt::python

@@ -1,0 +1,62 @@
+#include "call.h"
+
+#include "error.h"
+#include "plans.h"
+
+namespace rapt::python {
+
+Call::Call(const Given& given) : q_(given.q, "attention.q") {
+  inputs_.q = q_.view();
+  if (given.cache.is_none()) {
+    k_.emplace(given.k, "attention.k");
+    v_.emplace(given.v, "attention.v");
+    inputs_.k = k_->view();
+    inputs_.v = v_->view();
+  } else {
+    if (!given.k.is_none() || !given.v.is_none())
+      refuse("attention.cache", "no k and v beside it", "both");
+    if (!nb::try_cast(given.cache, inputs_.cache) || inputs_.cache == nullptr)
+      refuse("attention.cache", "a rapt.DenseKvCache", nb::type_name(given.cache.type()).c_str());
+  }
+  if (!given.bias.is_none()) {
+    bias_.emplace(given.bias, "attention.bias");
+    inputs_.bias = bias_->f32_view();
+  }
+  if (!given.out.is_none()) {
+    out_.emplace(given.out, "attention.out");
+    result_.o = out_->mutable_view();
+    for (const AnyConstTensor& in : {inputs_.q, inputs_.k, inputs_.v})
+      if (in.data != nullptr && overlap(result_.o, in))
+        refuse("attention.out", "memory of its own", "memory of q, k or v");
+  }
+}
+
+nb::object Call::run(const Plan& plan, bool return_lse) {
+  const Problem& p = plan.problem();
+  if (!out_) {
+    out_ = Array::empty(library(), p.storage.o, {p.batch, p.q_tokens, p.q_heads, p.value_dim()});
+    result_.o = out_->mutable_view();
+  }
+  std::optional<Array> lse;
+  if (return_lse) {
+    lse = Array::empty(library(), DType::kF32, {p.batch, p.q_heads, p.q_tokens});
+    result_.lse = lse->mutable_f32_view(3);
+  }
+  const BorrowedScratch scratch;
+  {
+    const nb::gil_scoped_release release;
+    rapt::run(plan, inputs_, *scratch, result_);
+  }
+  if (!return_lse) return out_->object();
+  return nb::make_tuple(out_->object(), lse->object());
+}
+
+NewResult::NewResult(const Library& library, DType dtype, const Dims& d)
+    : o(Array::empty(library, dtype, {d[0], d[1], d[2], d[3]})),
+      lse(Array::empty(library, DType::kF32, {d[0], d[2], d[1]})) {}
+
+Result NewResult::result() const {
+  return {.o = o.mutable_view(), .lse = lse.mutable_f32_view(3), .m = {}, .l = {}};
+}
+
+}  // namespace rapt::python

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <optional>
+
+#include "array.h"
+#include "rapt/attention.h"
+
+namespace rapt::python {
+
+/// Arguments of one call that are tensors, as they were given.
+struct Given {
+  nb::handle q, k, v, cache, bias, out;
+};
+
+/// Tensors of one run of attention: what it reads, and what it writes or makes.
+class Call {
+ public:
+  /// @throws Error naming "attention.<argument>"; Error{kBadArgument} unless there are k and v, or a
+  ///         cache.
+  explicit Call(const Given& given);
+
+  const Inputs& inputs() const { return inputs_; }
+  KvSource source() const { return inputs_.cache ? KvSource::kCache : KvSource::kTensors; }
+  Library library() const { return q_.library(); }
+
+  /// Of `out` where it is given, else that of q.
+  DType o_type() const { return result_.o.data != nullptr ? result_.o.dtype : inputs_.q.dtype; }
+
+  /// o, or (o, lse). Without the GIL.
+  nb::object run(const Plan& plan, bool return_lse);
+
+ private:
+  Array q_;
+  std::optional<Array> k_, v_, bias_, out_;
+  Inputs inputs_;
+  Result result_;
+};
+
+/// Views of new arrays of a result: o [B, Tq, Hq, Dv] and lse [B, Hq, Tq].
+struct NewResult {
+  NewResult(const Library& library, DType dtype, const Dims& o);
+
+  nb::object pair() const { return nb::make_tuple(o.object(), lse.object()); }
+  Result result() const;
+
+  Array o, lse;
+};
+
+}  // namespace rapt::python

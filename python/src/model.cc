@@ -1,0 +1,204 @@
+#include "model.h"
+
+#include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "array.h"
+#include "error.h"
+#include "options.h"
+#include "rapt/evaluate.h"
+#include "rapt/sampler.h"
+#include "rapt/session.h"
+#include "rapt/tokenizer.h"
+#include "threads.h"
+#include "weight_type.h"
+
+namespace rapt::python {
+
+using nb::literals::operator""_a;
+
+namespace {
+
+std::vector<std::int32_t> tokens_of(nb::handle object, const char* where) {
+  std::vector<std::int32_t> tokens;
+  for (const std::int64_t token : ints_of(object, where)) {
+    if (token != static_cast<std::int32_t>(token))
+      refuse(where, "numbers of 32 bits", std::to_string(token));
+    tokens.push_back(static_cast<std::int32_t>(token));
+  }
+  return tokens;
+}
+
+nb::object copied(const ConstTensor& logits) {
+  const std::int64_t rows = logits.extents[2], vocab = logits.extents[3];
+  const Array array = Array::empty({}, DType::kF32, {rows, vocab});
+  const MutableTensor to = array.mutable_f32_view(2);
+  for (std::int64_t t = 0; t < rows; ++t)
+    for (std::int64_t n = 0; n < vocab; ++n) to.at(0, 0, t, n) = logits.at(0, 0, t, n);
+  return array.object();
+}
+
+void bind_tokenizer(nb::module_& m) {
+  nb::class_<Tokenizer>(m, "Tokenizer",
+                        "Text to token ids and back: byte-pair encoding as tokenizer.json has it.")
+      .def_static("load", &Tokenizer::load, "path"_a,
+                  nb::sig("def load(path: str | os.PathLike[str]) -> Tokenizer"),
+                  "Reads a tokenizer.json, or the one of a model's directory.")
+      .def_prop_ro("vocab_size", &Tokenizer::vocab_size, "One more than the largest token id.")
+      .def_prop_ro(
+          "beginning",
+          [](const Tokenizer& t) {
+            return std::vector<std::int32_t>(t.beginning().begin(), t.beginning().end());
+          },
+          "The tokens that encode() puts before every text.")
+      .def(
+          "encode", [](const Tokenizer& t, const std::string& text) { return t.encode(text); },
+          "text"_a, nb::call_guard<nb::gil_scoped_release>(),
+          "Token ids of `text`, with the tokens that the file puts around every text.")
+      .def(
+          "decode",
+          [](const Tokenizer& t, nb::handle tokens) {
+            return t.decode(tokens_of(tokens, "Tokenizer.decode.tokens"));
+          },
+          "tokens"_a, nb::sig("def decode(self, tokens: Ints) -> str"),
+          "Text of `tokens`. Special tokens give none.");
+}
+
+void bind_sampler(nb::module_& m) {
+  nb::class_<Sampler>(
+      m, "Sampler",
+      "Draws tokens: repetition penalty, temperature, top-k, top-p, min-p, in this\n"
+      "order. The same logits, context and seed give the same token everywhere.")
+      .def(
+          "__init__",
+          [](Sampler* self, double temperature, std::int64_t top_k, double top_p, double min_p,
+             double repetition_penalty, std::uint64_t seed) {
+            new (self) Sampler({.temperature = temperature,
+                                .top_k = top_k,
+                                .top_p = top_p,
+                                .min_p = min_p,
+                                .repetition_penalty = repetition_penalty,
+                                .seed = seed});
+          },
+          nb::kw_only(), "temperature"_a = 0.0, "top_k"_a = 0, "top_p"_a = 1.0, "min_p"_a = 0.0,
+          "repetition_penalty"_a = 1.0, "seed"_a = 0,
+          "temperature 0 takes the most likely token; top_k 0 keeps all.")
+      .def(
+          "next",
+          [](const Sampler& self, nb::handle logits, nb::handle context) {
+            const Array array(logits, "Sampler.next.logits");
+            return self.next(array.f32_view(1), tokens_of(context, "Sampler.next.context"));
+          },
+          "logits"_a, "context"_a, nb::sig("def next(self, logits: Array, context: Ints) -> int"),
+          "The token that follows `context`, of logits [vocab_size] float32.");
+}
+
+nb::object prefill(Session& session, nb::handle tokens, bool all) {
+  const std::vector<std::int32_t> list = tokens_of(tokens, "Session.prefill.tokens");
+  ConstTensor logits;
+  {
+    const nb::gil_scoped_release release;
+    logits = session.prefill(list, all ? Logits::kAll : Logits::kLast);
+  }
+  const nb::object rows = copied(logits);
+  return all ? rows : nb::object(rows[0]);
+}
+
+void bind_session(nb::module_& m) {
+  nb::class_<Session>(
+      m, "Session",
+      "One sequence in a model: its KV caches and its length. Logits have the same\n"
+      "bits for any number of threads and any cut into calls. Not thread-safe.")
+      .def(
+          "__init__",
+          [](Session* self, const Model& model, std::int64_t capacity) {
+            new (self) Session(model, threads(), capacity);
+          },
+          "model"_a, "capacity"_a = 0,
+          "For up to `capacity` tokens; 0 means the model's context. On the present threads.")
+      .def(
+          "prefill", &prefill, "tokens"_a, nb::kw_only(), "all"_a = false,
+          nb::sig("def prefill(self, tokens: Ints, *, all: bool = False)"
+                  " -> numpy.typing.NDArray[numpy.float32]"),
+          "Takes `tokens` and returns the logits of the next, float32 [vocab_size], or with `all`\n"
+          "those after each, [T, vocab_size].")
+      .def("truncate", &Session::truncate, "length"_a, "Forgets the tokens from `length` on.")
+      .def_prop_ro("length", &Session::length, "Tokens taken so far.")
+      .def_prop_ro("capacity", &Session::capacity, "Tokens that fit in all.")
+      .def_prop_ro("cache_bytes", &Session::cache_bytes);
+}
+
+Model load(const std::filesystem::path& directory, const std::optional<std::string>& weights,
+           const std::string& cache) {
+  ModelOptions options;
+  if (weights) options.weights = weight_type_of(*weights, "Model.load.weights");
+  options.cache = dtype_of(cache, "Model.load.cache");
+  const nb::gil_scoped_release release;
+  return Model::load(directory, options);
+}
+
+void bind_model_type(nb::module_& m) {
+  nb::class_<Model>(m, "Model", "A Llama-family decoder, ready to run. Share it between sessions.")
+      .def_static(
+          "load", &load, "directory"_a, nb::kw_only(), "weights"_a = nb::none(),
+          "cache"_a = "float32",
+          nb::sig("def load(directory: str | os.PathLike[str], *, weights: str | None = None,"
+                  " cache: str = 'float32') -> Model"),
+          "Reads a Hugging Face directory. weights: float32, bfloat16, float16 or int8, what\n"
+          "the linear maps are kept in; None: as the files have them. cache: float32,\n"
+          "bfloat16 or float16.")
+      .def_prop_ro("vocab_size", [](const Model& x) { return x.config().vocab_size; })
+      .def_prop_ro(
+          "context", [](const Model& x) { return x.config().context(); },
+          "The longest sequence that its positions serve, in tokens.")
+      .def(
+          "ends_text", [](const Model& x, std::int32_t t) { return x.config().ends_text(t); },
+          "token"_a, "Whether generation stops at `token`.");
+}
+
+void bind_evaluation(nb::module_& m) {
+  nb::class_<Evaluation>(m, "Evaluation", "The loss of a model on a text.")
+      .def_prop_ro(
+          "nats",
+          [](const Evaluation& e) { return nb::module_::import_("numpy").attr("array")(e.nats); },
+          nb::for_getter(nb::sig("def nats(self, /) -> numpy.typing.NDArray[numpy.float64]")),
+          "-ln p of every scored token, in order.")
+      .def_prop_ro("total_nats", &Evaluation::total_nats, "Their sum.")
+      .def_prop_ro("context", [](const Evaluation& e) { return e.context; })
+      .def_prop_ro("stride", [](const Evaluation& e) { return e.stride; });
+  m.def(
+      "evaluate",
+      [](const Model& model, nb::handle tokens, nb::handle beginning, std::int64_t context,
+         std::int64_t stride) {
+        const auto text = tokens_of(tokens, "evaluate.tokens");
+        const auto begin = beginning.is_none() ? std::vector<std::int32_t>{}
+                                               : tokens_of(beginning, "evaluate.beginning");
+        const Threads pool = threads();
+        const nb::gil_scoped_release release;
+        return evaluate(model, pool, begin, text,
+                        {.context = context, .stride = stride, .progress = {}});
+      },
+      "model"_a, "tokens"_a, nb::kw_only(), "beginning"_a = nb::none(), "context"_a = 0,
+      "stride"_a = 0,
+      nb::sig("def evaluate(model: Model, tokens: Ints, *, beginning: Ints | None = None,"
+              " context: int = 0, stride: int = 0) -> Evaluation"),
+      "The loss of `model` on a text of any length, in windows of `context` tokens, each `stride`\n"
+      "after the one before and begun by `beginning`; 0 means the model's context, half of it.");
+}
+
+}  // namespace
+
+void bind_model(nb::module_& m) {
+  bind_tokenizer(m);
+  bind_sampler(m);
+  bind_model_type(m);
+  bind_session(m);
+  bind_evaluation(m);
+}
+
+}  // namespace rapt::python

@@ -1,0 +1,72 @@
+import numpy as np
+import oracle
+import pytest
+import torch
+
+import rapt
+
+T = 24
+Q, K, V = (oracle.random(1, T, 2, 8, seed=s) for s in range(3))
+VISIBLE = np.tri(T, dtype=bool)[None, None]
+
+
+def softmax_attention(q, k, v, bias):
+    s = np.einsum("bihe,bjhe->bhij", q, k) / np.sqrt(np.float32(8)) + bias
+    with np.errstate(invalid="ignore"):
+        p = np.exp(s - s.max(axis=3, keepdims=True))
+        return np.einsum("bhij,bjhe->bihe", p / p.sum(axis=3, keepdims=True), v)
+
+
+def test_rapt_passes():
+    def causal(q, k, v):
+        return rapt.attention(q, k, v, mask=rapt.Mask.causal(), return_lse=True)
+
+    for rule in (VISIBLE, lambda b, h, i, j: j <= i):
+        report = rapt.audit(causal, rule, Q, K, V)
+        assert report.passed and report.findings == [] and report.first() is None
+        assert report.queries == list(range(T))
+
+
+def test_a_large_negative_bias_lets_nan_through():
+    def biased(q, k, v):
+        return softmax_attention(q, k, v, np.where(VISIBLE, 0, np.float32(-1e9)))
+
+    report = rapt.audit(biased, VISIBLE, Q, K, V)
+    assert not report.passed
+    assert {f.check for f in report.findings} >= {"poison nan"}
+    assert all(f.key > f.query for f in report.findings if f.key >= 0)
+
+
+def test_a_window_off_by_one_is_found():
+    report = rapt.audit(
+        lambda q, k, v: rapt.attention(q, k, v, mask=rapt.Mask.sliding_window(5)),
+        lambda b, h, i, j: i - 4 < j <= i,
+        Q,
+        K,
+        V,
+    )
+    first = report.first()
+    assert (first.check, first.query, first.key) == ("hidden mass", 4, 0), first
+    assert "hidden mass" in repr(first)
+
+
+def test_torch_functions_get_tensors():
+    def torchs(q, k, v):
+        assert isinstance(q, torch.Tensor)
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        o = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        return o.transpose(1, 2)
+
+    tensors = [torch.from_numpy(x) for x in (Q, K, V)]
+    assert rapt.audit(torchs, np.ones((1, 1, T, T), bool), *tensors).passed
+    report = rapt.audit(torchs, VISIBLE, *tensors)
+    assert report.first().check == "hidden mass"
+
+
+def test_what_goes_wrong_inside_comes_out():
+    with pytest.raises(ZeroDivisionError):
+        rapt.audit(lambda q, k, v: 1 / 0, VISIBLE, Q, K, V)
+    with pytest.raises(rapt.Error, match=r"audit.fn o"):
+        rapt.audit(lambda q, k, v: q[:, :3], VISIBLE, Q, K, V)
+    with pytest.raises(rapt.Error, match=r"audit.visible"):
+        rapt.audit(lambda q, k, v: q, np.ones((T, T), bool), Q, K, V)
