@@ -51,8 +51,8 @@ fuzz: setup  ## the loaders against FUZZ_RUNS arbitrary inputs each; clang
 
 python: setup .venv/requirements  ## the Python package, installed into .venv, and its tests
 	.venv/bin/pip install --quiet --no-build-isolation --no-deps --force-reinstall .
-	.venv/bin/ruff check python
-	.venv/bin/ruff format --check python
+	.venv/bin/ruff check python examples
+	.venv/bin/ruff format --check python examples
 	.venv/bin/mypy
 	.venv/bin/pytest
 
