@@ -36,7 +36,7 @@ class BlockRunner {
     lane_max_ = carver.take<float>(kMostStripQueries * 16);
     current_ = take_rows(carver, kTileQueries);
     for (int level = 0; level < plan.levels; ++level) levels_[level] = take_rows(carver, rows);
-    if (plan.packing == Packing::kChunk || plan.packing == Packing::kWidened)
+    if (plan.packing == Packing::kChunk)
       chunk_ = carver.take<float>(kChunkKeys * (d + plan.v_stride));
   }
 

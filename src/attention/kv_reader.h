@@ -15,16 +15,14 @@ class KvReader {
            const std::uint32_t* flags, std::int64_t first_head)
       : plan_(plan), inputs_(inputs), packed_(packed), flags_(flags), first_head_(first_head) {}
 
-  /// Tiles of one chunk. With Packing::kChunk and kWidened they are put into `buffer`.
+  /// Tiles of one chunk. With Packing::kChunk they are put into `buffer`.
   KvTile read(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk,
               float* buffer) const {
     if (plan_.packing == Packing::kInPlace) return inputs_.cache->tile(sequence, kv_head, chunk);
-    float* values = buffer + kChunkKeys * plan_.problem.head_dim;
-    if (plan_.packing == Packing::kWidened)
-      return widen(inputs_.cache->tile(sequence, kv_head, chunk),
-                   plan_.problem.kv_range(sequence).size() - chunk * kChunkKeys, buffer, values);
-    if (plan_.packing == Packing::kChunk)
+    if (plan_.packing == Packing::kChunk) {
+      float* values = buffer + kChunkKeys * plan_.problem.head_dim;
       return {DType::kF32, buffer, values, pack(sequence, kv_head, chunk, buffer, values)};
+    }
     const std::int64_t head = sequence * plan_.problem.kv_heads + kv_head - first_head_;
     const float* base = packed_ + head * plan_.head_floats();
     return {DType::kF32, base + chunk * kChunkKeys * plan_.problem.head_dim,
@@ -32,13 +30,14 @@ class KvReader {
             flags_[head * chunks_of(plan_.slots) + chunk]};
   }
 
-  /// Packs a chunk of plain tensors; returns its non-finite groups.
+  /// Packs a chunk of plain tensors or of a cache; returns its non-finite groups.
   std::uint32_t pack(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk, float* keys,
                      float* values) const {
-    const Problem& problem = plan_.problem;
-    const Range range = problem.kv_range(sequence);
+    const Range range = plan_.problem.kv_range(sequence);
     const std::int64_t first = range.begin + chunk * kChunkKeys;
     const int count = static_cast<int>(std::min<std::int64_t>(kChunkKeys, range.end - first));
+    if (plan_.source == KvSource::kCache)
+      return widen(inputs_.cache->tile(sequence, kv_head, chunk), count, keys, values);
     const auto rows = [&](const AnyConstTensor& x) {
       return KeyRows{x.address(sequence, first, kv_head, 0), x.strides[1], x.strides[3], count,
                      x.extents[3]};
@@ -50,13 +49,12 @@ class KvReader {
   }
 
  private:
-  /// Tiles of `keys` keys, 512 at most, in f32.
-  KvTile widen(const KvTile& tile, std::int64_t keys, float* k, float* v) const {
-    const std::int64_t slots = std::min<std::int64_t>(kChunkKeys, round_up(keys, kGroupKeys));
+  std::uint32_t widen(const KvTile& tile, int count, float* keys, float* values) const {
+    const std::int64_t slots = round_up(count, kGroupKeys);
     const auto widen = plan_.kernels->reading(tile.dtype).widen;
-    widen(tile.k, slots * plan_.problem.head_dim, k);
-    widen(tile.v, slots * plan_.v_stride, v);
-    return {DType::kF32, k, v, tile.nonfinite_groups};
+    widen(tile.k, slots * plan_.problem.head_dim, keys);
+    widen(tile.v, slots * plan_.v_stride, values);
+    return tile.nonfinite_groups;
   }
 
   const PlanDetail& plan_;

@@ -92,9 +92,8 @@ class Planner {
       plan_.block_rows = std::min(plan_.block_rows,
                                   round_up(ceil_div(plan_.rows(), blocks_of_head), kTileQueries));
     const bool one_block = plan_.rows() <= plan_.block_rows;
-    if (plan_.source == KvSource::kCache)
-      plan_.packing =
-          plan_.stream || problem_.storage.k == DType::kF32 ? Packing::kInPlace : Packing::kWidened;
+    if (plan_.source == KvSource::kCache && (plan_.stream || problem_.storage.k == DType::kF32))
+      plan_.packing = Packing::kInPlace;
     else
       plan_.packing = one_block ? Packing::kChunk : Packing::kHead;
     parts_of_block_ = one_block && heads() > 0 ? ceil_div(wanted, heads()) : 1;
@@ -174,10 +173,11 @@ class Planner {
                       number(plan_.tiles.count(Coverage::kFull)) + " full, " +
                       number(plan_.tiles.count(Coverage::kPartial)) + " partial");
     line("path", plan_.stream ? "decode" : "prefill");
-    line("kv", plan_.packing == Packing::kInPlace   ? "cache tiles, read in place"
-               : plan_.packing == Packing::kWidened ? "cache tiles, widened once a chunk"
-               : plan_.packing == Packing::kHead    ? "packed tensors, once a kv head"
-                                                    : "packed tensors, once a chunk");
+    const std::string packed =
+        plan_.source == KvSource::kCache ? "cache tiles, widened" : "packed tensors,";
+    line("kv", plan_.packing == Packing::kInPlace ? "cache tiles, read in place"
+               : plan_.packing == Packing::kHead  ? packed + " once a kv head"
+                                                  : packed + " once a chunk");
     line("tile", number(kTileQueries) + " rows by " + number(kChunkKeys) + " keys, registers " +
                      number(plan_.kernels->tile_rows) + " rows");
     line("rows a head",

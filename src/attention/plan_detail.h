@@ -13,12 +13,11 @@
 
 namespace rapt {
 
-/// How keys and values reach the kernels.
+/// How keys and values reach the kernels. A cache is packed by widening its tiles to f32.
 enum class Packing {
   kInPlace,  ///< the cache's tiles are read where they are
   kHead,     ///< a whole kv head is packed once, and shared by all its query blocks
   kChunk,    ///< the one block of a kv head packs each chunk as it comes to it
-  kWidened,  ///< the cache's tiles are widened to f32, a chunk as a block comes to it
 };
 
 /// Some rows of one (sequence, kv head), numbered by RowOrder, against some of its chunks. Every row

@@ -1,11 +1,12 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 #include <string>
+#include <type_traits>
 
 #include "attention/plan_detail.h"
 #include "base/check.h"
-#include "base/with_type.h"
 #include "kv/layout.h"
 
 namespace rapt {
@@ -84,7 +85,9 @@ inline void check_result(const Result& result, const Dims& o_extents) {
 /// Copies x to `dim` elements of any type `stride` apart, rounded once.
 template <class T>
 void write_elements(const float* x, std::int64_t dim, std::int64_t stride, T* out) {
-  if (stride == 1)
+  if (stride == 1 && std::is_same_v<T, float>)
+    std::memcpy(out, x, static_cast<std::size_t>(dim) * sizeof(float));
+  else if (stride == 1)
     for (std::int64_t e = 0; e < dim; ++e) out[e] = from_float<T>(x[e]);
   else
     for (std::int64_t e = 0; e < dim; ++e) out[e * stride] = from_float<T>(x[e]);

@@ -171,6 +171,28 @@ TEST(Invariance, StorageTypesOfCaches) {
       }
 }
 
+// A prefill widens them to f32 once, whether one block of rows uses them or several.
+TEST(Invariance, CachesOfHalvesAreWidenedOnce) {
+  for (const auto& [queries, batch, kv, waves] :
+       {std::tuple{70, 2, "cache tiles, widened once a chunk", "1"},
+        {400, 1, "cache tiles, widened once a kv head", "1"},
+        {400, 40, "cache tiles, widened once a kv head", "2"}}) {
+    AttentionCase c = case_of("window600", queries, 1500 / batch + 400);
+    c.source = KvSource::kCache;
+    c.storage = Storage::all(DType::kBF16);
+    c.batch = batch;
+    SCOPED_TRACE(c.name());
+    EXPECT_EQ(explained(c, "kv"), kv);
+    EXPECT_EQ(explained(c, "waves"), waves);
+    const CaseInputs in(c);
+    const Outputs expected = widened_run(c, in);
+    for (const int threads : {1, 3}) {
+      c.threads = threads;
+      EXPECT_TRUE(same_bits(run_case(c, in), expected)) << threads;
+    }
+  }
+}
+
 // --- Threads, instruction sets, memory layouts, float environment
 // ------------------------------------
 

@@ -29,10 +29,15 @@ inline void scale_query(const void* x, std::int64_t stride, std::int64_t dim, fl
   for (; e < dim; ++e) q[e] = scale * rapt::to_float(from[e * stride]);
 }
 
-/// 16 features of 16 keys, features first.
+/// Features that are transposed at a time: 16 of a half are read at once.
+template <class T>
+constexpr int kFeatures = kIsFloat<T> ? 8 : 16;
+
+/// kFeatures features of 16 keys, features first.
 template <class T, class U>
 inline void transpose_features(const T* keys, std::int64_t key_stride, U* out) {
-  float rows[16 * 16], columns[16 * 16];
+  constexpr int kCount = kFeatures<T>;
+  float rows[16 * kCount], columns[16 * kCount];
   const float* from = rows;
   if constexpr (kIsFloat<T>)
     from = keys;
@@ -41,9 +46,9 @@ inline void transpose_features(const T* keys, std::int64_t key_stride, U* out) {
   const std::int64_t stride = kIsFloat<T> ? key_stride : 16;
   float* to = columns;
   if constexpr (kIsFloat<U>) to = out;
-  for (int e = 0; e < 16; e += 8) transpose16x8(from + e, stride, to + e * 16);
+  for (int e = 0; e < kCount; e += 8) transpose16x8(from + e, stride, to + e * 16);
   if constexpr (!kIsFloat<U>)
-    for (int e = 0; e < 16; ++e) store(out + e * 16, load(columns + e * 16));
+    for (int e = 0; e < kCount; ++e) store(out + e * 16, load(columns + e * 16));
 }
 
 template <class T, class U>
@@ -55,9 +60,11 @@ inline void pack_keys(const KeyRows& k, void* out) noexcept {
   for (int j = 0; j < k.keys; j += kGroupKeys, tile += k.dim * kGroupKeys) {
     std::int64_t e = 0;
     if constexpr (kConverts)
-      if (k.feature_stride == 1 && k.keys - j >= kGroupKeys)
-        for (; e + 16 <= k.dim; e += 16)
-          transpose_features(group + e, k.key_stride, tile + e * kGroupKeys);
+      if (k.feature_stride == 1 && k.keys - j >= kGroupKeys && k.dim >= kFeatures<T>)
+        for (; e < k.dim; e += kFeatures<T>) {
+          const std::int64_t last = k.dim - kFeatures<T>, first = e < last ? e : last;
+          transpose_features(group + first, k.key_stride, tile + first * kGroupKeys);
+        }
     for (; e < k.dim; ++e)
       for (int lane = 0; lane < kGroupKeys; ++lane) {
         const bool is_there = j + lane < k.keys;
