@@ -112,9 +112,7 @@ inline constexpr DType kAllDTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
 
 /// x rounded to a type.
 inline float rounded(float x, DType dtype) {
-  if (dtype == DType::kBF16) return to_float(to_bf16(x));
-  if (dtype == DType::kF16) return to_float(to_f16(x));
-  return x;
+  return with_type(dtype, [&]<class T>(T) { return to_float(from_float<T>(x)); });
 }
 inline void round_to(const MutableTensor& t, DType dtype) {
   if (dtype == DType::kF32) return;
@@ -135,9 +133,7 @@ struct Stored {
   AnyTensor view;
 
   Stored(const AnyConstTensor& from, DType dtype, Layout layout = Layout::kContiguous) {
-    if (dtype == DType::kBF16) tensor = TensorOf<BF16>(from.extents, layout);
-    if (dtype == DType::kF16) tensor = TensorOf<F16>(from.extents, layout);
-    if (dtype == DType::kF32) tensor = Tensor(from.extents, layout);
+    with_type(dtype, [&]<class T>(T) { tensor = TensorOf<T>(from.extents, layout); });
     view = std::visit([](const auto& t) { return AnyTensor(t.view); }, tensor);
     if (from.data != nullptr) convert(from, view);
   }

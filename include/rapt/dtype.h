@@ -14,9 +14,6 @@ inline constexpr int kDTypes = 3;
 /// "f32", "bf16" or "f16".
 const char* name(DType dtype) noexcept;
 
-/// Bytes of an element.
-constexpr std::int64_t size_of(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }
-
 /// bfloat16: the upper half of an f32. Stored and converted, never computed in.
 struct BF16 {
   std::uint16_t bits;
@@ -27,7 +24,7 @@ struct F16 {
   std::uint16_t bits;
 };
 
-// Always inlined: the kernels of every instruction set use them, and may export no inline function.
+// Always inlined: the kernels of every instruction set use these, and may export no inline function.
 
 /// The element's number as an f32, exactly; NaN for NaN.
 [[gnu::always_inline]] constexpr float to_float(float x) { return x; }
@@ -85,6 +82,24 @@ template <class To, class From>
     return x;
   else
     return from_float<To>(to_float(x));
+}
+
+/// f(T{}), T the C++ type of `dtype`: how everything dispatches on a type.
+template <class F>
+[[gnu::always_inline]] constexpr decltype(auto) with_type(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::kBF16:
+      return f(BF16{});
+    case DType::kF16:
+      return f(F16{});
+    default:
+      return f(0.0f);
+  }
+}
+
+/// Bytes of an element.
+constexpr std::int64_t size_of(DType dtype) {
+  return with_type(dtype, [](auto x) { return static_cast<std::int64_t>(sizeof x); });
 }
 
 }  // namespace rapt

@@ -95,22 +95,14 @@ struct AnyView {
 
   /// An element as an f32, exactly.
   float at(std::int64_t a, std::int64_t b, std::int64_t c, std::int64_t d) const {
-    const void* element = address(a, b, c, d);
-    if (dtype == DType::kBF16) return to_float(*static_cast<const BF16*>(element));
-    if (dtype == DType::kF16) return to_float(*static_cast<const F16*>(element));
-    return *static_cast<const float*>(element);
+    return with_type(
+        dtype, [&]<class T>(T) { return to_float(*static_cast<const T*>(address(a, b, c, d))); });
   }
 
   /// Sets an element to x, rounded to its type.
   void set(std::int64_t a, std::int64_t b, std::int64_t c, std::int64_t d, float x) const
       requires(!std::is_const_v<Memory>) {
-    void* element = address(a, b, c, d);
-    if (dtype == DType::kBF16)
-      *static_cast<BF16*>(element) = to_bf16(x);
-    else if (dtype == DType::kF16)
-      *static_cast<F16*>(element) = to_f16(x);
-    else
-      *static_cast<float*>(element) = x;
+    with_type(dtype, [&]<class T>(T) { *static_cast<T*>(address(a, b, c, d)) = from_float<T>(x); });
   }
 
  private:
@@ -125,14 +117,7 @@ using AnyTensor = AnyView<void>;
 /// f(view), with the view of the elements' own type.
 template <class Memory, class F>
 decltype(auto) visit(const AnyView<Memory>& x, F&& f) {
-  switch (x.dtype) {
-    case DType::kBF16:
-      return f(x.template as<BF16>());
-    case DType::kF16:
-      return f(x.template as<F16>());
-    default:
-      return f(x.template as<float>());
-  }
+  return with_type(x.dtype, [&]<class T>(T) { return f(x.template as<T>()); });
 }
 
 }  // namespace rapt

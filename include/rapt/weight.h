@@ -1,21 +1,36 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
+
+#include "rapt/dtype.h"
 
 namespace rapt {
 
-/// How a linear map keeps its weights. Of an int8 weight, w = scale q with one scale an output and q
-/// in [-127, 127].
-enum class WeightType { kF32, kBF16, kF16, kInt8 };
-inline constexpr int kWeightTypes = 4;
+/// How a linear map keeps its weights: in a DType, or in int8, w = scale q with one scale an output and
+/// q in [-127, 127].
+enum class WeightType {
+  kF32 = static_cast<int>(DType::kF32),
+  kBF16 = static_cast<int>(DType::kBF16),
+  kF16 = static_cast<int>(DType::kF16),
+  kInt8 = kDTypes
+};
+inline constexpr int kWeightTypes = kDTypes + 1;
+
+constexpr WeightType weight_type(DType dtype) { return static_cast<WeightType>(dtype); }
 
 /// "f32", "bf16", "f16" or "int8".
 const char* name(WeightType type) noexcept;
 
+/// f(T{}), T the C++ type of a weight.
+template <class F>
+constexpr decltype(auto) with_type(WeightType type, F&& f) {
+  if (type == WeightType::kInt8) return f(std::int8_t{});
+  return with_type(static_cast<DType>(type), f);
+}
+
 /// Bytes of a weight, without its share of a scale.
-constexpr std::size_t size_of(WeightType type) {
-  return type == WeightType::kF32 ? 4 : type == WeightType::kInt8 ? 1 : 2;
+constexpr std::int64_t size_of(WeightType type) {
+  return with_type(type, [](auto x) { return static_cast<std::int64_t>(sizeof x); });
 }
 
 }  // namespace rapt

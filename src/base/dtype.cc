@@ -5,19 +5,12 @@
 namespace rapt {
 
 const char* name(DType dtype) noexcept {
-  switch (dtype) {
-    case DType::kBF16:
-      return "bf16";
-    case DType::kF16:
-      return "f16";
-    default:
-      return "f32";
-  }
+  constexpr const char* kNames[kDTypes] = {"f32", "bf16", "f16"};
+  return kNames[static_cast<int>(dtype)];
 }
 
 const char* name(WeightType type) noexcept {
-  constexpr const char* kNames[kWeightTypes] = {"f32", "bf16", "f16", "int8"};
-  return kNames[static_cast<int>(type)];
+  return type == WeightType::kInt8 ? "int8" : name(static_cast<DType>(type));
 }
 
 }  // namespace rapt

@@ -4,7 +4,6 @@
 #include "base/check.h"
 #include "base/float_env.h"
 #include "base/memory.h"
-#include "base/with_type.h"
 #include "kernels/attention/attention.h"
 #include "kv/layout.h"
 #include "rapt/kv_cache.h"

@@ -129,17 +129,6 @@ float* allocate_outputs(std::int64_t outputs) {
   return static_cast<float*>(allocate_aligned(output_bytes(outputs)));
 }
 
-WeightType own_type(DType dtype) {
-  switch (dtype) {
-    case DType::kBF16:
-      return WeightType::kBF16;
-    case DType::kF16:
-      return WeightType::kF16;
-    default:
-      return WeightType::kF32;
-  }
-}
-
 void check_outputs(const ConstTensor& x, const MutableTensor& y, std::int64_t outputs) {
   const Dims expected = {x.extents[0], x.extents[1], x.extents[2], outputs};
   require(std::ranges::min(x.extents) >= 0, ErrorCode::kBadShape, "Linear.x", "no negative extent",
@@ -152,7 +141,7 @@ void check_outputs(const ConstTensor& x, const MutableTensor& y, std::int64_t ou
 void Linear::Free::operator()(void* memory) const noexcept { free_aligned(memory); }
 
 Linear::Linear(const AnyConstTensor& weight, const ConstTensor& bias)
-    : Linear(weight, bias, own_type(weight.dtype)) {}
+    : Linear(weight, bias, weight_type(weight.dtype)) {}
 
 Linear::Linear(const AnyConstTensor& weight, const ConstTensor& bias, WeightType type)
     : inputs_(weight.extents[3]), outputs_(weight.extents[2]), type_(type) {

@@ -34,18 +34,12 @@ std::int64_t elements(const std::vector<std::int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
 }
 
-WeightType stored_type(FileDtype dtype) {
-  return dtype == FileDtype::kBF16  ? WeightType::kBF16
-         : dtype == FileDtype::kF16 ? WeightType::kF16
-                                    : WeightType::kF32;
-}
-
 /// Bytes of a matrix as a linear map, of a vector in f32.
 std::size_t packed_bytes(const FileTensor& tensor, const ModelOptions& options) {
   const std::int64_t size = elements(tensor.shape);
   if (size == 0 || tensor.shape.size() != 2) return static_cast<std::size_t>(size) * sizeof(float);
-  return Linear::bytes_of(tensor.shape[0], tensor.shape[1],
-                          options.weights.value_or(stored_type(tensor.dtype)));
+  const WeightType stored = weight_type(dtype_of(tensor.dtype).value_or(DType::kF32));
+  return Linear::bytes_of(tensor.shape[0], tensor.shape[1], options.weights.value_or(stored));
 }
 
 /// Bytes of a tensor in a loaded model, which reads an embedding where it is mapped.

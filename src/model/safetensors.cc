@@ -106,6 +106,19 @@ const char* name(FileDtype dtype) noexcept {
   return "unknown";
 }
 
+std::optional<DType> dtype_of(FileDtype dtype) noexcept {
+  switch (dtype) {
+    case FileDtype::kF32:
+      return DType::kF32;
+    case FileDtype::kBF16:
+      return DType::kBF16;
+    case FileDtype::kF16:
+      return DType::kF16;
+    default:
+      return std::nullopt;
+  }
+}
+
 std::string describe(const std::vector<std::int64_t>& shape) {
   std::string text = "[";
   for (std::size_t axis = 0; axis < shape.size(); ++axis)

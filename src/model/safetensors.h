@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "model/mapped_file.h"
+#include "rapt/dtype.h"
 
 namespace rapt {
 
@@ -32,6 +34,9 @@ enum class FileDtype {
 };
 
 const char* name(FileDtype dtype) noexcept;
+
+/// The type of views of such elements, where there is one.
+std::optional<DType> dtype_of(FileDtype dtype) noexcept;
 
 /// One tensor of a file: contiguous, last axis fastest.
 struct FileTensor {

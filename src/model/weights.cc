@@ -35,20 +35,6 @@ bool is_aligned(const std::byte* data, DType dtype) {
   return reinterpret_cast<std::uintptr_t>(data) % static_cast<std::size_t>(size_of(dtype)) == 0;
 }
 
-DType dtype_of(const FileTensor& tensor, const std::string& where) {
-  switch (tensor.dtype) {
-    case FileDtype::kF32:
-      return DType::kF32;
-    case FileDtype::kBF16:
-      return DType::kBF16;
-    case FileDtype::kF16:
-      return DType::kF16;
-    default:
-      throw Error(ErrorCode::kUnsupported,
-                  where + ": expected F32, BF16 or F16, got " + rapt::name(tensor.dtype));
-  }
-}
-
 // FNV-1a.
 std::uint64_t hash(const std::string& text) {
   std::uint64_t h = 0xCBF29CE484222325u;
@@ -75,9 +61,11 @@ WeightMatrix FileWeights::read(const std::string& name, const std::vector<std::i
   const std::string where = stored.file->where() + " " + name;
   require(tensor.shape == shape, ErrorCode::kBadFile, where,
           "shape " + describe(shape) + " by config.json", describe(tensor.shape));
-  const DType dtype = dtype_of(tensor, where);
-  if (!is_aligned(tensor.bytes.data(), dtype)) return copy(tensor, dtype, extents);
-  return {{tensor.bytes.data(), dtype, extents}, stored.file};
+  const std::optional<DType> dtype = dtype_of(tensor.dtype);
+  require(dtype.has_value(), ErrorCode::kUnsupported, where, "F32, BF16 or F16",
+          rapt::name(tensor.dtype));
+  if (!is_aligned(tensor.bytes.data(), *dtype)) return copy(tensor, *dtype, extents);
+  return {{tensor.bytes.data(), *dtype, extents}, stored.file};
 }
 
 WeightMatrix RandomWeights::matrix(const std::string& name, std::int64_t outputs,

@@ -82,14 +82,8 @@ inline void stream_scores(const AttentionTile& tile) {
 }
 
 inline void scores(const AttentionTile& tile) noexcept {
-  if (!tile.stream)
-    score_blocks<float, false, false>(tile);
-  else if (tile.dtype == DType::kBF16)
-    stream_scores<BF16>(tile);
-  else if (tile.dtype == DType::kF16)
-    stream_scores<F16>(tile);
-  else
-    stream_scores<float>(tile);
+  if (!tile.stream) return score_blocks<float, false, false>(tile);
+  with_type(tile.dtype, [&]<class T>(T) { stream_scores<T>(tile); });
 }
 
 inline F32x16 magnitude(F32x16 x) { return as_float(bit_and(as_int(x), broadcast_int(INT32_MAX))); }

@@ -196,14 +196,8 @@ inline void stream_values(const AttentionTile& tile) {
 }
 
 inline void values(const AttentionTile& tile) noexcept {
-  if (!tile.stream)
-    value_panels(tile);
-  else if (tile.dtype == DType::kBF16)
-    stream_values<BF16>(tile);
-  else if (tile.dtype == DType::kF16)
-    stream_values<F16>(tile);
-  else
-    stream_values<float>(tile);
+  if (!tile.stream) return value_panels(tile);
+  with_type(tile.dtype, [&]<class T>(T) { stream_values<T>(tile); });
 }
 
 }  // namespace
