@@ -274,6 +274,7 @@ Outputs run_case(const AttentionCase& c, const CaseInputs& in) {
 
 void for_each_empty_case(const std::function<void(const AttentionCase&)>& f) {
   static constexpr std::int64_t kSome[] = {0, 1, 17, 600};
+  std::size_t n = 0;
   for (const NamedMask& mask : masks())
     for (const std::int64_t batch : {0, 2})
       for (const std::int64_t q : kSome)
@@ -288,6 +289,7 @@ void for_each_empty_case(const std::function<void(const AttentionCase&)>& f) {
             c.head_dim = 5;
             c.mask = &mask;
             c.source = source;
+            c.storage = kStorages[n++ % (source == KvSource::kCache ? 3 : kStorages.size())];
             f(c);
           }
 }

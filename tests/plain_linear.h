@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <type_traits>
+#include <limits>
 #include <vector>
 
 #include "rapt/linear.h"
@@ -43,7 +43,9 @@ inline Int8Row int8_row(const AnyConstTensor& w, std::int64_t n) {
   for (std::int64_t k = 0; k < w.extents[3]; ++k)
     largest = std::max(largest, std::abs(static_cast<double>(w.at(0, 0, n, k))));
   Int8Row row{static_cast<float>(largest / 127), {}};
-  if (127.0 * row.scale < largest) row.scale = std::nextafter(row.scale, 1e38f);
+  constexpr float kMax = std::numeric_limits<float>::max();
+  if (127.0 * row.scale < largest) row.scale = std::nextafter(row.scale, kMax);
+  if (127.0 * row.scale > kMax) row.scale = std::nextafter(row.scale, 0.0f);
   for (std::int64_t k = 0; k < w.extents[3]; ++k)
     row.q.push_back(
         largest == 0 ? 0 : static_cast<int>(std::nearbyint(w.at(0, 0, n, k) / double{row.scale})));
@@ -73,10 +75,7 @@ struct Rounded {
   explicit Rounded(const ConstTensor& w) {
     for (std::int64_t n = 0; n < w.extents[2]; ++n)
       for (std::int64_t k = 0; k < w.extents[3]; ++k)
-        if constexpr (std::is_same_v<T, BF16>)
-          memory.push_back(to_bf16(w.at(0, 0, n, k)));
-        else
-          memory.push_back(to_f16(w.at(0, 0, n, k)));
+        memory.push_back(from_float<T>(w.at(0, 0, n, k)));
     view = TensorView<const T>(memory.data(), w.extents);
   }
 };
@@ -84,16 +83,9 @@ struct Rounded {
 /// What a map that keeps its weights in `type` gives.
 inline Tensor plain_linear(WeightType type, const ConstTensor& x, const ConstTensor& w,
                            const ConstTensor& bias) {
-  switch (type) {
-    case WeightType::kBF16:
-      return plain_linear(x, Rounded<BF16>(w).view, bias);
-    case WeightType::kF16:
-      return plain_linear(x, Rounded<F16>(w).view, bias);
-    case WeightType::kInt8:
-      return plain_int8(x, w, bias);
-    default:
-      return plain_linear(x, w, bias);
-  }
+  if (type == WeightType::kInt8) return plain_int8(x, w, bias);
+  return with_type(static_cast<DType>(type),
+                   [&]<class T>(T) { return plain_linear(x, Rounded<T>(w).view, bias); });
 }
 
 inline constexpr WeightType kEveryWeightType[] = {WeightType::kF32, WeightType::kBF16,

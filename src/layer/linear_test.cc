@@ -143,6 +143,7 @@ TEST(Linear, KeepsWeightsAsTheyAreGivenUnlessTold) {
 
 /// Rows that int8 finds hard, 40 inputs each.
 std::vector<std::vector<float>> hard_rows() {
+  constexpr double kLargest = std::numeric_limits<float>::max();
   const auto row = [](auto&& f) {
     std::vector<float> row;
     for (int k = 0; k < 40; ++k) row.push_back(static_cast<float>(f(k)));
@@ -156,7 +157,9 @@ std::vector<std::vector<float>> hard_rows() {
           row([](int k) { return (k - 17) * 0x1p-149; }),     // less than 127 least denormals
           row([](int k) { return (k * 9 - 1) * 0x1p-149; }),  // a scale of 3 of them
           row([](int k) { return k * 0x1p-130; }),
-          row([](int k) { return k == 0 ? 3e38 : k * 1e36; })};
+          row([](int k) { return k == 0 ? 3e38 : k * 1e36; }),
+          row([](int k) { return k % 2 == 0 ? kLargest : -kLargest; }),
+          row([](int k) { return k == 0 ? -kLargest : k * 0x1p-149; })};
 }
 
 TEST(Linear, Int8KeepsEveryWeightWithinHalfItsScale) {

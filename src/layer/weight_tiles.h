@@ -17,7 +17,8 @@ std::size_t tile_bytes(WeightType type, std::int64_t outputs, std::int64_t input
 ///
 ///     scale_n = the least f32 with 127 scale_n >= max_k |W_nk|    q_nk = round(W_nk / scale_n)
 ///
-/// so that |scale q - W| <= scale / 2, for denormals too.
+/// or the f32 before it, where 127 scale_n would pass the largest. So |scale q - W| <= scale / 2, for
+/// denormals too.
 ///
 /// @throws Error{kBadArgument} naming the output, if a weight that becomes int8 is not finite.
 void pack_tiles(const AnyConstTensor& weight, WeightType type, std::byte* tiles, float* scale);

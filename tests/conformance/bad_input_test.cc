@@ -211,6 +211,10 @@ TEST(BadInput, CachesOfRun) {
     run(plan, {.q = g.q.view, .k = {}, .v = {}, .cache = &cache}, g.scratch, g.out.result());
   };
   EXPECT_NO_THROW(run_with({2, 2, 8, 6, 9}, 9));
+  EXPECT_EQ(error_of([&] {
+              run_with({2, 2, 8, 6, 9, DType::kF16}, 9);
+            }),
+            "Inputs.cache type: expected f32, got f16");
   Problem padded = good();
   padded.kv_ranges = {{0, 9}, {2, 9}};
   EXPECT_TRUE(rejects("Problem.kv_ranges", kArgument,

@@ -195,6 +195,8 @@ TEST(Hermetic, EveryMaskModifierAndPosition) {
         c.positions = way % 2 == 0 ? Positions::kDefault : Positions::kGiven;
         c.source = way < 2 ? KvSource::kTensors : KvSource::kCache;
         c.storage = Storage::all(kAllDTypes[n % 3]);
+        if (way < 2) c.storage.k = kAllDTypes[(n + 1) % 3];
+        if (way == 0) c.storage.v = kAllDTypes[(n + 2) % 3];
         c.q_tokens = n % 2 == 0 ? 75 : 5;
         SCOPED_TRACE(c.name());
         CaseInputs in(c);
@@ -292,13 +294,14 @@ TEST(Hermetic, UnusedCapacityOfACache) {
     for (const std::int64_t length : {1, 15, 16, 17, 500, 512, 513, 600}) {
       const ForcedIsa forced(isa);
       SCOPED_TRACE(testing::Message() << name(isa) << " " << name(dtype) << ", length " << length);
-      const Tensor q = normal({2, 1, 2, 8}, 1);
+      const std::int64_t queries = length % 3 == 0 ? 20 : 1;  // widened; read in place
+      const Tensor q = normal({2, queries, 2, 8}, 1);
       const Tensor k = normal({2, length, 1, 8}, 2), v = normal({2, length, 1, 20}, 3);
       round_to(k.view, dtype);
       round_to(v.view, dtype);
       Problem p;
       p.batch = 2;
-      p.q_tokens = 1;
+      p.q_tokens = queries;
       p.kv_tokens = length;
       p.q_heads = 2;
       p.head_dim = 8;
@@ -398,29 +401,67 @@ TEST(Hermetic, OutputsThatOverflow) {
 
 // A poisoned query is its own row's affair.
 TEST(Hermetic, PoisonedQuery) {
-  AttentionCase c = long_case("causal");
-  c.q_tokens = 100;
-  CaseInputs in(c);
-  const Outputs clean = run_case(c, in);
-  for (const float poison : {kNan, kInfinity}) {
-    poison_token(in.q.view, 50, poison);
-    const Outputs out = run_case(c, in);
-    for_each_index(out.o.view.extents, [&](auto, auto i, auto h, auto e) {
-      const float got = out.o.view.at(0, i, h, e);
-      ASSERT_EQ(bits(got), i == 50 ? kNanBits : bits(clean.o.view.at(0, i, h, e))) << i;
-      if (i == 50) {
-        ASSERT_EQ(bits(out.lse.view.at(0, 0, h, i)), kNanBits);
-      }
-    });
+  for (const DType dtype : kAllDTypes) {
+    AttentionCase c = long_case("causal");
+    c.q_tokens = 100;
+    c.storage = Storage::all(dtype);
+    SCOPED_TRACE(c.name());
+    CaseInputs in(c);
+    const Outputs clean = run_case(c, in);
+    for (const float poison : {kNan, kInfinity}) {
+      poison_token(in.q.view, 50, poison);
+      const Outputs out = run_case(c, in);
+      for_each_index(out.o.view.extents, [&](auto, auto i, auto h, auto e) {
+        const float got = out.o.view.at(0, i, h, e);
+        ASSERT_EQ(bits(got), i == 50 ? kNanBits : bits(clean.o.view.at(0, i, h, e))) << i;
+        if (i == 50) {
+          ASSERT_EQ(bits(out.lse.view.at(0, 0, h, i)), kNanBits);
+        }
+      });
+    }
   }
+}
+
+// Signalling NaN and those of any payload, hidden and live, of tensors and of caches.
+TEST(Hermetic, NanOfAnyBits) {
+  for (const auto& [dtype, nan] : {std::pair{DType::kF32, 0x7F800001u},
+                                   {DType::kF32, 0xFFFFFFFFu},
+                                   {DType::kBF16, 0x7F81u},
+                                   {DType::kBF16, 0xFFFFu},
+                                   {DType::kF16, 0x7C01u},
+                                   {DType::kF16, 0xFFFFu}})
+    for (const std::int64_t queries : {3, 90})
+      for (const auto source : {KvSource::kTensors, KvSource::kCache}) {
+        AttentionCase c = long_case("causal");
+        c.q_tokens = queries;
+        c.kv_tokens = 90;
+        c.source = source;
+        c.storage = Storage::all(dtype);
+        SCOPED_TRACE(c.name());
+        const CaseInputs in(c);
+        const Outputs clean = run_case(c, in);
+        const Stored q(in.q.view, dtype), k(in.k.view, dtype), v(in.v.view, dtype);
+        std::memcpy(v.view.address(0, 88, 0, 2), &nan, static_cast<std::size_t>(size_of(dtype)));
+        DenseKvCache cache({1, 1, c.head_dim, c.v_head_dim, 90, dtype});
+        cache.append(k.view, v.view);
+        const Outputs out = run_attention(make_plan(c.problem(), Threads(1), source),
+                                          {.q = q.view, .k = k.view, .v = v.view, .cache = &cache});
+        expect_others_clean(c, clean, out, {88});
+        for (const std::int64_t i : {queries - 2, queries - 1})
+          for (std::int64_t e = 0; e < c.v_head_dim; ++e)
+            EXPECT_EQ(bits(out.o.view.at(0, i, 1, e)),
+                      e == 2 ? kNanBits : bits(clean.o.view.at(0, i, 1, e)));
+      }
 }
 
 // A live NaN score makes o and lse NaN; a live NaN value only its feature; every NaN is 0x7FC00000.
 TEST(Hermetic, LiveNanPropagates) {
   const float other_nan = -kNan;
-  for (const Isa isa : supported_isas()) {
+  for (const auto& [isa, dtype] : isas_and_dtypes()) {
     const ForcedIsa forced(isa);
     AttentionCase c = long_case("causal");
+    c.storage = Storage::all(dtype);
+    SCOPED_TRACE(c.name());
     CaseInputs in(c);
     const std::int64_t poisoned = 600;
     in.k.view.at(0, poisoned, 0, 0) = other_nan;
