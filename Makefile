@@ -21,6 +21,7 @@ test: setup build  ## everything that must pass before a change is taken; minute
 	$(MAKE) python
 	$(MAKE) asan
 	grep -qw avx512vl /proc/cpuinfo || $(MAKE) emulated
+	test "$$(uname -m)" != x86_64 || $(MAKE) aarch64
 
 test-all: setup build  ## the full grid of cases; hours
 	RAPT_FULL_GRID=1 ctest --preset release --timeout 86400
