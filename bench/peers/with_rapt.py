@@ -41,8 +41,6 @@ class RaptCache(RaptTensors):
         return case.decodes
 
     def lay_out(self, case, operands):
-        if not hasattr(rapt, "DenseKvCache"):
-            raise Unsupported("the Python package has no cache yet")
         self.caches[operands] = [
             self.cache(case, *(self.tokens(x, case) for x in copy)) for copy in operands.kv("heads")
         ]
