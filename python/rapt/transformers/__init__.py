@@ -23,11 +23,21 @@ from transformers.masking_utils import sdpa_mask as _sdpa_mask
 
 import rapt
 from rapt.torch import attention, refuse_unserved, run
+from rapt.transformers.audit import LayerAudit, LogitsFinding, ModelAudit, audit
 from rapt.transformers.bloom import serve_bloom
 from rapt.transformers.mask import StructuredMask
 from rapt.transformers.structure import Extent, MaskFunction, structure_of
 
-__all__ = ["StructuredMask", "attention_forward", "mask", "register"]
+__all__ = [
+    "LayerAudit",
+    "LogitsFinding",
+    "ModelAudit",
+    "StructuredMask",
+    "attention_forward",
+    "audit",
+    "mask",
+    "register",
+]
 
 sdpa_mask: Any = _sdpa_mask
 
