@@ -128,7 +128,9 @@ def speed_table(run, notes):
     rows = [cells(run, name, speed_cell, notes) for name in names_in(run)]
     for as_rows, label in ((False, "the best peer"), (True, f"the best peer, {AS_ROWS}")):
         for name in filter(is_ours, names_in(run)):
-            rows.append([f"*{name}*, over {label}", *ratio_cells(run, name, as_rows)])
+            ratios = list(ratio_cells(run, name, as_rows))
+            if any(ratios):
+                rows.append([f"*{name}*, over {label}", *ratios])
     return lines_of(run, f"{run['threads']} thread(s)", rows)
 
 
