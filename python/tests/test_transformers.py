@@ -329,10 +329,19 @@ def test_what_is_not_served_is_an_error_that_says_so():
         "attention weights": {"output_attentions": True},
         "head_mask": {"head_mask": torch.ones(2)},
         "indices": {"indices": torch.ones(2)},
+        "continuous batching": {"cu_seq_lens_q": torch.tensor([0, 3])},
     }
     for word, arguments in refused.items():
         with pytest.raises(rapt.Error, match=word):
             forward(torch.nn.Module(), q, q, q, None, **arguments)
+
+
+def test_a_mask_of_another_length_is_an_error():
+    """Models that make a mask once and use it for keys of another number would hide wrong ones."""
+    made = rapt.transformers.mask(batch_size=1, q_length=3, kv_length=4)
+    q = torch.randn(1, 2, 3, 8)
+    with pytest.raises(rapt.Error, match=r"attention_mask: expected one of \(3, 3\) tokens"):
+        rapt.transformers.attention_forward(torch.nn.Module(), q, q, q, made)
 
 
 def test_models_with_attention_of_their_own_are_refused():

@@ -121,11 +121,16 @@ def attention_forward(
     bias = None if position_bias is None else position_bias.float()
     if isinstance(attention_mask, StructuredMask):
         refuse_unserved([x for x in (q, k, v, bias, sinks) if x is not None], dropout)
+        pairs, expected = tuple(attention_mask.shape[2:]), (q.shape[1], k.shape[1])
+        if pairs != expected:
+            raise rapt.Error(f"attention_mask: expected one of {expected} tokens, got {pairs}")
         options = {"mask": attention_mask.mask, "kv_ranges": attention_mask.kv_ranges}
         return run(q, k, v, bias, sinks, scale=scaling, softcap=softcap, **options), None
     refuse_unserved((), dropout)
     causal = False
     if attention_mask is None:
+        if kwargs.get("cu_seq_lens_q") is not None:
+            raise rapt.Error("cu_seq_lens_q: expected None, continuous batching is not served")
         declared = getattr(module, "is_causal", True) if is_causal is None else is_causal
         causal = q.shape[1] > 1 and bool(declared)
     elif attention_mask.dtype == torch.bool:
