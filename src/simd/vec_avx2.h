@@ -170,8 +170,36 @@ using Register = __m256;
 inline constexpr int kRegisters = 16;
 inline constexpr int kRegisterLanes = 8;
 template <class T>
-inline Register load_register(const T* p) {
-  return load8(p);
+inline F32x16 load_unordered(const T* p) {
+  return load(p);
+}
+inline F32x16 load_unordered(const BF16* p) {  // even lanes, then odd ones
+  const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)),
+          _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(-1 << 16)))};
+}
+template <class T>
+inline Register load_unordered_register(const T* p, int i) {
+  return load8(p + 8 * i);
+}
+inline Register load_unordered_register(const BF16* p, int i) {
+  alignas(32) static constexpr std::int32_t kOdd[8] = {-1 << 16, -1 << 16, -1 << 16, -1 << 16,
+                                                       -1 << 16, -1 << 16, -1 << 16, -1 << 16};
+  if (i == 0) return load_unordered(p).lo;
+  Register odd;  // as assembly, or GCC keeps pairs and mask in registers and accumulators in memory
+  asm("vmovdqu %1, %0\n\tvpand %2, %0, %0"
+      : "=&x"(odd)
+      : "m"(*reinterpret_cast<const __m256i_u*>(p)), "m"(kOdd));
+  return odd;
+}
+template <class T>
+inline F32x16 in_order(F32x16 a) {
+  return a;
+}
+template <>
+inline F32x16 in_order<BF16>(F32x16 a) {
+  const __m256 low = _mm256_unpacklo_ps(a.lo, a.hi), high = _mm256_unpackhi_ps(a.lo, a.hi);
+  return {_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31)};
 }
 inline Register broadcast_register(float x) { return _mm256_set1_ps(x); }
 inline void accumulate(Register& acc, Register a, Register b) {
@@ -180,16 +208,12 @@ inline void accumulate(Register& acc, Register a, Register b) {
 inline Register register_of(F32x16 a, int i) { return i == 0 ? a.lo : a.hi; }
 inline void set_register(F32x16& a, int i, Register r) { (i == 0 ? a.lo : a.hi) = r; }
 
-// A stream from memory is fetched so many floats ahead: 16 KiB, to the second cache. Keys that up to so many rows share
-// are not: the hardware's own prefetching keeps up.
-inline constexpr int kFetchAhead = 4096;
-inline constexpr int kUnfetchedKeyRows = 6;
 // Always inlined: GCC takes a function that only prefetches for one without effects, and drops its
 // calls.
-[[gnu::always_inline]] inline void fetch(const void* p) {
-  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
+[[gnu::always_inline]] inline void fetch_l1(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }
-[[gnu::always_inline]] inline void prefetch_l2(const void* p) {
+[[gnu::always_inline]] inline void fetch_l2(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
 }
 

@@ -113,24 +113,28 @@ using Register = __m512;
 inline constexpr int kRegisters = 32;
 inline constexpr int kRegisterLanes = 16;
 template <class T>
-inline Register load_register(const T* p) {
+inline F32x16 load_unordered(const T* p) {
+  return load(p);
+}
+template <class T>
+inline Register load_unordered_register(const T* p, int) {
   return load(p).v;
+}
+template <class T>
+inline F32x16 in_order(F32x16 a) {
+  return a;
 }
 inline Register broadcast_register(float x) { return _mm512_set1_ps(x); }
 inline void accumulate(Register& acc, Register a, Register b) { acc = _mm512_fmadd_ps(a, b, acc); }
 inline Register register_of(F32x16 a, int) { return a.v; }
 inline void set_register(F32x16& a, int, Register r) { a.v = r; }
 
-// A stream from memory is fetched so many floats ahead: 10 KiB, to the first. Keys that up to so many rows share
-// are not: the hardware's own prefetching keeps up.
-inline constexpr int kFetchAhead = 2560;
-inline constexpr int kUnfetchedKeyRows = 2;
 // Always inlined: GCC takes a function that only prefetches for one without effects, and drops its
 // calls.
-[[gnu::always_inline]] inline void fetch(const void* p) {
+[[gnu::always_inline]] inline void fetch_l1(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }
-[[gnu::always_inline]] inline void prefetch_l2(const void* p) {
+[[gnu::always_inline]] inline void fetch_l2(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
 }
 

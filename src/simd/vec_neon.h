@@ -141,22 +141,26 @@ using Register = float32x4_t;
 inline constexpr int kRegisters = 32;
 inline constexpr int kRegisterLanes = 4;
 template <class T>
-inline Register load_register(const T* p) {
-  return load4(p);
+inline F32x16 load_unordered(const T* p) {
+  return load(p);
+}
+template <class T>
+inline Register load_unordered_register(const T* p, int i) {
+  return load4(p + 4 * i);
+}
+template <class T>
+inline F32x16 in_order(F32x16 a) {
+  return a;
 }
 inline Register broadcast_register(float x) { return vdupq_n_f32(x); }
 inline void accumulate(Register& acc, Register a, Register b) { acc = vfmaq_f32(acc, a, b); }
 inline Register register_of(F32x16 a, int i) { return a.at[i]; }
 inline void set_register(F32x16& a, int i, Register r) { a.at[i] = r; }
 
-// A stream from memory is fetched so many floats ahead: 10 KiB, to the first cache. As AVX-512 has it;
-// not measured.
-inline constexpr int kFetchAhead = 2560;
-inline constexpr int kUnfetchedKeyRows = 2;
 // Always inlined: GCC takes a function that only prefetches for one without effects, and drops its
 // calls.
-[[gnu::always_inline]] inline void fetch(const void* p) { __builtin_prefetch(p, 0, 3); }
-[[gnu::always_inline]] inline void prefetch_l2(const void* p) { __builtin_prefetch(p, 0, 2); }
+[[gnu::always_inline]] inline void fetch_l1(const void* p) { __builtin_prefetch(p, 0, 3); }
+[[gnu::always_inline]] inline void fetch_l2(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 // Register tiles of the products: rows by vectors of 16 lanes. 24 accumulators of the 32 registers
 // hide the FMA latency (4 a cycle, 4 cycles); 4 hold the loaded vector, 1 a broadcast.

@@ -178,8 +178,16 @@ using Register = F32x16;
 inline constexpr int kRegisters = 8;
 inline constexpr int kRegisterLanes = 16;
 template <class T>
-inline Register load_register(const T* p) {
+inline F32x16 load_unordered(const T* p) {
   return load(p);
+}
+template <class T>
+inline Register load_unordered_register(const T* p, int) {
+  return load(p);
+}
+template <class T>
+inline F32x16 in_order(F32x16 a) {
+  return a;
 }
 inline Register broadcast_register(float x) { return broadcast(x); }
 inline void accumulate(Register& acc, Register a, Register b) { acc = fma(a, b, acc); }
@@ -191,10 +199,8 @@ inline constexpr int kTileRows = 4;
 inline constexpr int kTileVectors = 1;
 inline constexpr int kStreamTileRows = 4;
 
-inline constexpr int kFetchAhead = 0;
-inline constexpr int kUnfetchedKeyRows = kStreamTileRows;
-inline void fetch(const void*) {}
-inline void prefetch_l2(const void*) {}
+inline void fetch_l1(const void*) {}
+inline void fetch_l2(const void*) {}
 
 inline void transpose16x8(const float* rows, std::int64_t stride, float* out) {
   for (int e = 0; e < 8; ++e)

@@ -8,39 +8,32 @@ namespace rapt::RAPT_ISA {
 namespace {
 
 /// s[r][16 g + lane] for kRows rows and kVectors groups of keys, hidden keys -inf.
-template <class T, bool kFetched, int kRows, int kVectors>
+template <class T, Fetch kFetch, int kRows, int kVectors>
 inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int row, int group,
                                                   bool ragged) noexcept {
   F32x16 acc[kRows][kVectors];
   clear(acc);
   const std::int64_t d = tile.head_dim;
   const T* k = static_cast<const T*>(tile.k) + group * kGroupKeys * d;
-  product<kFetched>({tile.q + row * d, d}, LaneOperand<T>{k, kGroupKeys * d, kGroupKeys}, d, acc,
-                    k + kAhead<T>);
-  if (ragged) {
-    const F32x16 hidden = broadcast(-kInfinity);
-    unroll<kRows>(RAPT_UNROLLED(r) {
-      unroll<kVectors>(RAPT_UNROLLED(n) {
-        acc[r][n] = select(lanes_of(tile.visible[row + r].group(group + n)), acc[r][n], hidden);
-      });
-    });
-  }
+  product<kFetch.to>({tile.q + row * d, d}, LaneOperand<T>{k, kGroupKeys * d, kGroupKeys}, d, acc,
+                     k + kFetch.ahead_bytes / sizeof(T));
+  const F32x16 hidden = broadcast(-kInfinity);
   float* s = tile.s + row * kScoreStride + group * kGroupKeys;
   float* lane_max = tile.lane_max + row * 16;
   unroll<kRows>(RAPT_UNROLLED(r) {
     F32x16 largest = load(lane_max + r * 16);
     unroll<kVectors>(RAPT_UNROLLED(n) {
-      largest = max(acc[r][n], largest);  // in this order NaN is ignored: it reaches l through p
-      store(s + r * kScoreStride + n * kGroupKeys, acc[r][n]);
+      F32x16 x = in_order<T>(acc[r][n]);
+      if (ragged) x = select(lanes_of(tile.visible[row + r].group(group + n)), x, hidden);
+      largest = max(x, largest);  // in this order NaN is ignored: it reaches l through p
+      store(s + r * kScoreStride + n * kGroupKeys, x);
     });
     store(lane_max + r * 16, largest);
   });
 }
 
-template <class T, bool kStreamed, bool kFetched>
+template <class T, int kMostRows, int kGroups, Fetch kFetch>
 inline void score_blocks(const AttentionTile& tile) {
-  constexpr int kMostRows = kStreamed ? kStreamTileRows : kTileRows;
-  constexpr int kGroups = kStreamed ? 1 : kTileVectors;
   RowBlocks blocks = row_blocks(tile);
   std::uint32_t all = 0;
   for (const RowBlock& block : blocks) all |= block.seen;
@@ -61,28 +54,38 @@ inline void score_blocks(const AttentionTile& tile) {
               constexpr int kRows = decltype(r)::value;
               with_count<kGroups>(
                   run.end - run.begin, [&](auto n) __attribute__((always_inline)) {
-                    score_block<T, kFetched, kRows, decltype(n)::value>(tile, block.row, run.begin,
-                                                                        ragged);
+                    score_block<T, kFetch, kRows, decltype(n)::value>(tile, block.row, run.begin,
+                                                                      ragged);
                   });
             });
       }
   }
-  if constexpr (kStreamed)  // the stream of values begins while the softmax computes
-    if (tile.rows > kUnfetchedValueRows && all != 0)
-      for (std::int64_t i = 0; i < kAhead<T>; i += 64 / sizeof(T))
-        fetch(static_cast<const T*>(tile.v) + first_group(all) * kGroupKeys * tile.v_stride + i);
+}
+
+/// The start of the stream of values comes while the softmax computes.
+template <class T>
+inline void fetch_values(const AttentionTile& tile) {
+  constexpr Fetch kFetch = kStream<T>.values.fetch;
+  std::uint32_t all = 0;
+  for (int r = 0; r < tile.rows; ++r) all |= tile.seen[r];
+  if (tile.rows <= kStream<T>.few_value_rows || all == 0) return;
+  const T* first = static_cast<const T*>(tile.v) + first_group(all) * kGroupKeys * tile.v_stride;
+  constexpr std::int64_t kAhead = kFetch.ahead_bytes / sizeof(T), kLine = 64 / sizeof(T);
+  for (std::int64_t i = 0; i < kAhead; i += kLine) fetch<kFetch.to>(first + i);
 }
 
 template <class T>
 inline void stream_scores(const AttentionTile& tile) {
-  if (tile.rows <= kUnfetchedKeyRows)
-    score_blocks<T, true, false>(tile);
+  constexpr StreamTuning kTuning = kStream<T>;
+  if (tile.rows <= kTuning.few_key_rows)
+    score_blocks<T, kTuning.few_key_rows, kTuning.few_keys.groups, kTuning.few_keys.fetch>(tile);
   else
-    score_blocks<T, true, true>(tile);
+    score_blocks<T, kStreamTileRows, kTuning.keys.groups, kTuning.keys.fetch>(tile);
+  fetch_values<T>(tile);
 }
 
 inline void scores(const AttentionTile& tile) noexcept {
-  if (!tile.stream) return score_blocks<float, false, false>(tile);
+  if (!tile.stream) return score_blocks<float, kTileRows, kTileVectors, kNoFetch>(tile);
   with_type(tile.dtype, [&]<class T>(T) { stream_scores<T>(tile); });
 }
 

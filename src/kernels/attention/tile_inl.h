@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "kernels/attention/attention.h"
+#include "kernels/attention/streams.h"
 #include "kernels/product/product_inl.h"
 #include "simd/math_inl.h"
 
@@ -35,12 +36,8 @@ struct RowBlocks {
 /// Rows whose groups differ by more than this do not share a register tile: its work is the union.
 constexpr int kGroupsApart = 3;
 
-/// A stream's values for up to so many rows are left to the hardware to fetch.
-constexpr int kUnfetchedValueRows = 2;
-
-/// kFetchAhead in elements: the same bytes of every type.
 template <class T>
-constexpr std::int64_t kAhead = kFetchAhead* static_cast<std::int64_t>(sizeof(float) / sizeof(T));
+constexpr StreamTuning kStream = stream_tuning(sizeof(T));
 
 /// Register tiles hold accumulators, a vector of the other operand for each and a broadcast.
 constexpr bool fits_registers(int rows, int vectors) {

@@ -13,8 +13,9 @@ struct KeyRun {
   bool first, last;
 };
 
-/// acc[r][16 n + lane] over a run of keys, continued from acc unless it is the first.
-template <class T, bool kFetched, int kRows, int kVectors>
+/// acc[r][16 n + lane] over a run of keys, of kKeys unless that is 0, continued from acc unless it is the
+/// first: acc is in the order of load_unordered<T> until the last.
+template <class T, FetchTo kFetch, int kKeys, int kRows, int kVectors>
 RAPT_INLINE void value_tile(const AttentionTile& tile, int row, int vector, const KeyRun& keys,
                             const T* fetched) {
   F32x16 acc[kRows][kVectors];
@@ -25,12 +26,12 @@ RAPT_INLINE void value_tile(const AttentionTile& tile, int row, int vector, cons
       unroll<kVectors>(RAPT_UNROLLED(n) { acc[r][n] = load(out + r * tile.v_stride + n * 16); });
     });
   const T* v = static_cast<const T*>(tile.v) + keys.begin * tile.v_stride + vector * 16;
-  product<kFetched>({tile.s + row * kScoreStride + keys.begin, kScoreStride},
-                    LaneOperand<T>{v, 16, tile.v_stride}, keys.end - keys.begin, acc, fetched);
+  product<kFetch, kKeys>({tile.s + row * kScoreStride + keys.begin, kScoreStride},
+                         LaneOperand<T>{v, 16, tile.v_stride}, keys.end - keys.begin, acc, fetched);
   unroll<kRows>(RAPT_UNROLLED(r) {
     unroll<kVectors>(RAPT_UNROLLED(n) {
       // A hidden key, of weight +0, and a skipped one agree on -0.
-      if (keys.last) acc[r][n] = add(acc[r][n], zero());
+      if (keys.last) acc[r][n] = add(in_order<T>(acc[r][n]), zero());
       store(out + r * tile.v_stride + n * 16, acc[r][n]);
     });
   });
@@ -39,14 +40,14 @@ RAPT_INLINE void value_tile(const AttentionTile& tile, int row, int vector, cons
 template <class T, int kRows, int kVectors>
 inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int row, int vector,
                                                   const KeyRun& keys) noexcept {
-  value_tile<T, false, kRows, kVectors>(tile, row, vector, keys, nullptr);
+  value_tile<T, FetchTo::kNone, 0, kRows, kVectors>(tile, row, vector, keys, nullptr);
 }
 
-/// In a stream values go by 2 keys after the others for one or two rows, by 16 for more: a few kilobytes
-/// are read from memory in the order of their addresses, and for further vectors and rows from L1. The
-/// hardware fetches ahead for few rows, whose passes are short; for more the products do.
-template <int kRows>
-constexpr int kStreamKeys = kRows <= kUnfetchedValueRows ? 2 : kGroupKeys;
+/// How a register tile of so many rows reads the values of a stream: a few kilobytes come from memory in
+/// the order of their addresses, and for further vectors and rows from L1.
+template <class T, int kRows>
+constexpr ValueStream kValueStream =
+    kRows <= kStream<T>.few_value_rows ? kStream<T>.few_values : kStream<T>.values;
 
 /// Vectors that so many rows go through at once; a lone row uses a vector once, it needs no register.
 template <int kRows>
@@ -54,26 +55,39 @@ constexpr int kStreamVectors = kRows == 1 || fits_registers(kRows, 4) ? 4
                                : fits_registers(kRows, 2)             ? 2
                                                                       : 1;
 
+/// All features of kRows rows, over kKeys keys unless that is 0.
+template <class T, int kKeys, int kRows>
+RAPT_INLINE void stream_pass(const AttentionTile& tile, int row, const KeyRun& keys) {
+  constexpr int kVectors = kStreamVectors<kRows>;
+  constexpr Fetch kFetch = kValueStream<T, kRows>.fetch;
+  const int all = static_cast<int>(tile.v_stride / 16);
+  const T* fetched = static_cast<const T*>(tile.v) + keys.begin * tile.v_stride +
+                     kFetch.ahead_bytes / static_cast<std::int64_t>(sizeof(T));
+  const int of_vector = (keys.end - keys.begin) * 16;  // elements that its keys fetch
+  int vector = 0;
+  for (; vector + kVectors <= all; vector += kVectors)
+    value_tile<T, kFetch.to, kKeys, kRows, kVectors>(tile, row, vector, keys,
+                                                     fetched + vector * of_vector);
+  if constexpr (kVectors > 1)
+    for (; vector < all; ++vector)
+      value_tile<T, kFetch.to, kKeys, kRows, 1>(tile, row, vector, keys,
+                                                fetched + vector * of_vector);
+}
+
 /// A run of keys, all features of kRows rows.
 template <class T, int kRows>
 inline __attribute__((noinline)) void stream_block(const AttentionTile& tile, int row,
                                                    const KeyRun& keys) noexcept {
-  constexpr int kVectors = kStreamVectors<kRows>;
-  constexpr bool kFetched = kRows > kUnfetchedValueRows;
-  const int all = static_cast<int>(tile.v_stride / 16);
+  constexpr int kKeys = kValueStream<T, kRows>.keys;
+  constexpr int kUnrolled = kKeys < kGroupKeys ? kKeys : 0;
   KeyRun run = keys;
   do {
-    run.end = at_most(run.begin + kStreamKeys<kRows>, keys.end);
+    run.end = at_most(run.begin + kKeys, keys.end);
     run.last = keys.last && run.end == keys.end;
-    const T* fetched = static_cast<const T*>(tile.v) + run.begin * tile.v_stride + kAhead<T>;
-    const int of_vector = (run.end - run.begin) * 16;  // elements that its keys fetch
-    int vector = 0;
-    for (; vector + kVectors <= all; vector += kVectors)
-      value_tile<T, kFetched, kRows, kVectors>(tile, row, vector, run,
-                                               fetched + vector * of_vector);
-    if constexpr (kVectors > 1)
-      for (; vector < all; ++vector)
-        value_tile<T, kFetched, kRows, 1>(tile, row, vector, run, fetched + vector * of_vector);
+    if (run.end - run.begin == kUnrolled)
+      stream_pass<T, kUnrolled, kRows>(tile, row, run);
+    else
+      stream_pass<T, 0, kRows>(tile, row, run);
     run.first = false;
     run.begin = run.end;
   } while (run.begin < keys.end);

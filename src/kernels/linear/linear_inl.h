@@ -3,6 +3,7 @@
 // Include after simd/vec_<isa>.h.
 
 #include "kernels/linear/linear.h"
+#include "kernels/linear/tuning.h"
 #include "kernels/product/product_inl.h"
 
 namespace rapt::RAPT_ISA {
@@ -16,13 +17,6 @@ namespace {
 // strips find their piece in L2, and bring the next one there meanwhile.
 constexpr int kStreams = 4;
 static_assert(kStreams % kTileVectors == 0);
-
-// How far ahead, in bytes. AVX2 leaves it to the hardware where few rows use a weight.
-constexpr std::int64_t kBytesAhead = 4 * (kRegisterLanes == 8 ? kFetchAhead : 512);
-constexpr int kUnfetchedRows = kRegisterLanes == 8 ? 3 : 0;
-
-// Steps of a turn of the loop. AVX2 gains 5% from 4 to 16, AVX-512 loses 3% from 4 to 8.
-constexpr int kUnrolled = kRegisterLanes == 8 ? 16 : 4;
 
 // The steps [begin, end) of the depth.
 struct Steps {
@@ -46,13 +40,14 @@ RAPT_INLINE const T* weights(const LinearBlock& block, std::int64_t group, std::
   return static_cast<const T*>(block.tiles) + group * block.tile_stride + step * 16;
 }
 
-// Scales finished accumulators [rows][vectors][16], adds the bias and writes them to y: while they
-// are in L1, but apart from the product, whose registers GCC would otherwise spill.
+// Orders and scales finished accumulators [rows][vectors][16], adds the bias and writes them to y: while
+// they are in L1, but apart from the product, whose registers GCC would otherwise spill.
+template <class T>
 [[gnu::noinline]] void write(const LinearBlock& block, std::int64_t group, std::int64_t row,
                              int rows, int vectors, const float* acc) {
   for (int r = 0; r < rows; ++r)
     for (int n = 0; n < vectors; ++n, acc += 16) {
-      F32x16 y = load(acc);
+      F32x16 y = in_order<T>(load(acc));
       const std::int64_t lanes = (group + n) * 16;
       if (block.scale != nullptr)
         y = block.bias == nullptr ? mul(y, load(block.scale + lanes))
@@ -87,24 +82,25 @@ void multiply_tile(const LinearBlock& block, Steps steps, std::int64_t group, st
   LaneOperand<T> b{weights<T>(block, group, steps.begin), block.tile_stride, 16};
   const auto step = [&](int n) __attribute__((always_inline)) {
     if constexpr (kFetchSteps == 0) {
-      if constexpr (kRows > kUnfetchedRows) {
-        if (n % kLineSteps<T> == 0)
-          unroll<kVectors>(
-              RAPT_UNROLLED(v) { fetch(b.data + v * b.vector + kBytesAhead / sizeof(T)); });
-      }
+      constexpr Fetch kFetch =
+          kRows > kLinearTuning.unfetched_rows ? kLinearTuning.fetch : kNoFetch;
+      constexpr std::int64_t kAhead = kFetch.ahead_bytes / sizeof(T);
+      if (n % kLineSteps<T> == 0)
+        unroll<kVectors>(RAPT_UNROLLED(v) { fetch<kFetch.to>(b.data + v * b.vector + kAhead); });
     } else if (n % kFetchSteps == 0) {
-      prefetch_l2(fetched);
+      fetch_l2(fetched);
       fetched += kLine<T>;
     }
     product_step(a, b, tile);
   };
   std::int64_t left = steps.count();
-  for (; left >= kUnrolled; left -= kUnrolled) unroll<kUnrolled>(RAPT_UNROLLED(n) { step(n); });
+  constexpr int kTurn = kLinearTuning.turn_steps;
+  for (; left >= kTurn; left -= kTurn) unroll<kTurn>(RAPT_UNROLLED(n) { step(n); });
   for (; left > 0; --left) step(1);
 
   for_each_vector([&](int r, int n, float* to)
                       __attribute__((always_inline)) { store(to, tile.vector(r, n)); });
-  if (steps.end == block.depth) write(block, group, row, kRows, kVectors, acc);
+  if (steps.end == block.depth) write<T>(block, group, row, kRows, kVectors, acc);
 }
 
 template <int kRows, int kVectors, class T>

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "kernels/product/fetch.h"
+
 namespace rapt::RAPT_ISA {
 namespace {
 
@@ -58,28 +60,42 @@ struct LaneOperand {
 template <class T>
 LaneOperand(const T*, std::int64_t, std::int64_t) -> LaneOperand<T>;
 
+template <FetchTo kTo>
+RAPT_INLINE void fetch(const void* p) {
+  if constexpr (kTo == FetchTo::kL1) fetch_l1(p);
+  if constexpr (kTo == FetchTo::kL2) fetch_l2(p);
+}
+
 /// One step of the chain; a and b move on to the next.
 template <class T, int kRows, int kVectors>
 RAPT_INLINE void product_step(RowOperand& a, LaneOperand<T>& b,
                               RegisterTile<kRows, kVectors>& tile) {
   constexpr int kColumns = RegisterTile<kRows, kVectors>::kColumns;
-  const auto column = [&](int n) __attribute__((always_inline)) {
-    return load_register(b.data + n / kRegistersPerVector * b.vector +
-                         n % kRegistersPerVector * kRegisterLanes);
-  };
   const auto row = [&](int r) __attribute__((always_inline)) {
     return broadcast_register(a.data[r * a.row]);
+  };
+  // A tile that leaves no spare register loads its columns one by one.
+  constexpr bool kFull = kRows * kColumns + 4 >= kRegisters;
+  Register w[kColumns];
+  const auto load_column = [&](auto n) __attribute__((always_inline)) {
+    constexpr int kVector = n / kRegistersPerVector, kRegister = n % kRegistersPerVector;
+    const T* from = b.data + kVector * b.vector;
+    if constexpr (kFull) {
+      w[n] = load_unordered_register(from, kRegister);
+    } else if constexpr (kRegister == 0) {
+      const F32x16 v = load_unordered(from);
+      unroll<kRegistersPerVector>(RAPT_UNROLLED(i) { w[n + i] = register_of(v, i); });
+    }
   };
   if constexpr (kRows < kColumns && sizeof(T) < sizeof(float)) {
     Register x[kRows];
     unroll<kRows>(RAPT_UNROLLED(r) { x[r] = row(r); });
     unroll<kColumns>(RAPT_UNROLLED(n) {
-      const Register w = column(n);
-      unroll<kRows>(RAPT_UNROLLED(r) { accumulate(tile.at[r][n], x[r], w); });
+      load_column(n);
+      unroll<kRows>(RAPT_UNROLLED(r) { accumulate(tile.at[r][n], x[r], w[n]); });
     });
   } else {
-    Register w[kColumns];
-    unroll<kColumns>(RAPT_UNROLLED(n) { w[n] = column(n); });
+    unroll<kColumns>(load_column);
     unroll<kRows>(RAPT_UNROLLED(r) {
       const Register x = row(r);
       unroll<kColumns>(RAPT_UNROLLED(n) { accumulate(tile.at[r][n], x, w[n]); });
@@ -93,12 +109,13 @@ RAPT_INLINE void product_step(RowOperand& a, LaneOperand<T>& b,
 ///
 ///     acc[r][n] = fma(a(r, e), b(n, e), acc[r][n]),   e = 0 .. depth-1
 ///
-/// Lanes run over independent outputs, so neither the vector width nor the tile shows in the bits.
-/// With kFetched each step also fetches as many lines from memory as it reads, the next ones from
-/// `fetched` on: in the order of addresses, whatever the order of the product.
+/// with the lanes of acc as load_unordered<T> has them: in_order<T> restores their order. Lanes run over independent outputs, so neither the vector width nor the tile shows in the bits.
+/// With kFetch each step also fetches as many lines from memory as it reads, the next ones from
+/// `fetched` on: in the order of addresses, whatever the order of the product. kDepth is the depth where
+/// it is known: the loop is then unrolled.
 ///
 /// @cost   kRows kVectors fma, kVectors loads and kRows broadcasts a step.
-template <bool kFetched = false, class T = float, int kRows, int kVectors>
+template <FetchTo kFetch = FetchTo::kNone, int kDepth = 0, class T = float, int kRows, int kVectors>
 RAPT_INLINE void product(RowOperand a, LaneOperand<T> b, std::int64_t depth,
                          F32x16 (&acc)[kRows][kVectors], const T* fetched = nullptr) {
   constexpr int kLine = 64 / sizeof(T), kLines = 2 * kVectors * 16 / kLine;  // of two steps
@@ -107,20 +124,25 @@ RAPT_INLINE void product(RowOperand a, LaneOperand<T> b, std::int64_t depth,
     unroll<kVectors>(RAPT_UNROLLED(n) { tile.set_vector(r, n, acc[r][n]); });
   });
   const auto step = [&](auto lines) __attribute__((always_inline)) {
-    if constexpr (kFetched) {
-      unroll<decltype(lines)::value>(RAPT_UNROLLED(n) { fetch(fetched + n * kLine); });
+    if constexpr (kFetch != FetchTo::kNone) {
+      unroll<decltype(lines)::value>(RAPT_UNROLLED(n) { fetch<kFetch>(fetched + n * kLine); });
       fetched += decltype(lines)::value * kLine;
     }
     product_step(a, b, tile);
   };
   const std::integral_constant<int, (kLines + 1) / 2> first;
   const std::integral_constant<int, kLines / 2> second;
-  std::int64_t steps = depth;
-  for (; steps >= 2; steps -= 2) {
-    step(first);
-    step(second);
+  if constexpr (kDepth > 0) {
+    unroll<kDepth>(
+        RAPT_UNROLLED(e) { step(std::integral_constant<int, (kLines + 1 - e % 2) / 2>{}); });
+  } else {
+    std::int64_t steps = depth;
+    for (; steps >= 2; steps -= 2) {
+      step(first);
+      step(second);
+    }
+    for (; steps > 0; --steps) step(first);
   }
-  for (; steps > 0; --steps) step(first);
   unroll<kRows>(
       RAPT_UNROLLED(r) { unroll<kVectors>(RAPT_UNROLLED(n) { acc[r][n] = tile.vector(r, n); }); });
 }

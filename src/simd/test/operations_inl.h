@@ -43,10 +43,11 @@ template <class T>
 void load_of(const float* a, const float*, const float*, float* out) noexcept {
   const T* from = reinterpret_cast<const T*>(a);
   store(out, load(from));
+  store(out + 16, in_order<T>(load_unordered(from)));
   F32x16 registers = zero();
   for (int i = 0; i < 16 / kRegisterLanes; ++i)
-    set_register(registers, i, load_register(from + i * kRegisterLanes));
-  store(out + 16, registers);
+    set_register(registers, i, load_unordered_register(from, i));
+  store(out + 32, in_order<T>(registers));
 }
 template <class T>
 void store_of(const float* a, const float*, const float*, float* out) noexcept {
@@ -85,9 +86,10 @@ inline void transpose(const float* a, const float*, const float*, float* out) no
 }
 inline void registers(const float* a, const float* b, const float* c, float* out) noexcept {
   F32x16 result = load(c);
+  const F32x16 x = load(a);
   for (int i = 0; i < 16 / kRegisterLanes; ++i) {
     Register acc = register_of(result, i);
-    accumulate(acc, load_register(a + i * kRegisterLanes), broadcast_register(*b));
+    accumulate(acc, register_of(x, i), broadcast_register(*b));
     set_register(result, i, acc);
   }
   store(out, result);
