@@ -20,7 +20,7 @@ test: setup build  ## everything that must pass before a change is taken; minute
 	ctest --preset release
 	$(MAKE) python
 	$(MAKE) asan
-	grep -qw avx512vl /proc/cpuinfo || $(MAKE) emulated
+	grep -qw avx512_bf16 /proc/cpuinfo || $(MAKE) emulated
 	test "$$(uname -m)" != x86_64 || $(MAKE) aarch64
 
 test-all: setup build  ## the full grid of cases; hours

@@ -1,5 +1,5 @@
 # rapt_add_kernels(target folder...): adds <isa>.cc of each folder, compiled for that instruction set, for
-# every set of the CPU.
+# every set of the CPU that the folders have a file of.
 #
 # Kernels are optimised in every build type and never contract a*b+c: a fused multiply-add is written
 # where it is meant (docs/numerics.md).
@@ -11,7 +11,7 @@ set(RAPT_KERNEL_FLAGS ${RAPT_KERNEL_OPTIMIZATION} -ffp-contract=off -fno-math-er
 # The instruction sets of each CPU, as src/base/isa_table.h has them, and their flags.
 set(RAPT_ISAS scalar)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  list(APPEND RAPT_ISAS avx2 avx512)
+  list(APPEND RAPT_ISAS avx2 avx512 avx512bf16)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   list(APPEND RAPT_ISAS neon)
 endif()
@@ -25,9 +25,22 @@ if(RAPT_EMULATE_AVX512)
       -include ${PROJECT_SOURCE_DIR}/src/simd/emulated_avx512.h)
 endif()
 
+set(RAPT_ISA_FLAGS_avx512bf16 ${RAPT_ISA_FLAGS_avx512} -DRAPT_DOT_INSTRUCTION)
+if(NOT RAPT_EMULATE_AVX512)
+  list(APPEND RAPT_ISA_FLAGS_avx512bf16 -mavx512bf16)
+endif()
+
 function(rapt_add_kernels target)
   foreach(isa ${RAPT_ISAS})
-    list(TRANSFORM ARGN APPEND /${isa}.cc OUTPUT_VARIABLE sources)
+    set(sources)
+    foreach(folder ${ARGN})
+      if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/${isa}.cc)
+        list(APPEND sources ${folder}/${isa}.cc)
+      endif()
+    endforeach()
+    if(NOT sources)
+      continue()
+    endif()
     target_sources(${target} PRIVATE ${sources})
     set(flags ${RAPT_KERNEL_FLAGS} ${RAPT_ISA_FLAGS_${isa}} -DRAPT_ISA=${isa})
     if(NOT isa STREQUAL "scalar")

@@ -158,6 +158,7 @@ Problem AttentionCase::problem() const {
   p.head_dim = head_dim;
   p.v_head_dim = v_head_dim;
   p.storage = storage;
+  p.arithmetic = arithmetic;
   p.modifiers = modifiers_of(modifiers, q_heads);
   if (positions == Positions::kGiven) {
     p.q_positions = positions_of(batch, q_tokens, 2 * (kv_tokens - q_tokens) + 1);
@@ -188,7 +189,8 @@ std::string AttentionCase::name() const {
          number(kv_heads) + "/d" + number(head_dim) + ":" +
          number(v_head_dim == 0 ? head_dim : v_head_dim) + "/pad_" +
          kPaddingNames[static_cast<int>(padding)] + "/" + test::name(layout) + "/" +
-         kValueNames[static_cast<int>(values)] + stored + "/" +
+         kValueNames[static_cast<int>(values)] + stored +
+         (arithmetic == Arithmetic::kF32 ? "/" : "/native/") +
          (source == KvSource::kCache ? "cache" : "tensors") + "/threads" + number(threads);
 }
 
@@ -302,6 +304,12 @@ std::vector<AttentionCase> pairwise_cases() {
   std::vector<AttentionCase> cases;
   for (const auto& row : rows) cases.push_back(case_of(row));
   return cases;
+}
+
+AttentionCase in_native(AttentionCase c) {
+  c.arithmetic = Arithmetic::kNativeBF16;
+  c.storage.q = c.storage.k = c.storage.v = kBF16;
+  return c;
 }
 
 void for_each_grid_case(const std::function<void(const AttentionCase&)>& f) {

@@ -56,6 +56,7 @@ struct AttentionCase {
   Layout layout = Layout::kContiguous;
   Values values = Values::kNormal;
   Storage storage;
+  Arithmetic arithmetic = Arithmetic::kF32;
   KvSource source = KvSource::kTensors;
   int threads = 1;
 
@@ -97,6 +98,9 @@ void for_each_empty_case(const std::function<void(const AttentionCase&)>& f);
 /// A pairwise covering set over lengths, masks, padding, head dimensions, groups, layouts, values,
 /// sources and threads, each case small enough for the oracle.
 std::vector<AttentionCase> pairwise_cases();
+
+/// The case in native bf16: q, k and v stored as it needs them.
+AttentionCase in_native(AttentionCase c);
 
 /// Lengths x masks x padding x head dimensions in full, the rest drawn at random. Hours.
 void for_each_grid_case(const std::function<void(const AttentionCase&)>& f);

@@ -17,17 +17,22 @@ namespace rapt::test {
 /// and likewise for lse, with max(1, max|lse64|) in the place of max|v|. Modifiers are added in units
 /// of log2, where a score is 1.44 times as large and a bias is rounded once more than in the loop:
 /// then 3 e, and 2^-22 for lse. Denormals are rounded in absolute steps, hence 2^-150 more a key.
+///
+/// In native bf16 every weight is off by up to 2^-8 of itself: o by 2^-8 max|v_j - o| / (1 - 2^-8), lse
+/// by -ln(1 - 2^-8); and what is below 2^-126 is lost, in v once and in each of its sums.
 struct Oracle {
   std::vector<std::int64_t> rows;
   double o_error = 0, lse_error = 0;  // e; before `exact`, whose initialiser learns it
   ReferenceAttention<double> exact;
   double largest_v = 0, largest_lse = 1;
   double steps = 0, roundings = 1;
+  bool native = false;
 
   Oracle(const Problem& problem, const ReferenceMask& mask, const Inputs& in,
          std::vector<std::int64_t> query_tokens)
       : rows(std::move(query_tokens)), exact(learn(problem, mask, in)) {
     steps = 4 + static_cast<double>(problem.kv_tokens);
+    native = problem.arithmetic == Arithmetic::kNativeBF16;
     roundings = problem.modifiers.changes_scores() ? 2 : 1;
     for_each_index(in.v.extents, [&](auto b, auto j, auto h, auto e) {
       largest_v = std::max<double>(largest_v, std::abs(in.v.at(b, j, h, e)));
@@ -53,10 +58,12 @@ struct Oracle {
   }
 
   double o_bound() const {
-    return (1 + roundings) * o_error + 0x1p-23 * largest_v + steps * 0x1p-150;
+    const double of_f32 = (1 + roundings) * o_error + 0x1p-23 * largest_v + steps * 0x1p-150;
+    return native ? of_f32 + 0x1.02p-7 * largest_v + 2 * steps * 0x1p-126 : of_f32;
   }
   double lse_bound() const {
-    return (1 + roundings) * lse_error + roundings * 0x1p-23 * largest_lse;
+    const double of_f32 = (1 + roundings) * lse_error + roundings * 0x1p-23 * largest_lse;
+    return native ? of_f32 + 0x1.01p-8 : of_f32;
   }
 
   static double difference(double a, double b) { return a == b ? 0 : std::abs(a - b); }

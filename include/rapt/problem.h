@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "rapt/arithmetic.h"
 #include "rapt/dtype.h"
 #include "rapt/mask.h"
 #include "rapt/modifiers.h"
@@ -11,7 +12,8 @@
 namespace rapt {
 
 /// Element types of a problem's tensors; of a cache that of k and v, which are then the same. They
-/// are widened exactly and o is rounded once: scores, sums and accumulators are f32 for all of them.
+/// are widened exactly and o is rounded once: scores, sums and accumulators are f32 for all of them,
+/// unless `Problem::arithmetic` is another.
 struct Storage {
   DType q = DType::kF32, k = DType::kF32, v = DType::kF32, o = DType::kF32;
 
@@ -41,14 +43,15 @@ struct Storage {
 /// Positions are slots and places unless given by token, padding included: one list for all
 /// sequences, or one after the other. They feed masks by position, ALiBi and relative bias.
 struct Problem {
-  std::int64_t batch = 1;       ///< B
-  std::int64_t q_tokens = 0;    ///< Tq
-  std::int64_t kv_tokens = 0;   ///< Tk
-  std::int64_t q_heads = 1;     ///< Hq, a multiple of kv_heads
-  std::int64_t kv_heads = 1;    ///< Hkv
-  std::int64_t head_dim = 0;    ///< D
-  std::int64_t v_head_dim = 0;  ///< Dv; 0 means D
-  Storage storage;              ///< element types of q, k, v and o
+  std::int64_t batch = 1;                    ///< B
+  std::int64_t q_tokens = 0;                 ///< Tq
+  std::int64_t kv_tokens = 0;                ///< Tk
+  std::int64_t q_heads = 1;                  ///< Hq, a multiple of kv_heads
+  std::int64_t kv_heads = 1;                 ///< Hkv
+  std::int64_t head_dim = 0;                 ///< D
+  std::int64_t v_head_dim = 0;               ///< Dv; 0 means D
+  Storage storage;                           ///< element types of q, k, v and o
+  Arithmetic arithmetic = Arithmetic::kF32;  ///< kNativeBF16: q, k and v are stored as bf16
   Mask mask = Mask::none();
   ScoreModifiers modifiers;
   std::optional<float> scale;    ///< factor of q.k; default 1 / sqrt(D)

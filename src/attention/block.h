@@ -29,15 +29,14 @@ class BlockRunner {
  public:
   BlockRunner(const PlanDetail& plan, Carver& carver) : plan_(plan), tile_rows_(plan, carver) {
     const std::int64_t rows = plan.block_rows, tiles = (rows + kTileQueries - 1) / kTileQueries;
-    const std::int64_t d = plan.problem.head_dim;
-    q_ = carver.take<float>(tiles * kTileQueries * d);
+    q_ = carver.take<float>(tiles * kTileQueries * plan.q_stride);
     tile_states_ = carver.take<TileState>(tiles);
     scores_ = carver.take<float>(kMostStripQueries * kScoreStride);
     lane_max_ = carver.take<float>(kMostStripQueries * 16);
     current_ = take_rows(carver, kTileQueries);
     for (int level = 0; level < plan.levels; ++level) levels_[level] = take_rows(carver, rows);
     if (plan.packing == Packing::kChunk)
-      chunk_ = carver.take<float>(kChunkKeys * (d + plan.v_stride));
+      chunk_ = carver.take<float>(kChunkKeys * (plan.k_floats + plan.v_floats));
   }
 
   /// Computes the node of every tile of `item` over the item's chunks, and hands it to
@@ -153,7 +152,7 @@ class BlockRunner {
       const auto [i, h] = plan_.query_of(item.kv_head, row);
       plan_.kernels->reading(inputs.q.dtype)
           .scale_query(inputs.q.address(item.sequence, i, h, 0), inputs.q.strides[3], d,
-                       plan_.score_factor, q_ + (row - item.row_begin) * d);
+                       plan_.score_factor, q_ + (row - item.row_begin) * plan_.q_stride);
     }
   }
 
@@ -181,12 +180,11 @@ class BlockRunner {
   AttentionTile scores(const WorkItem& item, int row, int count, const TileState& state,
                        const KvTile& kv, const Inputs& inputs, const StateRows& node) {
     tile_rows_.prepare(item, item.row_begin + row, count, state.chunk, state.coverage(), inputs);
-    const std::int64_t d = plan_.problem.head_dim;
     const AttentionTile tile{plan_.stream,
                              count,
-                             d,
+                             plan_.problem.head_dim,
                              plan_.v_stride,
-                             q_ + row * d,
+                             q_ + row * plan_.q_stride,
                              kv.dtype,
                              kv.k,
                              kv.v,
@@ -198,7 +196,8 @@ class BlockRunner {
                              lane_max_,
                              node.m,
                              node.l,
-                             node.acc};
+                             node.acc,
+                             plan_.score_factor};
     const AttentionKernels& kernels = *plan_.kernels;
     kernels.scores(tile);
     if (plan_.problem.modifiers.changes_scores()) kernels.change_scores(tile, tile_rows_.changes());

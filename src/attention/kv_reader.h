@@ -20,13 +20,13 @@ class KvReader {
               float* buffer) const {
     if (plan_.packing == Packing::kInPlace) return inputs_.cache->tile(sequence, kv_head, chunk);
     if (plan_.packing == Packing::kChunk) {
-      float* values = buffer + kChunkKeys * plan_.problem.head_dim;
-      return {DType::kF32, buffer, values, pack(sequence, kv_head, chunk, buffer, values)};
+      float* values = buffer + kChunkKeys * plan_.k_floats;
+      return {packed_type(), buffer, values, pack(sequence, kv_head, chunk, buffer, values)};
     }
     const std::int64_t head = sequence * plan_.problem.kv_heads + kv_head - first_head_;
     const float* base = packed_ + head * plan_.head_floats();
-    return {DType::kF32, base + chunk * kChunkKeys * plan_.problem.head_dim,
-            base + plan_.slots * plan_.problem.head_dim + chunk * kChunkKeys * plan_.v_stride,
+    return {packed_type(), base + chunk * kChunkKeys * plan_.k_floats,
+            base + plan_.slots * plan_.k_floats + chunk * kChunkKeys * plan_.v_floats,
             flags_[head * chunks_of(plan_.slots) + chunk]};
   }
 
@@ -42,6 +42,10 @@ class KvReader {
       return KeyRows{x.address(sequence, first, kv_head, 0), x.strides[1], x.strides[3], count,
                      x.extents[3]};
     };
+    if (plan_.native()) {
+      plan_.kernels->pairs.pack_keys(rows(inputs_.k), keys);
+      return plan_.kernels->pairs.pack_values(rows(inputs_.v), plan_.v_stride, values);
+    }
     constexpr int kTo = static_cast<int>(DType::kF32);
     plan_.kernels->reading(inputs_.k.dtype).pack_keys[kTo](rows(inputs_.k), keys);
     return plan_.kernels->reading(inputs_.v.dtype)
@@ -49,8 +53,16 @@ class KvReader {
   }
 
  private:
+  DType packed_type() const { return plan_.native() ? DType::kBF16 : DType::kF32; }
+
+  /// Tiles of `count` keys in f32 or in pairs.
   std::uint32_t widen(const KvTile& tile, int count, float* keys, float* values) const {
     const std::int64_t slots = round_up(count, kGroupKeys);
+    if (plan_.native()) {
+      plan_.kernels->pairs.pair_keys(tile.k, slots, plan_.problem.head_dim, keys);
+      plan_.kernels->pairs.pair_values(tile.v, slots, plan_.v_stride, values);
+      return tile.nonfinite_groups;
+    }
     const auto widen = plan_.kernels->reading(tile.dtype).widen;
     widen(tile.k, slots * plan_.problem.head_dim, keys);
     widen(tile.v, slots * plan_.v_stride, values);

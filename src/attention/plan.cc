@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/memory.h"
 #include "base/round.h"
+#include "kernels/native/native.h"
 
 namespace rapt {
 namespace {
@@ -51,7 +52,8 @@ class Planner {
   std::int64_t heads() const { return plan_.rows() == 0 ? 0 : problem_.batch * problem_.kv_heads; }
 
   void choose_kernels() {
-    plan_.kernels = &attention_kernels(active_isa());
+    plan_.kernels =
+        plan_.native() ? &native_attention_kernels(active_isa()) : &attention_kernels(active_isa());
     const double scale = problem_.scale.value_or(
         static_cast<float>(1.0 / std::sqrt(static_cast<double>(problem_.head_dim))));
     const bool capped = problem_.modifiers.softcap.has_value();
@@ -62,6 +64,9 @@ class Planner {
       plan_.sinks.push_back(static_cast<float>(sink * kLog2E));
     plan_.relative_bias = distance_table(problem_);
     plan_.v_stride = round_up(problem_.value_dim(), 16);
+    plan_.q_stride = plan_.native() ? round_up(problem_.head_dim, 2) : problem_.head_dim;
+    plan_.k_floats = plan_.native() ? plan_.q_stride / 2 : problem_.head_dim;
+    plan_.v_floats = plan_.native() ? plan_.v_stride / 2 : plan_.v_stride;
     std::int64_t longest = 0;
     for (std::int64_t b = 0; b < problem_.batch; ++b)
       longest = std::max(longest, problem_.kv_range(b).size());
@@ -84,7 +89,8 @@ class Planner {
   }
 
   void choose_blocks() {
-    plan_.stream = plan_.rows() <= kStreamQueries;  // memory costs more than the products
+    plan_.stream = plan_.rows() <= kStreamQueries &&  // memory costs more than the products
+                   !(plan_.native() && plan_.source == KvSource::kTensors);  // those are paired
     plan_.block_rows = std::min(kBlockRows, plan_.rows());
     const std::int64_t wanted = plan_.workers == 1 ? 1 : plan_.workers * kItemsPerWorker;
     const std::int64_t blocks_of_head = heads() == 0 ? 1 : ceil_div(wanted, heads());
@@ -164,6 +170,10 @@ class Planner {
     };
     const auto number = [](std::int64_t value) { return std::to_string(value); };
     line("isa", name(plan_.kernels->isa));
+    line("arithmetic", !plan_.native() ? name(problem_.arithmetic)
+                       : plan_.kernels->isa == Isa::kAvx512Bf16
+                           ? "native bf16, by the dot product instruction"
+                           : "native bf16, by two fma steps");
     const Storage& s = problem_.storage;
     line("types", std::string("q ") + name(s.q) + ", k " + name(s.k) + ", v " + name(s.v) + ", o " +
                       name(s.o));
@@ -173,8 +183,9 @@ class Planner {
                       number(plan_.tiles.count(Coverage::kFull)) + " full, " +
                       number(plan_.tiles.count(Coverage::kPartial)) + " partial");
     line("path", plan_.stream ? "decode" : "prefill");
-    const std::string packed =
-        plan_.source == KvSource::kCache ? "cache tiles, widened" : "packed tensors,";
+    const std::string packed = plan_.source == KvSource::kTensors ? "packed tensors,"
+                               : plan_.native()                   ? "cache tiles, paired"
+                                                                  : "cache tiles, widened";
     line("kv", plan_.packing == Packing::kInPlace ? "cache tiles, read in place"
                : plan_.packing == Packing::kHead  ? packed + " once a kv head"
                                                   : packed + " once a chunk");

@@ -61,10 +61,12 @@ struct PlanDetail {
   std::vector<float> slopes;  ///< [Hq] -slope log2 e, or empty
   std::vector<float> sinks;   ///< [Hq] logit log2 e, or empty
   DistanceTable relative_bias;
-  std::int64_t v_stride = 0;    ///< Dv rounded up to 16
-  std::int64_t block_rows = 0;  ///< most rows of an item
-  std::int64_t slots = 0;       ///< of the longest sequence, rounded up to a group
-  int levels = 0;               ///< of the merge tree
+  std::int64_t v_stride = 0;                ///< Dv rounded up to 16
+  std::int64_t q_stride = 0;                ///< floats of a scaled query
+  std::int64_t k_floats = 0, v_floats = 0;  ///< memory of a packed key and of its value
+  std::int64_t block_rows = 0;              ///< most rows of an item
+  std::int64_t slots = 0;                   ///< of the longest sequence, rounded up to a group
+  int levels = 0;                           ///< of the merge tree
   int workers = 1;
   std::vector<Range> head_chunks;  ///< [B Hkv] chunks that some row of the head sees
   std::vector<Wave> waves;
@@ -89,8 +91,10 @@ struct PlanDetail {
     return order.row(query.i, query.h % problem.group());
   }
 
+  bool native() const { return problem.arithmetic == Arithmetic::kNativeBF16; }
+
   /// Floats of one packed head: tiles of keys, then rows of values.
-  std::int64_t head_floats() const { return slots * (problem.head_dim + v_stride); }
+  std::int64_t head_floats() const { return slots * (k_floats + v_floats); }
 };
 
 /// The plan for items that run on their own: each packs the chunks that it comes to, and no memory

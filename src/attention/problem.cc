@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdlib>
+#include <utility>
 
 #include "attention/modifiers.h"
 #include "attention/tiles.h"
@@ -47,6 +48,16 @@ void check_positions(const std::vector<std::int64_t>& positions, std::int64_t ba
   for (const std::int64_t position : positions)
     require(-kFarthest <= position && position <= kFarthest, ErrorCode::kBadArgument, where,
             "positions of magnitude at most 2^40", position);
+}
+
+/// Native bf16 multiplies what is stored.
+void check_native(const Storage& storage) {
+  const std::pair<const char*, DType> types[] = {{"Problem.storage.q", storage.q},
+                                                 {"Problem.storage.k", storage.k},
+                                                 {"Problem.storage.v", storage.v}};
+  for (const auto& [field, dtype] : types)
+    require(dtype == DType::kBF16, ErrorCode::kBadArgument, field,
+            "bf16, as Problem.arithmetic is native bf16", name(dtype));
 }
 
 /// ALiBi's distances are differences of f32 positions: up to 2^23 both are exact.
@@ -115,6 +126,7 @@ void Problem::validate() const {
   check_product({batch, kv_tokens, kv_heads, head_dim}, 40, "Problem elements of k");
   check_product({batch, kv_tokens, kv_heads, value_dim()}, 40, "Problem elements of v");
   check_product({batch, q_tokens, kv_tokens, 1}, 60, "Problem pairs of tokens");
+  if (arithmetic == Arithmetic::kNativeBF16) check_native(storage);
   // Beyond, scale log2(e) would be infinite in f32.
   require(!scale || std::abs(*scale) <= 0x1p127f, ErrorCode::kBadArgument, "Problem.scale",
           "a factor of magnitude at most 2^127", scale.value_or(0.0f));

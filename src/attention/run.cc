@@ -45,10 +45,10 @@ class Run {
         const Range& seen = plan_.head_chunks[static_cast<std::size_t>(wave.head_begin + head)];
         if (chunk < seen.begin || chunk >= seen.end) continue;
         float* keys = memory_.packed + head * plan_.head_floats();
-        float* values = keys + plan_.slots * plan_.problem.head_dim;
-        memory_.flags[task] = reader.pack(sequence, kv_head, chunk,
-                                          keys + chunk * kChunkKeys * plan_.problem.head_dim,
-                                          values + chunk * kChunkKeys * plan_.v_stride);
+        float* values = keys + plan_.slots * plan_.k_floats;
+        memory_.flags[task] =
+            reader.pack(sequence, kv_head, chunk, keys + chunk * kChunkKeys * plan_.k_floats,
+                        values + chunk * kChunkKeys * plan_.v_floats);
       }
     };
     plan_.threads.run(plan_.workers, std::ref(work));

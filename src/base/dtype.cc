@@ -1,5 +1,6 @@
 #include "rapt/dtype.h"
 
+#include "rapt/arithmetic.h"
 #include "rapt/weight.h"
 
 namespace rapt {
@@ -9,8 +10,14 @@ const char* name(DType dtype) noexcept {
   return kNames[static_cast<int>(dtype)];
 }
 
+const char* name(Arithmetic arithmetic) noexcept {
+  return arithmetic == Arithmetic::kF32 ? "f32" : "native bf16";
+}
+
 const char* name(WeightType type) noexcept {
-  return type == WeightType::kInt8 ? "int8" : name(static_cast<DType>(type));
+  if (type == WeightType::kInt8) return "int8";
+  if (type == WeightType::kNativeBF16) return "native bf16";
+  return name(static_cast<DType>(type));
 }
 
 }  // namespace rapt

@@ -12,13 +12,19 @@
 namespace rapt {
 namespace {
 
-constexpr Isa kAll[] = {Isa::kAvx512, Isa::kAvx2, Isa::kNeon, Isa::kScalar};
+constexpr Isa kAll[] = {Isa::kAvx512Bf16, Isa::kAvx512, Isa::kAvx2, Isa::kNeon, Isa::kScalar};
 
 #if defined(__x86_64__)
 // __builtin_cpu_supports of clang 14 does not know it.
 bool cpu_has_f16c() {
   unsigned eax, ebx, ecx, edx;
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+[[maybe_unused]] bool cpu_has_avx512bf16() {
+  constexpr unsigned kBit = 1u << 5;  // of leaf 7, subleaf 1
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kBit) != 0;
 }
 #endif
 
@@ -36,6 +42,12 @@ bool cpu_has(Isa isa) {
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #endif
+    case Isa::kAvx512Bf16:
+#if defined(RAPT_EMULATE_AVX512)
+      return cpu_has(Isa::kAvx2);
+#else
+      return cpu_has(Isa::kAvx512) && cpu_has_avx512bf16();
+#endif
 #elif defined(__aarch64__)
     case Isa::kNeon:
       return true;
@@ -49,6 +61,8 @@ bool cpu_has(Isa isa) {
 
 const char* name(Isa isa) noexcept {
   switch (isa) {
+    case Isa::kAvx512Bf16:
+      return "avx512bf16";
     case Isa::kAvx512:
       return "avx512";
     case Isa::kAvx2:

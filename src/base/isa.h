@@ -5,7 +5,8 @@
 namespace rapt {
 
 /// Instruction sets that kernels are written for; those of one CPU ascend.
-enum class Isa { kScalar, kNeon, kAvx2, kAvx512 };
+/// kAvx512Bf16 is AVX-512 with the bf16 dot product, which native bf16 alone uses.
+enum class Isa { kScalar, kNeon, kAvx2, kAvx512, kAvx512Bf16 };
 
 const char* name(Isa isa) noexcept;
 
@@ -13,7 +14,7 @@ const char* name(Isa isa) noexcept;
 const std::vector<Isa>& supported_isas();
 
 /// The instruction set to use: the best supported one, or the one that the environment variable
-/// RAPT_FORCE_ISA names ("scalar", "neon", "avx2", "avx512"). Read anew by every call, so that a test
+/// RAPT_FORCE_ISA names ("scalar", "neon", "avx2", "avx512", "avx512bf16"). Read anew by every call, so that a test
 /// can change it; this is the only place that reads it.
 ///
 /// @throws Error{kUnsupported} that lists the known names, if it is none of them or not supported

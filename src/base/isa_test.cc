@@ -52,7 +52,7 @@ TEST_F(ForceIsaTest, OtherNamesAreErrorsThatListTheKnownOnes) {
       EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
       const std::string what = error.what();
       for (const std::string part :
-           {"RAPT_FORCE_ISA: expected", "scalar", "neon", "avx2", "avx512"})
+           {"RAPT_FORCE_ISA: expected", "scalar", "neon", "avx2", "avx512", "avx512bf16"})
         EXPECT_NE(what.find(part), std::string::npos) << what;
       EXPECT_NE(what.find("got '" + wrong + "'"), std::string::npos) << what;
     }
@@ -62,7 +62,7 @@ TEST_F(ForceIsaTest, OtherNamesAreErrorsThatListTheKnownOnes) {
 TEST_F(ForceIsaTest, AnUnsupportedNameIsAnErrorToo) {
   const auto& supported = supported_isas();
   int unsupported = 0;
-  for (const Isa isa : {Isa::kNeon, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : {Isa::kNeon, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
     if (std::find(supported.begin(), supported.end(), isa) != supported.end()) continue;
     force(name(isa));
     EXPECT_THROW(active_isa(), Error) << name(isa);

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "rapt/dtype.h"
+#include "simd/flushed_x86.h"
 #include "simd/transpose_x86.h"
 
 namespace rapt::RAPT_ISA {
@@ -222,6 +223,34 @@ inline void set_register(F32x16& a, int i, Register r) { (i == 0 ? a.lo : a.hi) 
 inline constexpr int kTileRows = 6;
 inline constexpr int kTileVectors = 1;
 inline constexpr int kStreamTileRows = 6;
+
+// Pairs of bf16 for native bf16, in two steps: the odd elements, then the even ones.
+inline constexpr int kPairSteps = 2;
+using PairItem = float;
+using PairRegister = Register;
+
+template <int kStep>
+inline PairRegister load_pairs(const BF16* pairs) {
+  const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(pairs));
+  const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xFFFF0000u));
+  return _mm256_castsi256_ps(kStep == 0 ? _mm256_and_si256(words, upper)
+                                        : _mm256_slli_epi32(words, 16));
+}
+template <int kStep>
+inline PairRegister load_pairs(const BF16* even, const BF16* odd) {
+  return load8(kStep == 0 ? odd : even);
+}
+template <int kStep>
+inline PairRegister broadcast_pairs(const PairItem* pair) {
+  return broadcast_register(pair[1 - kStep]);
+}
+template <int kStep, bool kOdd>
+inline PairRegister half_of_pairs(PairRegister a) {
+  return (kStep == 0) == kOdd ? a : _mm256_setzero_ps();
+}
+inline void accumulate_pairs(Register& acc, PairRegister a, PairRegister b) {
+  accumulate(acc, a, b);
+}
 
 }  // namespace
 }  // namespace rapt::RAPT_ISA

@@ -8,6 +8,9 @@
 #include <cstdint>
 
 #include "rapt/dtype.h"
+#if !defined(RAPT_DOT_INSTRUCTION)
+#include "simd/flushed_x86.h"
+#endif
 #include "simd/transpose_x86.h"
 
 namespace rapt::RAPT_ISA {
@@ -142,6 +145,70 @@ inline void set_register(F32x16& a, int, Register r) { a.v = r; }
 inline constexpr int kTileRows = 6;
 inline constexpr int kTileVectors = 4;
 inline constexpr int kStreamTileRows = 12;
+
+// Pairs of bf16 for native bf16.
+#if defined(RAPT_DOT_INSTRUCTION)
+// The instruction flushes denormals by itself, whatever the float environment.
+inline constexpr int kPairSteps = 1;
+using PairItem = BF16;
+using PairRegister = __m512i;
+struct FlushedDenormals {
+  FlushedDenormals() {}  // not trivial, so that no compiler warns of one that is not used
+};
+
+template <int kStep>
+inline PairRegister load_pairs(const BF16* pairs) {
+  return _mm512_loadu_si512(pairs);
+}
+template <int kStep>
+inline PairRegister load_pairs(const BF16* even, const BF16* odd) {
+  const auto widened = [](const BF16* p) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  };
+  return _mm512_or_si512(widened(even), _mm512_slli_epi32(widened(odd), 16));
+}
+template <int kStep>
+inline PairRegister broadcast_pairs(const PairItem* pair) {
+  int word;
+  __builtin_memcpy(&word, pair, sizeof word);
+  return _mm512_set1_epi32(word);
+}
+template <int kStep, bool kOdd>
+inline PairRegister half_of_pairs(PairRegister a) {
+  return _mm512_and_si512(a, _mm512_set1_epi32(static_cast<int>(kOdd ? 0xFFFF0000u : 0xFFFFu)));
+}
+inline void accumulate_pairs(Register& acc, PairRegister a, PairRegister b) {
+  acc = _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b);
+}
+#else
+// In two steps: the odd elements, then the even ones.
+inline constexpr int kPairSteps = 2;
+using PairItem = float;
+using PairRegister = Register;
+
+template <int kStep>
+inline PairRegister load_pairs(const BF16* pairs) {
+  const __m512i words = _mm512_loadu_si512(pairs);
+  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000u));
+  return _mm512_castsi512_ps(kStep == 0 ? _mm512_and_si512(words, upper)
+                                        : _mm512_slli_epi32(words, 16));
+}
+template <int kStep>
+inline PairRegister load_pairs(const BF16* even, const BF16* odd) {
+  return load(kStep == 0 ? odd : even).v;
+}
+template <int kStep>
+inline PairRegister broadcast_pairs(const PairItem* pair) {
+  return broadcast_register(pair[1 - kStep]);
+}
+template <int kStep, bool kOdd>
+inline PairRegister half_of_pairs(PairRegister a) {
+  return (kStep == 0) == kOdd ? a : _mm512_setzero_ps();
+}
+inline void accumulate_pairs(Register& acc, PairRegister a, PairRegister b) {
+  accumulate(acc, a, b);
+}
+#endif
 
 }  // namespace
 }  // namespace rapt::RAPT_ISA

@@ -185,5 +185,46 @@ inline void transpose16x8(const float* rows, std::int64_t stride, float* out) {
     for (int e = 0; e < 8; e += 4) transpose4x4(rows + j * stride + e, stride, out + 16 * e + j);
 }
 
+// Pairs of bf16 for native bf16, in two steps: the odd elements, then the even ones. FPCR.FZ is of no
+// use: it flushes what is below 2^-126 before rounding, the contract what is below it after.
+inline constexpr int kPairSteps = 2;
+using PairItem = float;
+using PairRegister = Register;
+
+// x, or the zero of its sign where |size| < bound.
+inline float32x4_t flushed(float32x4_t x, float32x4_t size, float bound) {
+  const uint32x4_t small = vcaltq_f32(size, vdupq_n_f32(bound));
+  const uint32x4_t magnitude = vandq_u32(small, vdupq_n_u32(0x7FFFFFFF));
+  return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(x), magnitude));
+}
+inline float32x4_t flushed(float32x4_t x) { return flushed(x, x, 0x1p-126f); }
+
+template <int kStep>
+inline PairRegister load_pairs(const BF16* pairs) {
+  const uint32x4_t words = vreinterpretq_u32_u16(vld1q_u16(&pairs->bits));
+  return flushed(vreinterpretq_f32_u32(kStep == 0 ? vandq_u32(words, vdupq_n_u32(0xFFFF0000))
+                                                  : vshlq_n_u32(words, 16)));
+}
+template <int kStep>
+inline PairRegister load_pairs(const BF16* even, const BF16* odd) {
+  return flushed(load4(kStep == 0 ? odd : even));
+}
+template <int kStep>
+inline PairRegister broadcast_pairs(const PairItem* pair) {
+  return flushed(vdupq_n_f32(pair[1 - kStep]));
+}
+template <int kStep, bool kOdd>
+inline PairRegister half_of_pairs(PairRegister a) {
+  return (kStep == 0) == kOdd ? a : vdupq_n_f32(0.0f);
+}
+// Near 2^-126 the fma's own steps are those of denormals; of numbers 2^24 times as large they are not.
+inline void accumulate_pairs(Register& acc, PairRegister a, PairRegister b) {
+  const float32x4_t large = vfmaq_f32(vmulq_n_f32(acc, 0x1p24f), vmulq_n_f32(a, 0x1p24f), b);
+  acc = flushed(vfmaq_f32(acc, a, b), large, 0x1p-102f);
+}
+struct FlushedDenormals {
+  FlushedDenormals() {}  // not trivial, so that no compiler warns of one that is not used
+};
+
 }  // namespace
 }  // namespace rapt::RAPT_ISA

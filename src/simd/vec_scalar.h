@@ -207,5 +207,44 @@ inline void transpose16x8(const float* rows, std::int64_t stride, float* out) {
     for (int j = 0; j < 16; ++j) out[e * 16 + j] = rows[j * stride + e];
 }
 
+// Pairs of bf16 for native bf16, in two steps: the odd elements, then the even ones.
+inline constexpr int kPairSteps = 2;
+using PairItem = float;
+using PairRegister = Register;
+
+// x, or the zero of its sign where x is denormal.
+inline float flushed(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
+
+// Near 2^-126 the fma's own steps are those of denormals; of numbers 2^24 times as large they are not.
+inline float flushed_fma(float a, float b, float c) {
+  const float x = std::fma(a, b, c);
+  if (!(std::fabs(x) <= 0x1p-126f)) return x;
+  const float large = std::fma(a * 0x1p24f, b, c * 0x1p24f);
+  return std::fabs(large) < 0x1p-102f ? std::copysign(0.0f, x) : x;
+}
+
+template <int kStep>
+inline PairRegister load_pairs(const BF16* pairs) {
+  return map([&](int i) { return flushed(to_float(pairs[2 * i + 1 - kStep])); });
+}
+template <int kStep>
+inline PairRegister load_pairs(const BF16* even, const BF16* odd) {
+  return map([&](int i) { return flushed(to_float((kStep == 0 ? odd : even)[i])); });
+}
+template <int kStep>
+inline PairRegister broadcast_pairs(const PairItem* pair) {
+  return broadcast(flushed(pair[1 - kStep]));
+}
+template <int kStep, bool kOdd>
+inline PairRegister half_of_pairs(PairRegister a) {
+  return (kStep == 0) == kOdd ? a : zero();
+}
+inline void accumulate_pairs(Register& acc, PairRegister a, PairRegister b) {
+  acc = map([&](int i) { return flushed_fma(a.lane[i], b.lane[i], acc.lane[i]); });
+}
+struct FlushedDenormals {
+  FlushedDenormals() {}  // not trivial, so that no compiler warns of one that is not used
+};
+
 }  // namespace
 }  // namespace rapt::RAPT_ISA

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import unittest
 
-ISA_OBJECT = re.compile(r"/(scalar|neon|avx2|avx512)\.cc\.o$")
+ISA_OBJECT = re.compile(r"/(scalar|neon|avx2|avx512|avx512bf16)\.cc\.o$")
 
 
 def weak_symbols(nm, objects):

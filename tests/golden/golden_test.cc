@@ -17,6 +17,26 @@ namespace {
 
 constexpr char kFile[] = RAPT_GOLDEN_DIR "/attention.json";
 
+void add_native(std::vector<AttentionCase>& cases) {
+  AttentionCase c;
+  c.batch = 2;
+  c.q_heads = 2;
+  c.head_dim = 35;
+  c.v_head_dim = 24;
+  for (const char* mask : {"none", "causal", "window600", "strided_7"})
+    for (const auto& [queries, keys] : {std::pair{70, 601}, {1, 3001}})
+      for (const auto values : {Values::kNormal, Values::kLarge, Values::kTiny}) {
+        c.mask = &mask_named(mask);
+        c.q_tokens = queries;
+        c.kv_tokens = keys;
+        c.values = values;
+        c.source = queries == 1 ? KvSource::kCache : KvSource::kTensors;
+        cases.push_back(in_native(c));
+      }
+  c.modifiers = Modifiers::kAll;
+  cases.push_back(in_native(c));
+}
+
 std::vector<AttentionCase> golden_cases() {
   std::vector<AttentionCase> cases;
   const auto add = [&](AttentionCase c, const char* mask, Padding padding, Values values) {
@@ -51,6 +71,7 @@ std::vector<AttentionCase> golden_cases() {
   prefill.head_dim = 111;
   prefill.v_head_dim = 31;
   add(prefill, "causal", Padding::kNone, Values::kNormal);
+  add_native(cases);
   return cases;
 }
 

@@ -45,6 +45,23 @@ float lane_sum(float (&lane)[kLanes]) {
   return lane[0];
 }
 
+/// Arithmetic of native bf16. A denormal is the zero of its sign.
+float flushed(float x) { return std::abs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
+
+/// a b + c rounded once as if exponents had no bound, then flushed. Where it is small, so are a b and c.
+float flushed_fma(float a, float b, float c) {
+  const float x = std::fma(a, b, c);
+  if (!(std::abs(x) < 0x1p-100f)) return x;
+  const float large = std::fma(a * 0x1p32f, b * 0x1p32f, c * 0x1p64f);
+  return std::abs(large) < 0x1p-62f ? std::copysign(0.0f, x) : std::ldexp(large, -64);
+}
+
+/// One step of a chain over pairs: the odd element, then the even one.
+float dot_pair(float even_a, float even_b, float odd_a, float odd_b, float sum) {
+  return flushed_fma(flushed(even_a), flushed(even_b),
+                     flushed_fma(flushed(odd_a), flushed(odd_b), sum));
+}
+
 CanonicalNode merge(const CanonicalNode& a, const CanonicalNode& b) {
   const CanonicalNode& kept = a.m >= b.m ? a : b;
   const CanonicalNode& other = a.m >= b.m ? b : a;
@@ -74,8 +91,17 @@ float CanonicalRow::score(std::int64_t j) const {
   const float c = modifiers.softcap ? scale : static_cast<float>(double{scale} * kLog2E);
   const std::int64_t kv_head = h / (problem.q_heads / problem.kv_heads);
   float s = 0.0f;
-  for (std::int64_t e = 0; e < problem.head_dim; ++e)
-    s = std::fma(c * in.q.at(b, i, h, e), in.k.at(b, j, kv_head, e), s);
+  if (problem.arithmetic == Arithmetic::kNativeBF16) {
+    const auto odd = [&](const AnyConstTensor& x, std::int64_t t, std::int64_t head,
+                         std::int64_t e) { return e < problem.head_dim ? x.at(b, t, head, e) : 0; };
+    for (std::int64_t e = 0; e < problem.head_dim; e += 2)
+      s = dot_pair(in.q.at(b, i, h, e), in.k.at(b, j, kv_head, e), odd(in.q, i, h, e + 1),
+                   odd(in.k, j, kv_head, e + 1), s);
+    s = c * s;
+  } else {
+    for (std::int64_t e = 0; e < problem.head_dim; ++e)
+      s = std::fma(c * in.q.at(b, i, h, e), in.k.at(b, j, kv_head, e), s);
+  }
   if (modifiers.softcap) {
     float ratio = s / *modifiers.softcap, curve;
     math_kernels().tanh(&ratio, &curve, 1);
@@ -117,11 +143,28 @@ CanonicalNode CanonicalRow::chunk(std::int64_t index) const {
 
   CanonicalNode node{std::ceil(max) + 0.0f, 0.0f, std::vector<float>(in.v.extents[3], 0.0f)};
   float lane[kLanes] = {};
+  const bool native = problem.arithmetic == Arithmetic::kNativeBF16;
+  std::vector<float> p(keys.size());
   for (std::size_t n = 0; n < keys.size(); ++n) {
-    const float p = weight(scores[n], node.m);
-    lane[(keys[n] - origin) % kLanes] += p;
-    for (std::size_t e = 0; e < node.acc.size(); ++e)
-      node.acc[e] = std::fma(p, in.v.at(b, keys[n], kv_head, e), node.acc[e]);
+    p[n] = rounded(weight(scores[n], node.m), native ? DType::kBF16 : DType::kF32);
+    lane[(keys[n] - origin) % kLanes] += p[n];
+  }
+  for (std::size_t e = 0; e < node.acc.size(); ++e) {
+    float& acc = node.acc[e];
+    const auto value = [&](std::size_t n) {
+      return in.v.at(b, keys[n], kv_head, static_cast<std::int64_t>(e));
+    };
+    for (std::size_t n = 0; n < keys.size(); ++n) {
+      const std::int64_t slot = keys[n] - origin;
+      if (!native)
+        acc = std::fma(p[n], value(n), acc);
+      else if (slot % 2 != 0)  // its pair's even key is hidden
+        acc = dot_pair(0, 0, p[n], value(n), acc);
+      else if (n + 1 < keys.size() && keys[n + 1] == keys[n] + 1)
+        acc = dot_pair(p[n], value(n), p[n + 1], value(n + 1), acc), ++n;
+      else
+        acc = dot_pair(p[n], value(n), 0, 0, acc);
+    }
   }
   node.l = lane_sum(lane);
   for (float& x : node.acc) x += 0.0f;

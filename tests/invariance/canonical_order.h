@@ -11,7 +11,8 @@
 namespace rapt::test {
 
 /// The canonical order of docs/numerics.md in plain loops, written from the document and not from
-/// the kernels: no vectors, no tiles, no masks, one row at a time. `run` must have these very bits.
+/// the kernels: no vectors, no tiles, no masks, one row at a time. `run` must have these very bits. So
+/// is the order of native bf16, which a problem may ask for.
 
 /// A subtree of chunks for one row: sum of p, and of p v, relative to 2^m.
 struct CanonicalNode {

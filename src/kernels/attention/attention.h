@@ -59,6 +59,10 @@ struct AttentionTile {
   float* m;
   float* l;
   float* acc;
+
+  // Of native bf16: q holds what `scale_query` made, k and v are bf16, in pairs unless `stream`, and s
+  // holds p rounded.
+  float scale = 1.0f;  ///< of the finished score
 };
 
 /// What changes the scores of a tile before the softmax, in this order. Null pointers change nothing.
@@ -109,6 +113,21 @@ struct ReadKernels {
   void (*widen)(const void* from, std::int64_t count, float* to) noexcept;
 };
 
+/// The layout of native bf16, which VDPBF16PS multiplies: pairs of features and of keys. Both are padded
+/// with 0: keys to a multiple of 16, features of k and keys of v to a multiple of 2.
+///
+/// @shape  k tiles [group of 16 keys][pair of features][16 keys][2]; v [pair of keys][v_stride][2]
+struct PairKernels {
+  /// From elements of bf16; pack_values returns the groups that are not finite.
+  void (*pack_keys)(const KeyRows& k, void* out) noexcept;
+  std::uint32_t (*pack_values)(const KeyRows& v, std::int64_t v_stride, void* out) noexcept;
+
+  /// From a cache's tiles of bf16: `keys` is a multiple of 16.
+  void (*pair_keys)(const void* tiles, std::int64_t keys, std::int64_t dim, void* out) noexcept;
+  void (*pair_values)(const void* rows, std::int64_t keys, std::int64_t v_stride,
+                      void* out) noexcept;
+};
+
 /// The attention kernels of one instruction set. All give the same bits: docs/numerics.md.
 struct AttentionKernels {
   Isa isa;
@@ -144,6 +163,8 @@ struct AttentionKernels {
 
   /// p[j] = 2^(s[j] - m) / l for the keys j of the groups in `seen`.
   void (*weights)(const float* s, std::uint32_t seen, float m, float l, float* p) noexcept;
+
+  PairKernels pairs{};  ///< native bf16's alone
 };
 
 /// The kernels for `isa`, or for the best instruction set below it.

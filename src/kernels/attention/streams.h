@@ -45,6 +45,10 @@ consteval StreamTuning stream_tuning(int) {
 }
 }  // namespace avx512
 
+namespace avx512bf16 {
+consteval StreamTuning stream_tuning(int) { return avx512::stream_tuning(2); }  // not measured
+}  // namespace avx512bf16
+
 namespace neon {
 consteval StreamTuning stream_tuning(int) { return avx512::stream_tuning(4); }  // not measured
 }  // namespace neon

@@ -20,6 +20,9 @@ constexpr LinearTuning kLinearTuning{3, {FetchTo::kL2, 16 << 10}, 16};
 namespace avx512 {
 constexpr LinearTuning kLinearTuning{0, {FetchTo::kL1, 2 << 10}, 4};
 }
+namespace avx512bf16 {
+constexpr LinearTuning kLinearTuning = avx512::kLinearTuning;  // not measured
+}
 namespace neon {
 constexpr LinearTuning kLinearTuning = avx512::kLinearTuning;  // not measured
 }

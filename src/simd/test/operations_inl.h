@@ -3,6 +3,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "kernels/native/pack_inl.h"
+#include "kernels/native/pairs_inl.h"
 #include "simd/test/operations.h"
 
 namespace rapt::RAPT_ISA {
@@ -95,6 +97,30 @@ inline void registers(const float* a, const float* b, const float* c, float* out
   store(out, result);
 }
 
+/// The pair of b at its lane 0 with the pairs of a, added to c: neighbours, and apart, and halves of them.
+template <Half kHalf>
+[[gnu::noinline]] void pairs_of(const float* a, const float* b, const float* c, float* out) {
+  const BF16* lanes = reinterpret_cast<const BF16*>(a);
+  PairItem pair[2];
+  put(pair, reinterpret_cast<const BF16*>(b)[0]);
+  put(pair + 1, reinterpret_cast<const BF16*>(b)[1]);
+  const auto product = [&](auto operand, float* to) {
+    F32x16 acc[1][1] = {{load(c)}};
+    constexpr std::int64_t kBegin = kHalf == Half::kOdd, kEnd = kHalf == Half::kEven ? 1 : 2;
+    pair_product<FetchTo::kNone>({pair, 2}, operand, {kBegin, kEnd}, acc);
+    store(to, acc[0][0]);
+  };
+  product(PairLanes<false>{lanes, 32, 32, 0}, out);
+  product(PairLanes<true>{lanes, 16, 32, 16}, out + 16);
+}
+template <Half kHalf>
+void dot_pairs(const float* a, const float* b, const float* c, float* out) noexcept {
+  float flushed[16];  // as sums of pairs are
+  for (int i = 0; i < 16; ++i) flushed[i] = __builtin_fabsf(c[i]) < 0x1p-126f ? 0.0f : c[i];
+  const FlushedDenormals environment;
+  pairs_of<kHalf>(a, b, flushed, out);
+}
+
 constexpr SimdOperation kOperations[] = {
     {"load, store", unaligned},
     {"load of BF16", load_of<BF16>},
@@ -131,6 +157,9 @@ constexpr SimdOperation kOperations[] = {
     {"reduce_add", reduce<reduce_add>, true},
     {"transpose16x8", transpose},
     {"registers", registers, true},
+    {"pairs", dot_pairs<Half::kBoth>, true},
+    {"even halves of pairs", dot_pairs<Half::kEven>, true},
+    {"odd halves of pairs", dot_pairs<Half::kOdd>, true},
 };
 
 }  // namespace

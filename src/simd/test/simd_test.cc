@@ -21,7 +21,7 @@
 
 namespace rapt {
 
-RAPT_FOR_EACH_ISA(RAPT_DECLARE, const SimdOperations kSimd)
+RAPT_FOR_EACH_NATIVE_ISA(RAPT_DECLARE, const SimdOperations kSimd)
 
 namespace {
 
@@ -31,7 +31,7 @@ constexpr float kMax = std::numeric_limits<float>::max();
 
 std::vector<SimdOperations> table() {
   std::vector<SimdOperations> table = {scalar::kSimd};
-  for (const SimdOperations& entry : {RAPT_FOR_EACH_ISA(RAPT_ENTRY, kSimd)})
+  for (const SimdOperations& entry : {RAPT_FOR_EACH_NATIVE_ISA(RAPT_ENTRY, kSimd)})
     for (const Isa isa : supported_isas())
       if (isa == entry.isa && isa != Isa::kScalar) table.push_back(entry);
   return table;
@@ -134,6 +134,81 @@ TEST(SimdTest, OrdinaryValuesHaveTheBitsOfScalar) {
       for (int i = 0; i < kOperationFloats; ++i) x[i] = normal(random);
     ASSERT_NO_FATAL_FAILURE(expect_same_bits(in));
   }
+}
+
+const SimdOperation& scalar_operation(const std::string& name);
+
+/// Pairs whose products and sums have exponents near each other, `scale` the exponent of all: half of
+/// them of few bits, so that sums cancel and end on ties.
+Arguments pairs_around(std::mt19937& random, int scale) {
+  const auto number = [&](int bits, int exponent) {
+    const auto significand = static_cast<float>((random() % (1u << bits)) | (1u << (bits - 1)));
+    const float x = std::ldexp(significand, exponent - bits + static_cast<int>(random() % 9) - 4);
+    return random() % 2 == 0 ? x : -x;
+  };
+  Arguments in = {};
+  const int split = static_cast<int>(random() % 60) - 30, bits = random() % 2 == 0 ? 8 : 2;
+  std::uint16_t a[32], b[2];
+  for (std::uint16_t& x : a) x = to_bf16(number(bits, scale / 2 + split)).bits;
+  for (std::uint16_t& x : b) x = to_bf16(number(bits, scale - scale / 2 - split)).bits;
+  std::memcpy(in.a, a, sizeof a);
+  std::memcpy(in.b, b, sizeof b);
+  for (int i = 0; i < 16; ++i) in.c[i] = number(random() % 2 == 0 ? 24 : 3, scale);
+  return in;
+}
+
+/// The pair step on pairs of all exponents, of any bits, and of special values.
+void expect_pairs_of_scalar(int trials) {
+  std::mt19937 random(3);
+  for (int scale = -170; scale <= 130; ++scale)
+    for (int trial = 0; trial < trials; ++trial)
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(pairs_around(random, scale))) << scale;
+  const std::uint16_t special[] = {0x0000, 0x8000, 0x0001, 0x807F, 0x0080, 0x8080, 0x3F80,
+                                   0xBF80, 0x7F7F, 0xFF7F, 0x7F80, 0xFF80, 0x7FC0, 0x7F81};
+  for (int trial = 0; trial < 100 * trials; ++trial) {
+    Arguments in = {};
+    std::uint16_t a[32], b[2];
+    for (std::uint16_t& x : a) x = trial % 2 == 0 ? special[random() % 14] : random();
+    for (std::uint16_t& x : b) x = trial % 2 == 0 ? special[random() % 14] : random();
+    std::memcpy(in.a, a, sizeof a);
+    std::memcpy(in.b, b, sizeof b);
+    for (int i = 0; i < 16; ++i)
+      in.c[i] = trial % 4 < 2 ? to_float(BF16{special[random() % 14]})
+                              : std::bit_cast<float>(static_cast<std::uint32_t>(random()));
+    ASSERT_NO_FATAL_FAILURE(expect_same_bits(in));
+  }
+}
+
+TEST(SimdTest, PairsHaveTheBitsOfScalar) { expect_pairs_of_scalar(40); }
+
+// VDPBF16PS is what the contract says of it: more of the same, where there is one.
+TEST(SimdTest, DotInstructionIsTwoFmaStepsExhaustive) {
+  const auto& isas = supported_isas();
+  if (std::find(isas.begin(), isas.end(), Isa::kAvx512Bf16) == isas.end())
+    GTEST_SKIP() << "this CPU has no AVX512-BF16";
+  expect_pairs_of_scalar(1000);
+}
+
+TEST(SimdTest, PairsFlushAsTheContractSays) {
+  const auto pair = [](float a0, float a1, float b0, float b1, float sum) {
+    Arguments in = {};
+    const std::uint16_t a[2] = {to_bf16(a0).bits, to_bf16(a1).bits},
+                        b[2] = {to_bf16(b0).bits, to_bf16(b1).bits};
+    std::memcpy(in.a, a, sizeof a);
+    std::memcpy(in.b, b, sizeof b);
+    in.c[0] = sum;
+    return run(scalar_operation("pairs"), in).lane[0];
+  };
+  EXPECT_EQ(pair(1, 0x1p-24f, 1, 1, 1), 2);  // odd first: 1 + 2^-24 is a tie
+  EXPECT_EQ(pair(0x1p-24f, 1, 1, 1, 1), 2);
+  EXPECT_EQ(pair(-1, 0x1p-25f, 1, 1, 1), 0);                         // lost before the sum cancels
+  EXPECT_EQ(pair(0x1p-25f, -1, 1, 1, 1), 0x1p-25f);                  // kept after it has
+  EXPECT_EQ(bits(pair(-0x1p-64f, 0, 0x1p-63f, 0, 0)), bits(-0.0f));  // a denormal result
+  EXPECT_EQ(pair(0x1p-64f, 0, 0x1p-62f, 0, 0), 0x1p-126f);
+  EXPECT_EQ(pair(0x1p-127f, 0, 0x1p100f, 0, 0), 0);  // a denormal element
+  // 2^-126 less 2^-151 is a tie of 24 bits and goes to 2^-126; less 3 2^-152 it is below.
+  EXPECT_EQ(pair(-0x1p-76f, 0, 0x1p-75f, 0, 0x1p-126f), 0x1p-126f);
+  EXPECT_EQ(pair(-0x1.8p-76f, 0, 0x1p-75f, 0, 0x1p-126f), 0);
 }
 
 /// Numbers between neighbours of a half type, and those next to them.

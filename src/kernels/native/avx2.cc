@@ -1,0 +1,11 @@
+#include "simd/vec_avx2.h"
+
+#include "kernels/native/linear_inl.h"
+#include "kernels/native/native_inl.h"
+
+namespace rapt::avx2 {
+extern const AttentionKernels kNativeAttention;
+const AttentionKernels kNativeAttention = make_native_attention_kernels(Isa::kAvx2);
+extern const NativeLinearKernels kNativeLinear;
+const NativeLinearKernels kNativeLinear = {Isa::kAvx2, kTileRows, 4, round_row, native_multiply};
+}  // namespace rapt::avx2
