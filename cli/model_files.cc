@@ -52,6 +52,8 @@ void add_model(CLI::App* command, std::string& model) {
 ModelOptions ModelTypes::options() const {
   ModelOptions options;
   if (dtype == "bf16") options = {WeightType::kBF16, DType::kBF16};
+  if (dtype == "native-bf16")
+    options = {WeightType::kNativeBF16, DType::kBF16, Arithmetic::kNativeBF16};
   if (weights == "int8") options.weights = WeightType::kInt8;
   return options;
 }
@@ -65,8 +67,9 @@ void add_types(CLI::App* command, ModelTypes& types) {
   };
   command
       ->add_option("--dtype", types.dtype,
-                   "f32: weights as they are stored, a KV cache in f32; bf16: both in bf16")
-      ->check(one_of("f32|bf16"))
+                   "f32: weights as they are stored, a KV cache in f32; bf16: both in bf16;\n"
+                   "native-bf16: also multiplied in bf16, for CPUs with AVX512-BF16")
+      ->check(one_of("f32|bf16|native-bf16"))
       ->type_name("TYPE")
       ->capture_default_str();
   command

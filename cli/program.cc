@@ -15,7 +15,7 @@ constexpr const char* kFooter =
     "\n"
     "Environment:\n"
     "  RAPT_MODEL      directory of the model to use where MODEL is left out\n"
-    "  RAPT_FORCE_ISA  scalar, neon, avx2 or avx512: the instruction set to use; it changes no "
+    "  RAPT_FORCE_ISA  scalar, neon, avx2, avx512 or avx512bf16: the instruction set to use; it changes no "
     "bit\n"
     "\n"
     "Examples:\n"

@@ -80,16 +80,45 @@ struct Rounded {
   }
 };
 
+/// One pair of the chain in native bf16: the odd element, then the even one, denormals flushed. Here
+/// nothing is near 2^-126 but denormals.
+inline float plain_pair(float even_x, float even_w, float odd_x, float odd_w, float sum) {
+  const auto flushed = [](float x) { return std::abs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; };
+  sum = flushed(std::fma(flushed(odd_x), flushed(odd_w), sum));
+  return flushed(std::fma(flushed(even_x), flushed(even_w), sum));
+}
+
+/// The same in native bf16.
+inline Tensor plain_native(const ConstTensor& x, const AnyConstTensor& w, const ConstTensor& bias) {
+  Tensor y({x.extents[0], x.extents[1], x.extents[2], w.extents[2]});
+  const std::int64_t inputs = x.extents[3];
+  for_each_index(y.view.extents, [&](auto a, auto b, auto t, auto n) {
+    const auto in = [&](std::int64_t k) {
+      return k < inputs ? rounded(x.at(a, b, t, k), DType::kBF16) : 0.0f;
+    };
+    const auto weight = [&](std::int64_t k) {
+      return k < inputs ? rounded(w.at(0, 0, n, k), DType::kBF16) : 0.0f;
+    };
+    float sum = 0.0f;
+    for (std::int64_t k = 0; k < inputs; k += 2)
+      sum = plain_pair(in(k), weight(k), in(k + 1), weight(k + 1), sum);
+    y.view.at(a, b, t, n) = bias.data == nullptr ? sum : sum + bias.at(0, 0, 0, n);
+  });
+  return y;
+}
+
 /// What a map that keeps its weights in `type` gives.
 inline Tensor plain_linear(WeightType type, const ConstTensor& x, const ConstTensor& w,
                            const ConstTensor& bias) {
   if (type == WeightType::kInt8) return plain_int8(x, w, bias);
+  if (type == WeightType::kNativeBF16) return plain_native(x, w, bias);
   return with_type(static_cast<DType>(type),
                    [&]<class T>(T) { return plain_linear(x, Rounded<T>(w).view, bias); });
 }
 
 inline constexpr WeightType kEveryWeightType[] = {WeightType::kF32, WeightType::kBF16,
-                                                  WeightType::kF16, WeightType::kInt8};
+                                                  WeightType::kF16, WeightType::kInt8,
+                                                  WeightType::kNativeBF16};
 
 inline Tensor multiply(const Linear& linear, const ConstTensor& x, int threads = 1,
                        Layout layout = Layout::kContiguous) {

@@ -45,6 +45,8 @@ class MultiHeadAttention {
     /// the capacity of the cache, else the number of the sequence's keys that are no padding.
     std::optional<Rotary> rotary;
     std::optional<WeightType> weight_type;  ///< of the projections; default: each as it is given
+    /// Of the attention. Native bf16 rounds q, k and v to bf16, and asks for a cache of bf16.
+    Arithmetic arithmetic = Arithmetic::kF32;
   };
 
   /// Weights and biases as a checkpoint has them: rows are outputs. Biases without data are absent.

@@ -19,12 +19,16 @@ namespace rapt {
 /// bias: the same bits for any number of rows, threads, blocking and instruction set. Weights in
 /// bf16 or f16 give the bits of the same numbers in f32.
 ///
+/// In native bf16, x_tk is rounded to bf16, nearest, ties to even, and the chain goes over pairs (k, k +
+/// 1), k even, ascending: the odd element's fma, then the even one's, denormals flushed (docs/numerics.md,
+/// "Native bf16"). Then the bias, as above.
+///
 /// In int8, W_nk = scale_n q_nk: the chain is that of x_tk and q_nk, then comes one fma with scale_n
 /// and the bias, or a product where there is no bias.
 ///
 /// @shape  weight [1, 1, N, K], bias [1, 1, 1, N]; views of any strides
 /// @error  |y - y64| <= (K + 1) 2^-24 (sum_k |x_tk W_nk| + |bias_n|), to first order, W as kept.
-///         int8 keeps W within scale_n / 2 = max_k |W_nk| / 254.
+///         Native bf16 adds 2^-8 sum_k |x_tk W_nk|. int8 keeps W within scale_n / 2 = max_k |W_nk| / 254.
 class Linear {
  public:
   /// Copies `weight` into tiles [group of 16 outputs][K][16 outputs], and `bias`; without data,
@@ -59,7 +63,8 @@ class Linear {
   /// The inputs of one attention head, say.
   ///
   /// @shape  x [A, B, T, Kx]   y [A, B, T, N]
-  /// @throws Error{kBadShape} naming the view; Error{kBadArgument} unless first + Kx <= K.
+  /// @throws Error{kBadShape} naming the view; Error{kBadArgument} unless first + Kx <= K, and, in native
+  ///         bf16, if that cuts a pair of inputs.
   void partial(const Threads& threads, std::int64_t first, const ConstTensor& x,
                const MutableTensor& y, Scratch& scratch) const;
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "rapt/arithmetic.h"
 #include "rapt/dtype.h"
 #include "rapt/rotary.h"
 #include "rapt/weight.h"
@@ -62,6 +63,9 @@ struct ModelOptions {
 
   /// Keys and values of a session's cache.
   DType cache = DType::kF32;
+
+  /// Of the attention; native bf16 asks for a cache of bf16. Linear maps: see `weights`.
+  Arithmetic attention = Arithmetic::kF32;
 };
 
 class Decoder;

@@ -10,6 +10,7 @@
 #include "base/round.h"
 #include "base/rows.h"
 #include "kernels/linear/linear.h"
+#include "kernels/native/linear.h"
 #include "layer/weight_tiles.h"
 
 namespace rapt {
@@ -22,6 +23,23 @@ constexpr std::int64_t kBlockRows = 96;
 constexpr std::int64_t kBlockGroups = 24;
 constexpr std::int64_t kItemsPerThread = 4;
 
+// What a map of some type is computed by.
+struct ProductKernels {
+  int tile_rows, tile_groups;
+  void (*multiply)(const LinearBlock& block) noexcept;
+  void (*round_row)(float* x, std::int64_t count) noexcept;  // or null
+};
+
+ProductKernels kernels_of(WeightType type) {
+  if (type == WeightType::kNativeBF16) {
+    const NativeLinearKernels& native = native_linear_kernels(active_isa());
+    return {native.tile_rows, native.tile_groups, native.multiply, native.round_row};
+  }
+  const LinearKernels& kernels = linear_kernels(active_isa());
+  return {kernels.tile_rows, kernels.tile_groups, kernels.multiply[static_cast<int>(type)],
+          nullptr};
+}
+
 // How rows and groups of outputs are cut into work items. Shows in no bit.
 struct Blocking {
   std::int64_t rows, groups;                         // of a block
@@ -29,7 +47,7 @@ struct Blocking {
   std::int64_t x_floats, acc_floats, worker_floats;  // working memory
 };
 
-Blocking make_blocking(const LinearKernels& kernels, std::int64_t rows, std::int64_t groups,
+Blocking make_blocking(const ProductKernels& kernels, std::int64_t rows, std::int64_t groups,
                        std::int64_t depth, int threads) {
   Blocking b;
   b.row_blocks = ceil_div(rows, kBlockRows);
@@ -58,7 +76,7 @@ void scatter(const float* from, std::int64_t count, float* to, std::int64_t stri
 
 // One product of all rows of x with all groups of outputs.
 struct Product {
-  const LinearKernels& kernels;
+  const ProductKernels& kernels;
   const Blocking& blocking;
   ConstTensor x;
   MutableTensor y;
@@ -69,10 +87,12 @@ struct Product {
 
   void pack(std::int64_t first, std::int64_t rows, float* to) const {
     for (std::int64_t r = 0; r < rows; ++r)
-      for (std::int64_t k = 0; k < x.extents[3]; k += kLinearDepth)
-        gather(row_of(x, first + r) + k * x.strides[3], x.strides[3],
-               std::min(kLinearDepth, x.extents[3] - k),
-               to + (k / kLinearDepth * rows + r) * kLinearRowStride);
+      for (std::int64_t k = 0; k < x.extents[3]; k += kLinearDepth) {
+        const std::int64_t count = std::min(kLinearDepth, x.extents[3] - k);
+        float* piece = to + (k / kLinearDepth * rows + r) * kLinearRowStride;
+        gather(row_of(x, first + r) + k * x.strides[3], x.strides[3], count, piece);
+        if (kernels.round_row != nullptr) kernels.round_row(piece, count);
+      }
   }
 
   // Outputs that are not whole groups of neighbours in y are written to `memory` first.
@@ -89,7 +109,7 @@ struct Product {
     for (std::int64_t r = 0; r < block.rows; ++r)
       rows[r] = in_place ? row_of(y, first_row + r) + first : memory + r * width;
     block.y = rows;
-    kernels.multiply[static_cast<int>(type)](block);
+    kernels.multiply(block);
     if (in_place) return;
     for (std::int64_t r = 0; r < block.rows; ++r)
       scatter(rows[r], count, row_of(y, first_row + r) + first * y.strides[3], y.strides[3]);
@@ -108,7 +128,7 @@ struct Product {
                                  .tiles = tiles + group * tile_stride * size_of(type),
                                  .tile_stride = tile_stride,
                                  .groups = std::min(blocking.groups, groups - group),
-                                 .depth = x.extents[3],
+                                 .depth = tile_depth(type, x.extents[3]),
                                  .scale = scale == nullptr ? nullptr : scale + group * kGroup,
                                  .bias = bias == nullptr ? nullptr : bias + group * kGroup,
                                  .y = nullptr,
@@ -183,6 +203,10 @@ void Linear::partial(const Threads& threads, std::int64_t first, const ConstTens
           ErrorCode::kBadArgument, "Linear.partial",
           "inputs within [0, " + std::to_string(inputs_) + ")",
           std::to_string(inputs) + " from " + std::to_string(first));
+  const bool whole_pairs = first % 2 == 0 && (inputs % 2 == 0 || first + inputs == inputs_);
+  require(whole_pairs || type_ != WeightType::kNativeBF16, ErrorCode::kBadArgument,
+          "Linear.partial", "whole pairs of inputs in native bf16",
+          std::to_string(inputs) + " from " + std::to_string(first));
   multiply(threads, first, nullptr, x, y, scratch);
 }
 
@@ -191,7 +215,7 @@ void Linear::multiply(const Threads& threads, std::int64_t first, const float* b
   check_outputs(x, y, outputs_);
   const std::int64_t rows = row_count(x.extents);
   if (rows == 0) return;
-  const LinearKernels& kernels = linear_kernels(active_isa());
+  const ProductKernels kernels = kernels_of(type_);
   const Blocking blocking =
       make_blocking(kernels, rows, ceil_div(outputs_, kGroup), x.extents[3], threads.count());
   const Product product = {.kernels = kernels,
@@ -200,7 +224,7 @@ void Linear::multiply(const Threads& threads, std::int64_t first, const float* b
                            .y = y,
                            .type = type_,
                            .tiles = tiles_.get() + first * kGroup * size_of(type_),
-                           .tile_stride = inputs_ * kGroup,
+                           .tile_stride = tile_depth(type_, inputs_) * kGroup,
                            .scale = scale_.get(),
                            .bias = bias};
   const int workers = static_cast<int>(

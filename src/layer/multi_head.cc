@@ -88,6 +88,21 @@ std::array<MutableTensor, kCount> carve(Scratch& scratch, const Dims (&extents)[
   return tensors;
 }
 
+/// Rounds contiguous heads to bf16, in their place and in `room`, of half their floats.
+AnyConstTensor rounded_heads(const Threads& threads, const MutableTensor& heads,
+                             const MutableTensor& room) {
+  BF16* to = reinterpret_cast<BF16*>(room.data);
+  const std::int64_t width = heads.extents[2] * heads.extents[3];
+  for_rows(threads, heads.extents[0] * heads.extents[1], 16,
+           [&](std::int64_t first, std::int64_t end) {
+             for (std::int64_t n = first * width; n < end * width; ++n) {
+               to[n] = to_bf16(heads.data[n]);
+               heads.data[n] = to_float(to[n]);
+             }
+           });
+  return {to, DType::kBF16, heads.extents};
+}
+
 /// Turns [B, T, H, D], token (b, t) at position(b, t) of a sequence made for length(b), in place.
 template <class Position, class Length>
 void rotate(const Threads& threads, const Config& config, const MutableTensor& x,
@@ -151,6 +166,9 @@ Problem MultiHeadAttention::problem(const Inputs& inputs) const {
   p.kv_heads = config_.kv_heads;
   p.head_dim = config_.head_dim;
   p.v_head_dim = config_.v_head_dim;
+  p.arithmetic = config_.arithmetic;
+  if (p.arithmetic == Arithmetic::kNativeBF16)
+    p.storage.q = p.storage.k = p.storage.v = DType::kBF16;
   p.mask = config_.mask;
   p.scale = config_.scale;
   p.q_ranges = inputs.x_ranges;
@@ -207,12 +225,21 @@ void MultiHeadAttention::operator()(const Threads& threads, const Plan& plan, co
   const ConstTensor& c = inputs.memory.data == nullptr ? inputs.x : inputs.memory;
   const std::int64_t kv_tokens = inputs.cache == nullptr ? p.kv_tokens : 0;
   check_extents(inputs.x, {1, p.batch, p.q_tokens, config_.model_dim}, "MultiHeadAttention.x");
-  const auto [q, k, v, o] = carve(workspace.activations, {{1, p.batch, p.q_tokens, q_.outputs()},
-                                                          {1, p.batch, kv_tokens, k_.outputs()},
-                                                          {1, p.batch, kv_tokens, v_.outputs()},
-                                                          {1, p.batch, p.q_tokens, o_.inputs()}});
+  const bool native = p.arithmetic == Arithmetic::kNativeBF16;
+  const auto half = [&](std::int64_t tokens, const Linear& map) {
+    return Dims{1, p.batch, native ? tokens : 0, (map.outputs() + 1) / 2};
+  };
+  const auto [q, k, v, o, half_q, half_k, half_v] =
+      carve(workspace.activations, {{1, p.batch, p.q_tokens, q_.outputs()},
+                                    {1, p.batch, kv_tokens, k_.outputs()},
+                                    {1, p.batch, kv_tokens, v_.outputs()},
+                                    {1, p.batch, p.q_tokens, o_.inputs()},
+                                    half(p.q_tokens, q_),
+                                    half(kv_tokens, k_),
+                                    half(kv_tokens, v_)});
   const MutableTensor q_heads = split_heads(q, config_.q_heads),
                       k_heads = split_heads(k, config_.kv_heads),
+                      v_heads = split_heads(v, config_.kv_heads),
                       o_heads = split_heads(o, config_.q_heads);
 
   const auto length = [&](std::int64_t b) {
@@ -229,8 +256,12 @@ void MultiHeadAttention::operator()(const Threads& threads, const Plan& plan, co
         threads, config_, k_heads, workspace,
         [&](std::int64_t b, std::int64_t t) { return t - p.kv_range(b).begin; }, length);
   }
-  run(plan, {q_heads, k_heads, split_heads(v, config_.kv_heads), inputs.cache}, workspace.kernels,
-      {o_heads, outputs.lse, {}, {}});
+  const auto stored = [&](const MutableTensor& heads, const MutableTensor& room) {
+    return native ? rounded_heads(threads, heads, room) : AnyConstTensor(heads);
+  };
+  run(plan,
+      {stored(q_heads, half_q), stored(k_heads, half_k), stored(v_heads, half_v), inputs.cache},
+      workspace.kernels, {o_heads, outputs.lse, {}, {}});
   o_(threads, o, outputs.y, workspace.kernels);
   write_heads(threads, q_heads, o_heads, workspace, outputs);
 }

@@ -277,6 +277,31 @@ TEST(MultiHead, ACacheInBf16KeepsRoundedKeysAndValues) {
   }
 }
 
+// In native bf16 attention reads q, k and v rounded: of tensors as of a cache that holds them.
+TEST(MultiHead, InNativeBf16TensorsAreTheCache) {
+  for (Layer& layer : layers()) {
+    layer.config.arithmetic = Arithmetic::kNativeBF16;
+    const MultiHeadAttention attention = layer.make();
+    const Call call(layer.config);
+    const ConstTensor& keys = layer.config.memory_dim == 0 ? call.in.x : call.in.memory;
+    DenseKvCache cache = attention.make_cache(3, keys.extents[2], DType::kBF16),
+                 floats = attention.make_cache(3, keys.extents[2]);
+    Workspace workspace;
+    for (DenseKvCache* each : {&cache, &floats})
+      attention.append(Threads(2), keys, *each, workspace);
+    Inputs in;
+    in.x = call.in.x;
+    in.cache = &cache;
+    const Outputs got = run(attention, in, 2);
+    EXPECT_TRUE(same_bits(run(attention, call.in), got));
+    layer.config.arithmetic = Arithmetic::kF32;
+    EXPECT_FALSE(same_bits(run(layer.make(), call.in), got));
+    in.cache = &floats;
+    EXPECT_EQ(error_of([&] { run(attention, in); }),
+              "Problem.storage.k: expected bf16, as Problem.arithmetic is native bf16, got f32");
+  }
+}
+
 // Padding, left or right, moves tokens and no bit; what it holds goes nowhere.
 TEST(MultiHead, PaddingHoldsAnything) {
   const float nan = std::numeric_limits<float>::quiet_NaN();

@@ -24,6 +24,18 @@ void pack(const TensorView<const From>& weight, To* tiles, float*) {
 }
 
 template <class From>
+void pack_pairs(const TensorView<const From>& weight, BF16* tiles) {
+  const std::int64_t outputs = weight.extents[2], inputs = weight.extents[3];
+  for (std::int64_t first = 0; first < outputs; first += kGroup)
+    for (std::int64_t k = 0; k < inputs; k += 2, tiles += 2 * kGroup)
+      for (std::int64_t n = 0; n < std::min(kGroup, outputs - first); ++n) {
+        tiles[2 * n] = converted<BF16>(weight.at(0, 0, first + n, k));
+        tiles[2 * n + 1] =
+            k + 1 < inputs ? converted<BF16>(weight.at(0, 0, first + n, k + 1)) : BF16{0};
+      }
+}
+
+template <class From>
 float scale_of(const TensorView<const From>& weight, std::int64_t output) {
   float largest = 0;
   for (std::int64_t k = 0; k < weight.extents[3]; ++k) {
@@ -60,13 +72,19 @@ void pack(const TensorView<const From>& weight, std::int8_t* tiles, float* scale
 
 }  // namespace
 
+std::int64_t tile_depth(WeightType type, std::int64_t inputs) {
+  return type == WeightType::kNativeBF16 ? round_up(inputs, 2) : inputs;
+}
+
 std::size_t tile_bytes(WeightType type, std::int64_t outputs, std::int64_t inputs) {
-  return static_cast<std::size_t>(round_up(outputs, kGroup) * inputs * size_of(type));
+  return static_cast<std::size_t>(round_up(outputs, kGroup) * tile_depth(type, inputs) *
+                                  size_of(type));
 }
 
 void pack_tiles(const AnyConstTensor& weight, WeightType type, std::byte* tiles, float* scale) {
   const CanonicalFloatEnv environment;
   visit(weight, [&](const auto& view) {
+    if (type == WeightType::kNativeBF16) return pack_pairs(view, reinterpret_cast<BF16*>(tiles));
     with_type(type, [&]<class T>(T) { pack(view, reinterpret_cast<T*>(tiles), scale); });
   });
 }

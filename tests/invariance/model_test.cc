@@ -70,7 +70,8 @@ TEST(ModelInvariance, SameBitsHoweverRun) { expect_same_bits_however_run(small_l
 TEST(ModelInvariance, SameBitsHoweverRunInEveryType) {
   for (const ModelOptions& options :
        {ModelOptions{WeightType::kBF16, DType::kBF16}, ModelOptions{WeightType::kInt8, DType::kF16},
-        ModelOptions{WeightType::kF16, DType::kF32}}) {
+        ModelOptions{WeightType::kF16, DType::kF32},
+        ModelOptions{WeightType::kNativeBF16, DType::kBF16, Arithmetic::kNativeBF16}}) {
     SCOPED_TRACE(std::string(name(*options.weights)) + " and " + name(options.cache));
     expect_same_bits_however_run(small_llama(70), 70, options);
   }

@@ -104,6 +104,7 @@ MultiHeadAttention make_attention(const ModelConfig& c, const Weights& weights,
   config.mask = Mask::causal();
   config.rotary = Rotary(c.rotary());
   config.weight_type = options.weights;
+  config.arithmetic = options.attention;
   return {config,
           {q.weight.view, q.bias.view, k.weight.view, k.bias.view, v.weight.view, v.bias.view,
            o.weight.view, o.bias.view}};
