@@ -15,13 +15,20 @@ struct Heads {
 };
 constexpr Heads kMha = {8, 8}, kGqa = {32, 8}, kMqa = {8, 1}, kOne = {1, 1};
 
+constexpr char kNative[] = "native-bf16";
+
 struct Extents {
   std::int64_t head_dim, tokens;
   Heads heads;
   DType dtype = DType::kF32;  // of q, k, v and o
+  Arithmetic arithmetic = Arithmetic::kF32;
 
-  std::string type() const { return name(dtype); }
+  std::string type() const { return arithmetic == Arithmetic::kF32 ? name(dtype) : kNative; }
 };
+
+Extents native(std::int64_t head_dim, std::int64_t tokens, Heads heads) {
+  return {head_dim, tokens, heads, DType::kBF16, Arithmetic::kNativeBF16};
+}
 
 Problem problem_of(const Mask& mask, const Extents& extents, std::int64_t q_tokens) {
   Problem p;
@@ -31,6 +38,7 @@ Problem problem_of(const Mask& mask, const Extents& extents, std::int64_t q_toke
   p.kv_heads = extents.heads.kv;
   p.head_dim = extents.head_dim;
   p.storage = Storage::all(extents.dtype);
+  p.arithmetic = extents.arithmetic;
   p.mask = mask;
   return p;
 }
@@ -78,8 +86,8 @@ Case small_call(const Extents& extents) {
 }
 
 Case linear(WeightType type, std::int64_t rows, std::int64_t outputs, std::int64_t inputs) {
-  return {"linear/" + std::string(name(type)) + "/" + number(rows) + "x" + number(outputs) + "x" +
-              number(inputs),
+  const std::string type_name = type == WeightType::kNativeBF16 ? kNative : name(type);
+  return {"linear/" + type_name + "/" + number(rows) + "x" + number(outputs) + "x" + number(inputs),
           LinearCase{type, rows, outputs, inputs}};
 }
 
@@ -95,14 +103,15 @@ Work work_of(const AttentionCase& c) {
       p.batch * (p.head_dim * (queries * size_of(types.q) + keys * size_of(types.k)) +
                  p.value_dim() * (queries * size_of(types.o) + keys * size_of(types.v))));
   const double flops = 2.0 * static_cast<double>(p.visible_pairs() * (p.head_dim + p.value_dim()));
-  return {flops, c.hot ? 0 : bytes};
+  return {flops, c.hot ? 0 : bytes, p.arithmetic == Arithmetic::kNativeBF16};
 }
 
 Work work_of(const LinearCase& c) {
   const double rows = static_cast<double>(c.rows), outputs = static_cast<double>(c.outputs),
                inputs = static_cast<double>(c.inputs);
   return {2 * rows * outputs * inputs,
-          weight_bytes(c) + sizeof(float) * (rows * inputs + rows * outputs)};
+          weight_bytes(c) + sizeof(float) * (rows * inputs + rows * outputs),
+          c.type == WeightType::kNativeBF16};
 }
 
 double rotated_bytes_of(const AttentionCase& c) {
@@ -147,6 +156,10 @@ const std::vector<Case>& cases() {
       decode("mqa8x1", {128, 65536, kMqa, DType::kBF16}),
       decode("mha", {128, 65536, kMha, DType::kF16}),
       decode("gqa32x8", {128, 65536, kGqa, DType::kF16}),
+      prefill("causal", Mask::causal(), native(128, 4096, kMha)),
+      prefill("causal", Mask::causal(), native(64, 4096, kMha)),
+      decode("mha", native(128, 65536, kMha)),
+      decode("mqa8x1", native(128, 65536, kMqa)),
       small_call({64, 128, kMha}),
       linear(WeightType::kF32, 1024, 1024, 1024),
       linear(WeightType::kF32, 1024, 4096, 4096),
@@ -154,6 +167,8 @@ const std::vector<Case>& cases() {
       linear(WeightType::kBF16, 1024, 1024, 1024),
       linear(WeightType::kBF16, 1, 4096, 4096),
       linear(WeightType::kInt8, 1, 4096, 4096),
+      linear(WeightType::kNativeBF16, 1024, 4096, 4096),
+      linear(WeightType::kNativeBF16, 1, 4096, 4096),
   };
   return all;
 }

@@ -14,6 +14,8 @@ namespace rapt::bench {
 struct Work {
   double flops = 0;  ///< of visible pairs only
   double bytes = 0;  ///< every input read once, every output written once; 0 if they are hot
+  bool pairs =
+      false;  ///< in native bf16: its ceiling is the dot product instruction's, where there is one
 };
 
 /// Attention of plain tensors (prefill, packing included) or of a cache (decode).

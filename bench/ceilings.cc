@@ -40,6 +40,13 @@ double fma_flops(const Threads& threads) {
                    [] { return kernels().multiply_add(kCallSteps, 0.5f, 0.5f); });
 }
 
+double dot_flops(const Threads& threads) {
+  const DotCeiling* ceiling = dot_ceiling();
+  if (ceiling == nullptr) return 0;
+  return best_rate(threads, kFmaBursts, kCallSteps * ceiling->step_flops,
+                   [=] { return ceiling->dot_pairs(kCallSteps, 0.5f, 0.5f); });
+}
+
 double exp_elements(const Threads& threads) {
   alignas(64) static constexpr float kData[kExpData] = {};
   return best_rate(threads, kExpBursts, kCallExps, [] {
@@ -64,7 +71,7 @@ double fma_flops_now() {
 
 Ceilings larger(const Ceilings& a, const Ceilings& b) {
   return {std::max(a.fma_flops, b.fma_flops), std::max(a.exp_elements, b.exp_elements),
-          std::max(a.read_bytes, b.read_bytes)};
+          std::max(a.read_bytes, b.read_bytes), std::max(a.dot_flops, b.dot_flops)};
 }
 
 CeilingMeter::CeilingMeter()
@@ -72,7 +79,7 @@ CeilingMeter::CeilingMeter()
             [](float* data) { free_aligned(data); }) {}
 
 Ceilings CeilingMeter::measure(const Threads& threads) const {
-  return {fma_flops(threads), exp_elements(threads), read_bytes(threads)};
+  return {fma_flops(threads), exp_elements(threads), read_bytes(threads), dot_flops(threads)};
 }
 
 double CeilingMeter::read_bytes(const Threads& threads) const {

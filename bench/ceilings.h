@@ -12,6 +12,10 @@ struct Ceilings {
   double fma_flops = 0;
   double exp_elements = 0;  ///< 2^x as the softmax takes it
   double read_bytes = 0;
+  double dot_flops = 0;  ///< of the bf16 dot product instruction; 0 where there is none
+
+  /// Flops a second of products of either kind: without the instruction a pair of bf16 is two fma.
+  double product_flops(bool pairs) const { return pairs && dot_flops > 0 ? dot_flops : fma_flops; }
 };
 
 /// Flops a second of this thread's fma chains for about 0.2 ms: what the clock allows just now.

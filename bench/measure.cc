@@ -12,7 +12,7 @@ namespace rapt::bench {
 const char* name(Limit limit) { return limit == Limit::kFma ? "fma" : "read"; }
 
 Share share_of(const Work& work, double seconds, const Ceilings& ceilings) {
-  const double fma_seconds = work.flops / ceilings.fma_flops,
+  const double fma_seconds = work.flops / ceilings.product_flops(work.pairs),
                read_seconds = work.bytes / ceilings.read_bytes;
   return {std::max(fma_seconds, read_seconds) / seconds,
           fma_seconds >= read_seconds ? Limit::kFma : Limit::kRead};
@@ -20,7 +20,8 @@ Share share_of(const Work& work, double seconds, const Ceilings& ceilings) {
 
 Ceilings take_repeat(const Repeat& repeat, const Ceilings& around, Measurement& m) {
   Ceilings raised = around;
-  raised.fma_flops = std::max(around.fma_flops, m.work.flops / repeat.seconds);
+  double& flops = m.work.pairs && around.dot_flops > 0 ? raised.dot_flops : raised.fma_flops;
+  flops = std::max(flops, m.work.flops / repeat.seconds);
   if (repeat.seconds < m.seconds) {
     m.seconds = repeat.seconds;
     m.share = share_of(m.work, repeat.seconds, raised);

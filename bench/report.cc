@@ -47,10 +47,12 @@ std::string percent(double fraction) {
 std::string to_json(const Machine& machine, const Measurements& measurements) {
   Json ceilings = Json::array(), cases = Json::array();
   for (const Ceilings& c : measurements.ceilings)
-    ceilings.push_back({{"threads", ceilings.size() + 1},
-                        {"fma_gflops", c.fma_flops / kGiga},
-                        {"exp_gelements", c.exp_elements / kGiga},
-                        {"read_gbps", c.read_bytes / kGiga}});
+    ceilings.push_back(
+        {{"threads", ceilings.size() + 1},
+         {"fma_gflops", c.fma_flops / kGiga},
+         {"exp_gelements", c.exp_elements / kGiga},
+         {"read_gbps", c.read_bytes / kGiga},
+         {"dot_gflops", c.dot_flops > 0 ? Json(c.dot_flops / kGiga) : Json(nullptr)}});
   for (const Measurement& m : measurements.cases)
     cases.push_back({{"name", m.name},
                      {"threads", m.threads},

@@ -90,6 +90,9 @@ TEST(BenchShare, IsOfTheSlowerCeiling) {
   const Share fma = share_of({.flops = 800, .bytes = 10}, 16.0, ceilings);
   EXPECT_EQ(fma.share, 0.5);
   EXPECT_EQ(fma.limit, Limit::kFma);
+  EXPECT_EQ(share_of({800, 10, true}, 16.0, ceilings).share, 0.5);  // without the instruction
+  EXPECT_EQ(share_of({800, 10, true}, 16.0, {100.0, 7.0, 10.0, 200.0}).share, 0.25);
+  EXPECT_EQ(share_of({800, 10, false}, 16.0, {100.0, 7.0, 10.0, 200.0}).share, 0.5);
   const Share read = share_of({.flops = 100, .bytes = 80}, 10.0, ceilings);
   EXPECT_EQ(read.share, 0.8);
   EXPECT_EQ(read.limit, Limit::kRead);
@@ -168,10 +171,11 @@ TEST(BenchReport, JsonIsOneObjectOfTheStatedForm) {
   ASSERT_EQ(report["ceilings"].size(), 2u);
   EXPECT_EQ(report["ceilings"][0]["threads"], 1);
   EXPECT_EQ(report["ceilings"][0]["fma_gflops"], 50.0);
-  EXPECT_EQ(
-      report["ceilings"][1],
-      (nlohmann::json{
-          {"threads", 2}, {"fma_gflops", 100.0}, {"exp_gelements", 8.0}, {"read_gbps", 40.0}}));
+  EXPECT_EQ(report["ceilings"][1], (nlohmann::json{{"threads", 2},
+                                                   {"fma_gflops", 100.0},
+                                                   {"exp_gelements", 8.0},
+                                                   {"read_gbps", 40.0},
+                                                   {"dot_gflops", nullptr}}));
   ASSERT_EQ(report["cases"].size(), 4u);
   EXPECT_TRUE(report["cases"][0]["scaling"].is_null());
   EXPECT_EQ(report["cases"][1], (nlohmann::json{{"name", "decode/f32/mha/d128/t65536"},

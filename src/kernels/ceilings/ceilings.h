@@ -32,6 +32,17 @@ struct CeilingKernels {
   float (*read)(const float* data, std::int64_t floats, int streams) noexcept;
 };
 
+/// What the bf16 dot product instruction can do at most.
+struct DotCeiling {
+  double step_flops;  ///< flops of one step of `dot_pairs`
+
+  /// CeilingKernels::multiply_add with that instruction: x and y are the elements of every pair.
+  float (*dot_pairs)(std::int64_t steps, float x, float y) noexcept;
+};
+
+/// Null where active_isa() has no such instruction: native bf16 is then two fma, and its ceiling theirs.
+const DotCeiling* dot_ceiling();
+
 /// Best first, scalar last.
 const std::vector<CeilingKernels>& ceilings_table();
 
