@@ -13,7 +13,7 @@ import unittest
 
 ROOMS = ["base", "simd", "kernels", "kv", "attention", "layer", "model", "audit", "c", "bench", "cli"]
 PUBLIC = {
-    "base": ["dtype", "error", "scratch", "tensor", "threads", "weight"],
+    "base": ["arithmetic", "dtype", "error", "scratch", "tensor", "threads", "weight"],
     "kv": ["kv_cache"],
     "attention": ["attention", "block_mask", "kept_mass", "mask", "modifiers", "problem", "state"],
     "layer": ["layer", "linear", "norm", "positions", "rotary", "rotary_scaling"],

@@ -76,7 +76,8 @@ TEST_F(EvalProgram, TypesAreThoseOfTheLibrary) {
   EXPECT_EQ(nats(" --dtype bf16 --weights int8"), nats_in({WeightType::kInt8, DType::kBF16}));
   const Outcome dtype = eval(a_ + " --dtype f64"), weights = eval(a_ + " --weights ''");
   EXPECT_EQ(dtype.status, 2);
-  EXPECT_NE(dtype.errors.find("--dtype: expected f32|bf16|native-bf16, got 'f64'"), std::string::npos)
+  EXPECT_NE(dtype.errors.find("--dtype: expected f32|bf16|native-bf16, got 'f64'"),
+            std::string::npos)
       << dtype.errors;
   EXPECT_EQ(weights.status, 2);
   EXPECT_NE(weights.errors.find("--weights: expected int8, got ''"), std::string::npos)
