@@ -59,11 +59,11 @@ struct Oracle {
 
   double o_bound() const {
     const double of_f32 = (1 + roundings) * o_error + 0x1p-23 * largest_v + steps * 0x1p-150;
-    return native ? of_f32 + 0x1.02p-7 * largest_v + 2 * steps * 0x1p-126 : of_f32;
+    return native ? of_f32 + 1.004 * 0x1p-7 * largest_v + 2 * steps * 0x1p-126 : of_f32;
   }
   double lse_bound() const {
     const double of_f32 = (1 + roundings) * lse_error + roundings * 0x1p-23 * largest_lse;
-    return native ? of_f32 + 0x1.01p-8 : of_f32;
+    return native ? of_f32 + 1.002 * 0x1p-8 : of_f32;
   }
 
   static double difference(double a, double b) { return a == b ? 0 : std::abs(a - b); }

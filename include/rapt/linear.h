@@ -28,7 +28,7 @@ namespace rapt {
 ///
 /// @shape  weight [1, 1, N, K], bias [1, 1, 1, N]; views of any strides
 /// @error  |y - y64| <= (K + 1) 2^-24 (sum_k |x_tk W_nk| + |bias_n|), to first order, W as kept.
-///         Native bf16 adds 2^-8 sum_k |x_tk W_nk|. int8 keeps W within scale_n / 2 = max_k |W_nk| / 254.
+///         Native bf16 adds 2^-8 sum_k |x_tk W_nk|; denormals are lost. int8 keeps W within scale_n / 2 = max_k |W_nk| / 254.
 class Linear {
  public:
   /// Copies `weight` into tiles [group of 16 outputs][K][16 outputs], and `bias`; without data,

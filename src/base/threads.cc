@@ -137,7 +137,10 @@ struct Threads::Pool {
     arena.initialize();
     Workers::instance().add(workers);
   }
-  ~Pool() { Workers::instance().remove(workers); }
+  ~Pool() {
+    // A parent that forked while it started workers left its lock taken.
+    if (!is_forked()) Workers::instance().remove(workers);
+  }
 
   const int workers;
   tbb::task_arena arena;

@@ -164,7 +164,8 @@ TEST_F(GenerateProgram, TypesAreThoseOfTheLibrary) {
   const std::pair<const char*, ModelOptions> types[] = {
       {" --dtype bf16", {WeightType::kBF16, DType::kBF16}},
       {" --weights int8", {WeightType::kInt8, DType::kF32}},
-      {" --dtype bf16 --weights int8", {WeightType::kInt8, DType::kBF16}}};
+      {" --dtype bf16 --weights int8", {WeightType::kInt8, DType::kBF16}},
+      {" --dtype native-bf16", {WeightType::kNativeBF16, DType::kBF16, Arithmetic::kNativeBF16}}};
   for (const auto& [options, types_of_library] : types) {
     EXPECT_EQ(of_program(options), of_library(types_of_library)) << options;
     EXPECT_NE(of_program(options), plain) << options;
@@ -173,8 +174,8 @@ TEST_F(GenerateProgram, TypesAreThoseOfTheLibrary) {
 
 TEST_F(GenerateProgram, OtherTypesAreRefused) {
   const std::pair<const char*, const char*> refusals[] = {
-      {"--dtype f16", "--dtype: expected f32|bf16, got 'f16'"},
-      {"--dtype ''", "--dtype: expected f32|bf16, got ''"},
+      {"--dtype f16", "--dtype: expected f32|bf16|native-bf16, got 'f16'"},
+      {"--dtype ''", "--dtype: expected f32|bf16|native-bf16, got ''"},
       {"--weights bf16", "--weights: expected int8, got 'bf16'"}};
   for (const auto& [options, message] : refusals) {
     const Outcome outcome = generate("-p a -n 1 " + std::string(options));

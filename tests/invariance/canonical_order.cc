@@ -48,10 +48,11 @@ float lane_sum(float (&lane)[kLanes]) {
 /// Arithmetic of native bf16. A denormal is the zero of its sign.
 float flushed(float x) { return std::abs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
 
-/// a b + c rounded once as if exponents had no bound, then flushed. Where it is small, so are a b and c.
+/// a b + c rounded once as if exponents had no bound, then flushed. Where it is small, so are a b and c,
+/// or they cancel exactly.
 float flushed_fma(float a, float b, float c) {
   const float x = std::fma(a, b, c);
-  if (!(std::abs(x) < 0x1p-100f)) return x;
+  if (!(std::abs(x) < 0x1p-100f) || std::abs(c) > 1) return x;
   const float large = std::fma(a * 0x1p32f, b * 0x1p32f, c * 0x1p64f);
   return std::abs(large) < 0x1p-62f ? std::copysign(0.0f, x) : std::ldexp(large, -64);
 }

@@ -113,8 +113,8 @@ struct ReadKernels {
   void (*widen)(const void* from, std::int64_t count, float* to) noexcept;
 };
 
-/// The layout of native bf16, which VDPBF16PS multiplies: pairs of features and of keys. Both are padded
-/// with 0: keys to a multiple of 16, features of k and keys of v to a multiple of 2.
+/// The layout of native bf16, which VDPBF16PS multiplies: pairs of features and of keys. What
+/// is packed is padded with 0: keys to a multiple of 16, features of k and keys of v to a multiple of 2.
 ///
 /// @shape  k tiles [group of 16 keys][pair of features][16 keys][2]; v [pair of keys][v_stride][2]
 struct PairKernels {
