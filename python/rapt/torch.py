@@ -54,6 +54,7 @@ def run(
 ) -> Tensor:
     """rapt.attention of tensors that may have asked for gradients outside of grad mode."""
     tensors = (q, k, v, bias, sinks)
+    refuse_unserved([x for x in tensors if x is not None])
     q, k, v, bias, sinks = (  # type: ignore[assignment]
         x.detach() if x is not None and x.requires_grad else x for x in tensors
     )
@@ -158,7 +159,7 @@ def _check_types(
         raise rapt.Error(f"query, key, value: expected one dtype, got {got}")
     if attn_mask is None:
         return
-    if type(attn_mask) is not Tensor:
+    if type(attn_mask) not in (Tensor, torch.nn.Parameter):
         raise rapt.Error(f"attn_mask: expected a plain tensor, got {type(attn_mask).__name__}")
     if is_causal:
         raise rapt.Error("attn_mask: expected None with is_causal")

@@ -73,8 +73,11 @@ std::string type_of(nb::handle object) {
 constexpr const char* kResult = "result";
 
 nb::handle numpy_empty() {
-  // Never given back: the interpreter may be gone when statics are destroyed.
-  static const nb::handle empty = nb::object(nb::module_::import_("numpy").attr("empty")).release();
+  // Never given back: the interpreter may be gone when statics are destroyed. No guarded static: the
+  // import lets other threads run, and one that waited for the guard would keep the GIL.
+  static PyObject* empty = nullptr;
+  if (empty == nullptr)
+    empty = nb::object(nb::module_::import_("numpy").attr("empty")).release().ptr();
   return empty;
 }
 
@@ -126,6 +129,7 @@ bool Array::take_buffer() {
   set_axes(buffer.ndim);
   data_ = buffer.buf;
   read_only_ = buffer.readonly != 0;
+  if (buffer.itemsize == 0) refuse(where_, "elements of a byte or more", type_name_);
   for (int a = 0; a < axes_; ++a) {
     extents_[a] = buffer.shape[a];
     if (buffer.strides[a] % buffer.itemsize != 0)

@@ -16,7 +16,8 @@ using nb::literals::operator""_a;
 namespace {
 
 /// The rule as a predicate: a function, or bits [B, Hq, Tq, Tk] with extents of 1 broadcast.
-VisiblePredicate predicate_of(nb::handle visible) {
+VisiblePredicate predicate_of(nb::handle visible, const AnyConstTensor& q,
+                              const AnyConstTensor& k) {
   if (PyCallable_Check(visible.ptr()) != 0)
     return [visible = nb::borrow(visible)](auto b, auto h, auto i, auto j) {
       return nb::cast<bool>(nb::bool_(visible(b, h, i, j)));
@@ -24,6 +25,11 @@ VisiblePredicate predicate_of(nb::handle visible) {
   const Array bits(visible, "audit.visible");
   if (bits.element() != Element::kBool || bits.axes() != 4)
     refuse("audit.visible", "a function or bool of 4 axes", bits.describe());
+  const Dims whole{q.extents[0], q.extents[2], q.extents[1], k.extents[1]};
+  for (int a = 0; a < 4; ++a)
+    if (bits.extent(a) != 1 && bits.extent(a) != whole[a])
+      refuse("audit.visible", "extents of B, Hq, Tq and Tk, or 1", bits.describe(),
+             ErrorCode::kBadShape);
   return [bits](auto b, auto h, auto i, auto j) {
     const std::int64_t index[] = {b, h, i, j};
     std::int64_t offset = 0;
@@ -80,8 +86,9 @@ AuditReport audit(nb::handle fn, nb::handle visible, const Given& tensors, std::
   const Array q(tensors.q, "audit.q"), k(tensors.k, "audit.k"), v(tensors.v, "audit.v");
   AuditOptions options{.queries = queries, .row_sum_tolerance = row_sum_tolerance, .sinks = {}};
   if (!sinks.is_none()) options.sinks = floats_of(sinks, "audit.sinks");
-  return audit_attention(predicate_of(visible), {.q = q.view(), .k = k.view(), .v = v.view()},
-                         Audited(fn, q.library()), options);
+  return audit_attention(predicate_of(visible, q.view(), k.view()),
+                         {.q = q.view(), .k = k.view(), .v = v.view()}, Audited(fn, q.library()),
+                         options);
 }
 
 void bind_findings(nb::module_& m) {

@@ -15,8 +15,7 @@ Call::Call(const Given& given) : q_(given.q, "attention.q") {
   } else {
     if (!given.k.is_none() || !given.v.is_none())
       refuse("attention.cache", "no k and v beside it", "both");
-    if (!nb::try_cast(given.cache, inputs_.cache) || inputs_.cache == nullptr)
-      refuse("attention.cache", "a rapt.DenseKvCache", nb::type_name(given.cache.type()).c_str());
+    inputs_.cache = &cast_to<DenseKvCache>(given.cache, "attention.cache", "a rapt.DenseKvCache");
   }
   if (!given.bias.is_none()) {
     bias_.emplace(given.bias, "attention.bias");
@@ -25,9 +24,9 @@ Call::Call(const Given& given) : q_(given.q, "attention.q") {
   if (!given.out.is_none()) {
     out_.emplace(given.out, "attention.out");
     result_.o = out_->mutable_view();
-    for (const AnyConstTensor& in : {inputs_.q, inputs_.k, inputs_.v})
+    for (const AnyConstTensor& in : {inputs_.q, inputs_.k, inputs_.v, AnyConstTensor(inputs_.bias)})
       if (in.data != nullptr && overlap(result_.o, in))
-        refuse("attention.out", "memory of its own", "memory of q, k or v");
+        refuse("attention.out", "memory of its own", "memory of q, k, v or bias");
   }
 }
 

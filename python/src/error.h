@@ -17,4 +17,13 @@ namespace rapt::python {
 /// rapt.Error, a ValueError that knows its code.
 void bind_error(nanobind::module_& m);
 
+/// The T that `object` is. Throws Error if it is none.
+template <class T>
+T& cast_to(nanobind::handle object, const char* where, const char* expected) {
+  T* value = nullptr;
+  if (!nanobind::try_cast(object, value) || value == nullptr)
+    refuse(where, expected, nanobind::type_name(object.type()).c_str());
+  return *value;
+}
+
 }  // namespace rapt::python

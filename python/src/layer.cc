@@ -99,7 +99,8 @@ nb::object attend(PyLayer& self, nb::handle x, nb::handle memory, nb::handle cac
   MultiHeadAttention::Inputs inputs;
   inputs.x = x_array.f32_view(3);
   inputs.memory = views.f32(memory, "MultiHeadAttention.memory", 3);
-  if (!cache.is_none()) inputs.cache = &nb::cast<DenseKvCache&>(cache);
+  if (!cache.is_none())
+    inputs.cache = &cast_to<DenseKvCache>(cache, "MultiHeadAttention.cache", "a rapt.DenseKvCache");
   inputs.x_ranges = ranges_of(x_ranges, "MultiHeadAttention.x_ranges");
   inputs.memory_ranges = ranges_of(memory_ranges, "MultiHeadAttention.memory_ranges");
   const MultiHeadAttention::Config& c = self.layer.config();
@@ -179,7 +180,8 @@ void bind_multi_head(nb::module_& m) {
             config.v_head_dim = v_head_dim.value_or(0);
             config.mask = mask_of(mask, "MultiHeadAttention.mask");
             if (scale) config.scale = static_cast<float>(*scale);
-            if (!rotary.is_none()) config.rotary = nb::cast<const Rotary&>(rotary);
+            if (!rotary.is_none())
+              config.rotary = cast_to<Rotary>(rotary, "MultiHeadAttention.rotary", "a rapt.Rotary");
             if (type) config.weight_type = weight_type_of(*type, "MultiHeadAttention.type");
             make_layer(self, {q, k, v, o, q_bias, k_bias, v_bias, o_bias}, config);
           },

@@ -42,7 +42,8 @@ void Options::set(Problem& problem) const {
   if (!sinks.is_none()) modifiers.sinks = floats_of(sinks, "attention.sinks");
   if (!alibi.is_none()) modifiers.alibi_slopes = floats_of(alibi, "attention.alibi");
   if (!relative_bias.is_none())
-    modifiers.relative_bias = nb::cast<const RelativeBias&>(relative_bias);
+    modifiers.relative_bias =
+        cast_to<RelativeBias>(relative_bias, "attention.relative_bias", "a rapt.RelativeBias");
   problem.q_ranges = ranges_of(q_ranges, "attention.q_ranges");
   if (!kv_ranges.is_none()) problem.kv_ranges = ranges_of(kv_ranges, "attention.kv_ranges");
   problem.q_positions = positions_of(q_positions, "attention.q_positions");

@@ -11,7 +11,7 @@ namespace rapt::python {
 namespace {
 
 // Planning a larger problem is nothing beside running it, and its plan is not small.
-constexpr std::int64_t kLargestPairs = 1 << 20;
+constexpr double kLargestPairs = 1 << 20;
 constexpr std::size_t kPlans = 16;
 
 struct Kept {
@@ -39,7 +39,7 @@ bool same(const ScoreModifiers& a, const ScoreModifiers& b) {
 bool same(const Problem& a, const Problem& b) {
   return a.q_tokens == b.q_tokens && a.kv_tokens == b.kv_tokens && a.batch == b.batch &&
          a.q_heads == b.q_heads && a.kv_heads == b.kv_heads && a.head_dim == b.head_dim &&
-         a.value_dim() == b.value_dim() && a.storage == b.storage &&
+         a.value_dim() == b.value_dim() && a.storage == b.storage && a.arithmetic == b.arithmetic &&
          &a.mask.node() == &b.mask.node() && a.scale == b.scale && same(a.modifiers, b.modifiers) &&
          a.q_ranges == b.q_ranges && a.kv_ranges == b.kv_ranges && a.q_positions == b.q_positions &&
          a.kv_positions == b.kv_positions;
@@ -57,8 +57,10 @@ Plan plan_of(const Problem& problem, KvSource source) {
     return kept.front().plan;
   }
   Plan plan = make_plan(problem, threads(), source);
-  if (problem.q_tokens <= kLargestPairs && problem.kv_tokens <= kLargestPairs &&
-      problem.q_tokens * problem.kv_tokens <= kLargestPairs) {
+  const double pairs = static_cast<double>(problem.batch * problem.q_heads) *
+                       static_cast<double>(problem.q_tokens) *
+                       static_cast<double>(problem.kv_tokens);
+  if (pairs <= kLargestPairs) {
     if (kept.size() == kPlans) kept.pop_back();
     kept.insert(kept.begin(), {source, plan});
   }

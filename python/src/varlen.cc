@@ -121,6 +121,9 @@ void run_all(const Packed& packed, const std::vector<const Plan*>& plans,
 nb::object attention_varlen(const Array& q, const Array& k, const Array& v, nb::handle q_offsets,
                             nb::handle kv_offsets, const Options& options, bool return_lse) {
   Packed packed{.q = q.view(3), .k = k.view(3), .v = v.view(3)};
+  if (packed.v.extents[1] != packed.k.extents[1])
+    refuse("attention_varlen.v", std::to_string(packed.k.extents[1]) + " tokens, as k has",
+           std::to_string(packed.v.extents[1]), ErrorCode::kBadShape);
   packed.q_offsets = offsets_of(q_offsets, "attention_varlen.cu_seqlens_q", packed.q.extents[1]);
   packed.kv_offsets = offsets_of(kv_offsets, "attention_varlen.cu_seqlens_k", packed.k.extents[1]);
   if (packed.q_offsets.size() != packed.kv_offsets.size())

@@ -200,6 +200,11 @@ def frozen(x):
     return x
 
 
+def bias_as_out(q):
+    bias = np.zeros((2, 4, 5, 7), "f")
+    return {"bias": bias, "out": bias.reshape(-1)[:240].reshape(2, 5, 4, 6)}
+
+
 REFUSED = {
     "a type": (lambda q: {"q": q.astype(np.float64)}, "attention.q", "float64 [2, 5, 4, 8]"),
     "byte order": (lambda q: {"q": q.astype(">f4")}, "attention.q", ">f4"),
@@ -224,6 +229,9 @@ REFUSED = {
     ),
     "out of another shape": (lambda q: {"out": np.zeros((2, 5, 4, 8), "f")}, "o", "[2, 5, 4, 8]"),
     "out in q": (lambda q: {"out": q[..., :6]}, "attention.out", "memory of q"),
+    "out in bias": (bias_as_out, "attention.out", "bias"),
+    "nothing for elements": (lambda q: {"q": np.zeros((1,) * 4, [])}, "attention.q", "V0"),
+    "another relative bias": (lambda q: {"relative_bias": 3}, "attention.relative_bias", "int"),
     "bias": (lambda q: {"bias": np.zeros((5, 7), "f")}, "attention.bias", "[5, 7]"),
     "sinks": (lambda q: {"sinks": [1.0]}, "sinks", "got 1"),
     "words": (lambda q: {"sinks": ["a"]}, "attention.sinks", "'a'"),

@@ -68,5 +68,6 @@ def test_what_goes_wrong_inside_comes_out():
         rapt.audit(lambda q, k, v: 1 / 0, VISIBLE, Q, K, V)
     with pytest.raises(rapt.Error, match=r"audit.fn o"):
         rapt.audit(lambda q, k, v: q[:, :3], VISIBLE, Q, K, V)
-    with pytest.raises(rapt.Error, match=r"audit.visible"):
-        rapt.audit(lambda q, k, v: q, np.ones((T, T), bool), Q, K, V)
+    for shape in ((T, T), (1, 1, T, T - 1), (1, 1, T + 1, T), (3, 1, 1, 1)):
+        with pytest.raises(rapt.Error, match=r"audit.visible"):
+            rapt.audit(lambda q, k, v: q, np.ones(shape, bool), Q, K, V)

@@ -145,5 +145,7 @@ def test_varlen_refuses():
     for offsets in ([0, 5], [1, 10], [0, 7, 5, 10], []):
         with pytest.raises(rapt.Error, match="cu_seqlens_q: expected offsets"):
             rapt.attention_varlen(q, q, q, offsets, [0, 10])
+    with pytest.raises(rapt.Error, match=r"attention_varlen.v: expected 10 tokens, .* got 5"):
+        rapt.attention_varlen(q, q, q[:5], [0, 10], [0, 10])
     with pytest.raises(rapt.Error, match="cu_seqlens_k: expected 2 offsets, got 3"):
         rapt.attention_varlen(q, q, q, [0, 10], [0, 5, 10])

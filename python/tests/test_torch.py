@@ -176,11 +176,16 @@ def call(*args, **kwargs):
     return rapt.torch.scaled_dot_product_attention(*args, **kwargs)
 
 
+def operator(q, k, v):
+    return torch.ops.rapt.attention(q, k, v, None, None, None, False, None, None)
+
+
 @pytest.mark.parametrize(
     "word, attempt",
     [
         ("dropout", lambda q, k, v: call(q, k, v, dropout_p=0.1)),
         ("gradients", lambda q, k, v: call(q.requires_grad_(), k, v)),
+        ("gradients", lambda q, k, v: operator(q, k, v.requires_grad_())),
         ("dtype", lambda q, k, v: call(q.double(), k.double(), v.double())),
         ("dtype", lambda q, k, v: call(q, k, v.bfloat16())),
         ("is_causal", lambda q, k, v: call(q, k, v, sparse_bits(17, 17), is_causal=True)),

@@ -334,6 +334,8 @@ def test_what_is_not_served_is_an_error_that_says_so():
     for word, arguments in refused.items():
         with pytest.raises(rapt.Error, match=word):
             forward(torch.nn.Module(), q, q, q, None, **arguments)
+    with pytest.raises(rapt.Error, match="attention_mask: expected bool or floats"):
+        forward(torch.nn.Module(), q, q, q, torch.ones(1, 1, 3, 3, dtype=torch.int64))
 
 
 def test_a_mask_of_another_length_is_an_error():

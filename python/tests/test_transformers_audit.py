@@ -88,11 +88,12 @@ def test_a_window_too_short_is_found():
     assert "missing key" in checks(audit("mistral", "planted", padding=(0, 0)))
 
 
-def test_sequences_that_mix_are_found():
+@pytest.mark.parametrize("reader", [0, 1])
+def test_sequences_that_mix_are_found(reader):
     def mixing(module, query, key, value, mask, **kwargs):
-        return rapt.transformers.attention_forward(
-            module, query, key, value + 1e-3 * value.flip(0), mask, **kwargs
-        )
+        leaked = value.clone()
+        leaked[reader] += 1e-3 * value[1 - reader]
+        return rapt.transformers.attention_forward(module, query, key, leaked, mask, **kwargs)
 
     plant(attention=mixing)
     assert "batch" in checks(audit("llama", "planted", padding=(0, 0)))

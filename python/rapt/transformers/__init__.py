@@ -135,6 +135,8 @@ def attention_forward(
         causal = q.shape[1] > 1 and bool(declared)
     elif attention_mask.dtype == torch.bool:
         return attention(q, k, v, attention_mask, bias, sinks, False, scaling, softcap), None
+    elif not attention_mask.is_floating_point():
+        raise rapt.Error(f"attention_mask: expected bool or floats, got {attention_mask.dtype}")
     else:
         added = attention_mask.float()
         bias = added if bias is None else bias + added

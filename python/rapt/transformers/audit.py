@@ -185,5 +185,7 @@ def _audit_logits(model: Module, inputs: dict[str, Any]) -> Iterator[LogitsFindi
     if not there.all() and (place := first_change(~there, there)):
         yield LogitsFinding("padding", *place)
     row = torch.arange(sequences)[:, None].expand(-1, length)
-    if sequences > 1 and (place := first_change(row > 0, (row == 0) & there)):
-        yield LogitsFinding("batch", *place)
+    for changed in (row > 0, row == 0):
+        if sequences > 1 and (place := first_change(changed, ~changed & there)):
+            yield LogitsFinding("batch", *place)
+            break
