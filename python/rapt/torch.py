@@ -130,8 +130,8 @@ def scaled_dot_product_attention(
     query [..., Hq, L, E], key [..., H, S, E] and value [..., H, S, Ev], f32, bf16 or f16 on the
     CPU, give [..., Hq, L, Ev]. Leading dimensions are broadcast, heads too; with enable_gqa Hq is a
     multiple of H. attn_mask broadcasts to [..., Hq, L, S]: bool (true is visible) or float (added
-    to the scores). is_causal aligns top-left. Nothing is copied but a float mask that is not f32,
-    and leading dimensions that do not fold into one.
+    to the scores). is_causal aligns top-left. q, k and v are not copied unless their
+    leading dimensions do not fold into one; a bool mask becomes bits, a float mask f32.
 
     A row that sees nothing is 0, as in torch. Unlike torch, NaN in a hidden key or value stays
     there.
