@@ -78,7 +78,8 @@ void bind_linear(nb::module_& m) {
           nb::sig("def __init__(self, weight: Array, bias: Array | None = None, *,"
                   " type: str | None = None) -> None"),
           "weight  [N, K] float32, bfloat16 or float16, copied   bias  [N] float32\n\n"
-          "type: float32, bfloat16, float16 or int8, what the weight is kept in; None: its own.")
+          "type: float32, bfloat16, float16, int8 or native_bfloat16 (docs/numerics.md), what the\n"
+          "weight is kept in; None: its own.")
       .def("__call__", &multiply, "x"_a, nb::sig("def __call__(self, x: Array) -> typing.Any"),
            "x  [..., K] float32, up to four axes   y  [..., N]")
       .def_prop_ro("inputs", &Linear::inputs)
@@ -158,7 +159,7 @@ constexpr const char* kLayerDoc = R"(Multi-head attention with its projections.
 
 q  [Hq D, d]   k  [Hkv D, dc]   v  [Hkv Dv, dc]   o  [d, Hq Dv], biases [rows], as checkpoints have
 them. kv_heads None means q_heads, head_dim None d / q_heads, v_head_dim None head_dim. type is what
-the weights are kept in: float32, bfloat16, float16 or int8; None: each in its own.
+the weights are kept in: float32, bfloat16, float16, int8 or native_bfloat16; None: each in its own.
 
 Not thread-safe. arXiv:1706.03762, 3.2.2)";
 

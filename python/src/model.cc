@@ -149,7 +149,8 @@ void bind_model_type(nb::module_& m) {
           "cache"_a = "float32",
           nb::sig("def load(directory: str | os.PathLike[str], *, weights: str | None = None,"
                   " cache: str = 'float32') -> Model"),
-          "Reads a Hugging Face directory. weights: float32, bfloat16, float16 or int8, what\n"
+          "Reads a Hugging Face directory. weights: float32, bfloat16, float16, int8 or "
+          "native_bfloat16, what\n"
           "the linear maps are kept in; None: as the files have them. cache: float32,\n"
           "bfloat16 or float16.")
       .def_prop_ro("vocab_size", [](const Model& x) { return x.config().vocab_size; })

@@ -230,7 +230,7 @@ REFUSED = {
     "out of another shape": (lambda q: {"out": np.zeros((2, 5, 4, 8), "f")}, "o", "[2, 5, 4, 8]"),
     "out in q": (lambda q: {"out": q[..., :6]}, "attention.out", "memory of q"),
     "out in bias": (bias_as_out, "attention.out", "bias"),
-    "nothing for elements": (lambda q: {"q": np.zeros((1,) * 4, [])}, "attention.q", "V0"),
+    "nothing for elements": (lambda q: {"q": np.zeros((1,) * 4, [])}, "attention.q", "a byte"),
     "another relative bias": (lambda q: {"relative_bias": 3}, "attention.relative_bias", "int"),
     "bias": (lambda q: {"bias": np.zeros((5, 7), "f")}, "attention.bias", "[5, 7]"),
     "sinks": (lambda q: {"sinks": [1.0]}, "sinks", "got 1"),

@@ -68,7 +68,10 @@ def test_linear_is_the_product(library):
     int8 = rapt.Linear(w, type="int8")
     assert int8.size_bytes < rapt.Linear(w).size_bytes and (int8.inputs, int8.outputs) == (20, 7)
     np.testing.assert_allclose(int8(x), x @ w.T, atol=0.3)
-    with pytest.raises(rapt.Error, match="int8, got int4"):
+    native = rapt.Linear(w, type="native_bfloat16")
+    np.testing.assert_allclose(native(x), x @ w.T, atol=0.3)
+    assert not np.array_equal(native(x), half(x))
+    with pytest.raises(rapt.Error, match="native_bfloat16, got int4"):
         rapt.Linear(w, type="int4")
 
 
