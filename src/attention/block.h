@@ -269,7 +269,7 @@ class BlockRunner {
 /// The scratch memory of a run, laid out.
 struct RunMemory {
   RunMemory(const PlanDetail& plan, Carver& carver) {
-    packed = carver.take<float>(plan.packed_heads * plan.head_floats());
+    packed = carver.take<float>(plan.packed_slots * plan.slot_floats());
     flags = carver.take<std::uint32_t>(plan.packed_heads * chunks_of(plan.slots));
     parts_done = carver.take<std::atomic<std::int64_t>>(plan.counters);
     const std::int64_t rows = plan.partial_nodes * plan.block_rows;

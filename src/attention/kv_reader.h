@@ -11,8 +11,8 @@ namespace rapt {
 /// Keys and values of a chunk, wherever the plan keeps them.
 class KvReader {
  public:
-  KvReader(const PlanDetail& plan, const Inputs& inputs, const float* packed,
-           const std::uint32_t* flags, std::int64_t first_head)
+  KvReader(const PlanDetail& plan, const Inputs& inputs, float* packed, std::uint32_t* flags,
+           std::int64_t first_head)
       : plan_(plan), inputs_(inputs), packed_(packed), flags_(flags), first_head_(first_head) {}
 
   /// Tiles of one chunk. With Packing::kChunk they are put into `buffer`.
@@ -23,11 +23,32 @@ class KvReader {
       float* values = buffer + kChunkKeys * plan_.k_floats;
       return {packed_type(), buffer, values, pack(sequence, kv_head, chunk, buffer, values)};
     }
-    const std::int64_t head = sequence * plan_.problem.kv_heads + kv_head - first_head_;
-    const float* base = packed_ + head * plan_.head_floats();
-    return {packed_type(), base + chunk * kChunkKeys * plan_.k_floats,
-            base + plan_.slots * plan_.k_floats + chunk * kChunkKeys * plan_.v_floats,
-            flags_[head * chunks_of(plan_.slots) + chunk]};
+    const Place place = place_of(sequence * plan_.problem.kv_heads + kv_head, chunk);
+    return {packed_type(), place.keys, place.values, *place.nonfinite};
+  }
+
+  /// With Packing::kHead: packs a chunk of a head of the wave, for all who read it.
+  void prepare(std::int64_t head, std::int64_t chunk) const {
+    const Place place = place_of(head, chunk);
+    *place.nonfinite = pack(head / plan_.problem.kv_heads, head % plan_.problem.kv_heads, chunk,
+                            place.keys, place.values);
+  }
+
+ private:
+  /// A chunk of a packed head: tiles of keys, then rows of values.
+  struct Place {
+    float* keys;
+    float* values;
+    std::uint32_t* nonfinite;
+  };
+
+  Place place_of(std::int64_t head, std::int64_t chunk) const {
+    const HeadSlots& slots = plan_.heads[static_cast<std::size_t>(head)];
+    const std::int64_t first = chunk * kChunkKeys;
+    const std::int64_t count = std::min<std::int64_t>(kChunkKeys, slots.seen.end - first);
+    float* keys = packed_ + (slots.packed + first - slots.seen.begin) * plan_.slot_floats();
+    return {keys, keys + count * plan_.k_floats,
+            flags_ + (head - first_head_) * chunks_of(plan_.slots) + chunk};
   }
 
   /// Packs a chunk of plain tensors or of a cache; returns its non-finite groups.
@@ -52,7 +73,6 @@ class KvReader {
         .pack_values[kTo](rows(inputs_.v), plan_.v_stride, values);
   }
 
- private:
   DType packed_type() const { return plan_.native() ? DType::kBF16 : DType::kF32; }
 
   /// Tiles of `count` keys in f32 or in pairs.
@@ -71,8 +91,8 @@ class KvReader {
 
   const PlanDetail& plan_;
   const Inputs& inputs_;
-  const float* packed_;
-  const std::uint32_t* flags_;
+  float* packed_;
+  std::uint32_t* flags_;
   std::int64_t first_head_;
 };
 

@@ -41,6 +41,7 @@ class Planner {
 
   void make() {
     choose_kernels();
+    choose_slots();
     choose_workers();
     choose_blocks();
     for (std::int64_t head = 0; head < heads();) add_wave(head);
@@ -67,12 +68,19 @@ class Planner {
     plan_.q_stride = plan_.native() ? round_up(problem_.head_dim, 2) : problem_.head_dim;
     plan_.k_floats = plan_.native() ? plan_.q_stride / 2 : problem_.head_dim;
     plan_.v_floats = plan_.native() ? plan_.v_stride / 2 : plan_.v_stride;
+  }
+
+  void choose_slots() {
     std::int64_t longest = 0;
     for (std::int64_t b = 0; b < problem_.batch; ++b)
       longest = std::max(longest, problem_.kv_range(b).size());
-    for (std::int64_t head = 0; head < heads(); ++head)
-      plan_.head_chunks.push_back(
-          plan_.tiles.chunks(head / problem_.kv_heads, head % problem_.kv_heads, 0, plan_.rows()));
+    for (std::int64_t head = 0; head < heads(); ++head) {
+      const std::int64_t sequence = head / problem_.kv_heads;
+      const Range chunks = plan_.tiles.chunks(sequence, head % problem_.kv_heads, 0, plan_.rows());
+      const std::int64_t slots = round_up(problem_.kv_range(sequence).size(), kGroupKeys);
+      plan_.heads.push_back(
+          {{chunks.begin * kChunkKeys, std::min(chunks.end * kChunkKeys, slots)}});
+    }
     plan_.slots = round_up(longest, kGroupKeys);
     plan_.levels = std::bit_width(static_cast<std::uint64_t>(chunks_of(longest)));
   }
@@ -108,16 +116,25 @@ class Planner {
   /// Heads from `head` on whose packed keys and values fit together, and their items.
   void add_wave(std::int64_t& head) {
     Wave wave{head, head, size(plan_.splits), 0, size(plan_.items), 0};
-    const std::int64_t head_bytes = plan_.head_floats() * static_cast<std::int64_t>(sizeof(float));
-    std::int64_t budget = kWaveBytes * plan_.workers;
+    const std::int64_t slot_bytes = plan_.slot_floats() * static_cast<std::int64_t>(sizeof(float));
+    const std::int64_t room = kWaveBytes * plan_.workers / slot_bytes;
+    std::int64_t packed = 0;
     do {
+      plan_.heads[static_cast<std::size_t>(head)].packed = packed;
+      packed += packed_slots(head);
       add_head(head++);
-      budget -= plan_.packing == Packing::kHead ? head_bytes : 0;
-    } while (head < heads() && budget >= head_bytes);
+    } while (head < heads() && packed + packed_slots(head) <= room);
+    plan_.packed_slots = std::max(plan_.packed_slots, packed);
     wave.head_end = head;
     wave.split_end = size(plan_.splits);
     wave.item_end = size(plan_.items);
     plan_.waves.push_back(wave);
+  }
+
+  /// Slots that a head keeps packed while others are computed.
+  std::int64_t packed_slots(std::int64_t head) const {
+    return plan_.packing == Packing::kHead ? plan_.heads[static_cast<std::size_t>(head)].seen.size()
+                                           : 0;
   }
 
   /// The blocks of a head, last rows first: under a causal mask they see most, and workers end

@@ -16,7 +16,7 @@ namespace rapt {
 /// How keys and values reach the kernels. A cache is packed by widening its tiles to f32.
 enum class Packing {
   kInPlace,  ///< the cache's tiles are read where they are
-  kHead,     ///< a whole kv head is packed once, and shared by all its query blocks
+  kHead,     ///< what a kv head's rows see is packed once, and shared by all its query blocks
   kChunk,    ///< the one block of a kv head packs each chunk as it comes to it
 };
 
@@ -45,6 +45,12 @@ struct Wave {
   std::int64_t item_begin = 0, item_end = 0;    ///< into PlanDetail::items
 };
 
+/// What the rows of a kv head see: slots in whole chunks, the sequence's end excepted.
+struct HeadSlots {
+  Range seen;
+  std::int64_t packed = 0;  ///< slots of the wave's heads before it, where heads are packed
+};
+
 struct PlanDetail {
   explicit PlanDetail(const Problem& problem, const Threads& threads, KvSource source)
       : problem(problem), threads(threads), source(source), order(problem), tiles(problem) {}
@@ -68,11 +74,12 @@ struct PlanDetail {
   std::int64_t slots = 0;                   ///< of the longest sequence, rounded up to a group
   int levels = 0;                           ///< of the merge tree
   int workers = 1;
-  std::vector<Range> head_chunks;  ///< [B Hkv] chunks that some row of the head sees
+  std::vector<HeadSlots> heads;  ///< [B Hkv]
   std::vector<Wave> waves;
   std::vector<Split> splits;
   std::vector<WorkItem> items;
   std::int64_t packed_heads = 0;   ///< most in a wave
+  std::int64_t packed_slots = 0;   ///< most in a wave
   std::int64_t counters = 0;       ///< most splits in a wave
   std::int64_t partial_nodes = 0;  ///< most parts of split items in a wave
   std::size_t scratch_bytes = 0;
@@ -93,15 +100,15 @@ struct PlanDetail {
 
   bool native() const { return problem.arithmetic == Arithmetic::kNativeBF16; }
 
-  /// Floats of one packed head: tiles of keys, then rows of values.
-  std::int64_t head_floats() const { return slots * (k_floats + v_floats); }
+  /// Floats of a packed slot, its key and its value.
+  std::int64_t slot_floats() const { return k_floats + v_floats; }
 };
 
 /// The plan for items that run on their own: each packs the chunks that it comes to, and no memory
 /// is shared between them.
 inline PlanDetail without_waves(PlanDetail plan) {
   if (plan.packing == Packing::kHead) plan.packing = Packing::kChunk;
-  plan.packed_heads = plan.counters = plan.partial_nodes = 0;
+  plan.packed_heads = plan.packed_slots = plan.counters = plan.partial_nodes = 0;
   return plan;
 }
 

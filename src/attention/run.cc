@@ -39,16 +39,10 @@ class Run {
     std::atomic<std::int64_t> ticket = 0;
     const auto work = [&](int) {
       for (std::int64_t task; (task = ticket.fetch_add(1)) < heads * chunks;) {
-        const std::int64_t head = task / chunks, chunk = task % chunks;
-        const std::int64_t sequence = (wave.head_begin + head) / plan_.problem.kv_heads;
-        const std::int64_t kv_head = (wave.head_begin + head) % plan_.problem.kv_heads;
-        const Range& seen = plan_.head_chunks[static_cast<std::size_t>(wave.head_begin + head)];
-        if (chunk < seen.begin || chunk >= seen.end) continue;
-        float* keys = memory_.packed + head * plan_.head_floats();
-        float* values = keys + plan_.slots * plan_.k_floats;
-        memory_.flags[task] =
-            reader.pack(sequence, kv_head, chunk, keys + chunk * kChunkKeys * plan_.k_floats,
-                        values + chunk * kChunkKeys * plan_.v_floats);
+        const std::int64_t head = wave.head_begin + task / chunks, chunk = task % chunks;
+        const Range& seen = plan_.heads[static_cast<std::size_t>(head)].seen;
+        if (chunk >= seen.begin / kChunkKeys && chunk < chunks_of(seen.end))
+          reader.prepare(head, chunk);
       }
     };
     plan_.threads.run(plan_.workers, std::ref(work));

@@ -33,6 +33,22 @@ TEST(Memory, OfThePlanIsLinear) {
         }
 }
 
+// A prefill of several blocks keeps packed what its rows see: under a window not the whole cache.
+TEST(Memory, OfThePlanIsThatOfTheSlotsThatAreSeen) {
+  for (const int threads : {1, 8})
+    for (const auto source : {KvSource::kTensors, KvSource::kCache}) {
+      AttentionCase c = one_head("window600", 4096);
+      c.q_tokens = 1056;
+      c.storage = Storage::all(DType::kBF16);
+      const Plan few = make_plan(c.problem(), Threads(threads), source);
+      c.kv_tokens = 1 << 20;
+      const Plan many = make_plan(c.problem(), Threads(threads), source);
+      EXPECT_TRUE(many.explain("kv").ends_with("once a kv head")) << many.explain();
+      // Levels of the merge tree, no keys and values.
+      EXPECT_LE(many.scratch_bytes(), 2 * few.scratch_bytes()) << c.name();
+    }
+}
+
 double peak_resident_mib() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
