@@ -108,7 +108,8 @@ typedef struct rapt_list {
 /// A set of worker threads. How many there are changes speed, never a bit of a result.
 typedef struct rapt_threads rapt_threads;
 
-/// `count` threads, 0 to 1024, the calling one included; 0: one for each of the machine.
+/// `count` threads, 0 to 1024, the calling one included; 0: one for each of the machine. Waits until
+/// they have started, a second at most.
 /// @errors RAPT_BAD_ARGUMENT; RAPT_OUT_OF_MEMORY if the system refuses one
 RAPT_API rapt_status rapt_threads_create(int32_t count, rapt_threads** out);
 RAPT_API rapt_status rapt_threads_count(const rapt_threads* threads, int32_t* count);

@@ -12,6 +12,8 @@ namespace rapt {
 class Threads {
  public:
   /// `count` workers in all, the calling thread included; 0 means one for each hardware thread.
+  /// Waits for those that have to be started, a second at most: as long only where oneTBB's are
+  /// kept busy by other tasks, and then they come later.
   /// @throws Error{kBadArgument} if count is negative or above 1024; Error{kOutOfMemory} if the
   ///         system refuses a thread.
   explicit Threads(int count = 0);

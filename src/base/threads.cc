@@ -26,6 +26,8 @@ namespace rapt {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 // oneTBB starts most workers from other workers, when they are first needed; where the system then
 // refuses a thread, the process ends. So workers are started here, by the calling thread, where a
 // refusal is an exception: one after the other, each kept busy so that the next is a new one.
@@ -37,8 +39,8 @@ class Starter {
     gate_->changed.notify_all();
   }
 
-  /// False where no worker comes, as when the host's own tasks have them all.
-  bool start_one() {
+  /// False where no worker comes until then, as when the host's own tasks have them all.
+  bool start_one(Clock::time_point deadline) {
     free_aligned(allocate_aligned(kFirstBytes));
     arenas_.emplace_back(1, 0).enqueue([gate = gate_] {
       std::unique_lock lock(gate->mutex);
@@ -47,14 +49,13 @@ class Starter {
       gate->changed.wait(lock, [&] { return gate->open; });
     });
     std::unique_lock lock(gate_->mutex);
-    return gate_->changed.wait_for(
-        lock, kPatience, [&] { return gate_->arrived == static_cast<int>(arenas_.size()); });
+    return gate_->changed.wait_until(
+        lock, deadline, [&] { return gate_->arrived == static_cast<int>(arenas_.size()); });
   }
 
  private:
   // A worker asks for some memory before it can report that there is none.
   static constexpr std::size_t kFirstBytes = std::size_t{1} << 18;
-  static constexpr std::chrono::milliseconds kPatience{1000};
 
   struct Gate {
     std::mutex mutex;
@@ -67,42 +68,73 @@ class Starter {
 };
 
 // What all pools share: oneTBB's workers, and its limit. Of several limits it obeys the least, so
-// there is one, of the most threads that were ever asked for.
+// there is one, of the most threads that were ever asked for. In a forked process nothing of this is
+// touched: the workers are the parent's, and so is whoever holds a lock, here or in oneTBB.
 class Workers {
  public:
+  using Arenas = std::list<tbb::task_arena>;
+
   static Workers& instance() {
-    static Workers workers;
-    return workers;
+    static Workers& never_destroyed = *new Workers;
+    return never_destroyed;
   }
 
-  void allow(int threads) {
-    const std::lock_guard lock(mutex_);
-    kept_.initialize();
-    if (threads <= allowed_) return;
-    limit_.reset();
-    limit_.emplace(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(threads));
-    allowed_ = threads;
+  /// An arena of some threads, and their workers, as far as they come within kPatience.
+  Arenas::iterator open(int threads) {
+    const Clock::time_point deadline = Clock::now() + kPatience;
+    const Arenas::iterator arena = add(threads);
+    try {
+      arena->initialize();
+      start(deadline);
+    } catch (...) {
+      close(arena);
+      throw;
+    }
+    return arena;
   }
 
-  void add(int count) {
+  void close(Arenas::iterator arena) {
     const std::lock_guard lock(mutex_);
-    start(wanted_ + count);
-    wanted_ += count;
-  }
-
-  void remove(int count) {
-    const std::lock_guard lock(mutex_);
-    wanted_ -= count;
+    wanted_ -= arena->max_concurrency() - 1;
+    arenas_.erase(arena);
   }
 
  private:
-  void start(int count) {
+  static constexpr std::chrono::milliseconds kPatience{1000};
+
+  Arenas::iterator add(int threads) {
+    const std::lock_guard lock(mutex_);
+    kept_.initialize();
+    if (threads > allowed_) {
+      limit_.reset();
+      limit_.emplace(tbb::global_control::max_allowed_parallelism,
+                     static_cast<std::size_t>(threads));
+      allowed_ = threads;
+    }
+    const Arenas::iterator arena = arenas_.emplace(arenas_.end(), threads);
+    wanted_ += threads - 1;
+    return arena;
+  }
+
+  /// How many workers there are to be; 0 where as many have been started.
+  int goal() {
+    const std::lock_guard lock(mutex_);
     const std::size_t limit =
         tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism);
-    count = std::min(count, static_cast<int>(limit) - 1);
-    if (count <= started_) return;
-    Starter starter;
-    for (int n = 0; n < count && starter.start_one();) ++n;
+    const int goal = std::min(wanted_, static_cast<int>(limit) - 1);
+    return goal > started_ ? goal : 0;
+  }
+
+  void start(Clock::time_point deadline) {
+    if (goal() == 0) return;
+    const std::unique_lock turn(turn_, deadline);  // two at once would take each other's workers
+    const int count = turn ? goal() : 0;
+    if (count == 0) return;
+    {
+      Starter starter;
+      for (int n = 0; n < count && starter.start_one(deadline);) ++n;
+    }
+    const std::lock_guard lock(mutex_);
     started_ = count;  // or as many as came: whoever waited once does not again
   }
 
@@ -110,8 +142,10 @@ class Workers {
   tbb::task_arena kept_{1, 0};  // workers end with the last arena
   std::optional<tbb::global_control> limit_;
   int allowed_ = tbb::info::default_concurrency();
-  int wanted_ = 0;  // by the pools that live
+  Arenas arenas_;
+  int wanted_ = 0;  // by these
   int started_ = 0;
+  std::timed_mutex turn_;  // of whoever starts workers
 };
 
 // For a forked process, which has none of oneTBB's workers: threads of this run alone.
@@ -131,19 +165,12 @@ void run_on_new_threads(int threads, int workers, const std::function<void(int)>
 }  // namespace
 
 struct Threads::Pool {
-  explicit Pool(int count) : workers(count - 1), arena(count) {
-    watch_forks();
-    Workers::instance().allow(count);
-    arena.initialize();
-    Workers::instance().add(workers);
-  }
+  explicit Pool(int count) : arena(Workers::instance().open(count)) {}
   ~Pool() {
-    // A parent that forked while it started workers left its lock taken.
-    if (!is_forked()) Workers::instance().remove(workers);
+    if (!is_forked()) Workers::instance().close(arena);
   }
 
-  const int workers;
-  tbb::task_arena arena;
+  const Workers::Arenas::iterator arena;
 };
 
 Threads::Threads(int count) {
@@ -151,6 +178,7 @@ Threads::Threads(int count) {
           count);
   count_ = count == 0 ? tbb::info::default_concurrency() : count;
   if (count_ == 1 || is_forked()) return;
+  watch_forks();
   try {
     pool_ = std::make_shared<Pool>(count_);
   } catch (const std::exception& refused) {
@@ -179,7 +207,7 @@ void Threads::run(int workers, const std::function<void(int)>& body) const {
     if (is_forked())
       run_on_new_threads(count_, workers, guarded);
     else
-      pool_->arena.execute(
+      pool_->arena->execute(
           [&] { tbb::parallel_for(0, workers, guarded, tbb::simple_partitioner()); });
   } catch (const std::exception& refused) {
     throw Error(

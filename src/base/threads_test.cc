@@ -8,8 +8,10 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <optional>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -165,25 +167,57 @@ TEST(ThreadsCountTest, OutOfRangeIsAnError) {
 
 // Under tsan a forked process may not start threads.
 #ifndef __SANITIZE_THREAD__
-TEST(Threads, AForkedProcessHasItsOwn) {
-  const Threads threads(4);
-  threads.run(4, [](int) {});
+/// In a forked process: 0 if sets made there and those of the parent have all their threads. Ends by
+/// exit, which destroys what the parent had made.
+[[noreturn]] void use_in_child(std::optional<Threads>& of_parent) {
+  alarm(60);
+  const Threads made_there(3);
+  std::atomic<int> calls = 0, met = 0;
+  made_there.run(7, [&](int) { ++calls; });
+  // All four wait for each other: one thread alone would not get through.
+  of_parent->run(4, [&](int) {
+    ++met;
+    while (met < 4) std::this_thread::yield();
+  });
+  of_parent.reset();
+  std::exit(calls == 7 && met == 4 ? 0 : 1);
+}
+
+int status_of_child(std::optional<Threads>& of_parent) {
+  std::fflush(nullptr);  // exit would write it again
   const pid_t child = fork();
-  if (child == 0) {
-    alarm(60);
-    const Threads made_there(3);
-    std::atomic<int> calls = 0, met = 0;
-    made_there.run(7, [&](int) { ++calls; });
-    // All four wait for each other: one thread alone would not get through.
-    threads.run(4, [&](int) {
-      ++met;
-      while (met < 4) std::this_thread::yield();
-    });
-    _exit(calls == 7 && met == 4 ? 0 : 1);
-  }
+  if (child == 0) use_in_child(of_parent);
   int status = -1;
   waitpid(child, &status, 0);
-  EXPECT_EQ(status, 0);
+  return status;
+}
+
+TEST(Threads, AForkedProcessHasItsOwn) {
+  std::optional<Threads> threads(4);
+  threads->run(4, [](int) {});
+  EXPECT_EQ(status_of_child(threads), 0);
+  std::atomic<int> calls = 0;
+  threads->run(4, [&](int) { ++calls; });
+  EXPECT_EQ(calls, 4);
+}
+
+// Another thread waits for workers, which are busy, when the process forks.
+TEST(Threads, AProcessForkedWhileWorkersAreStartedHasItsOwn) {
+  std::optional<Threads> threads(4);
+  std::atomic<bool> done = false;
+  std::atomic<int> busy = 0;
+  std::thread host([&] {
+    threads->run(4, [&](int) {
+      ++busy;
+      while (!done) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    });
+  });
+  while (busy < 4) std::this_thread::yield();
+  std::thread other([] { const Threads more(8); });
+  for (int n = 0; n < 5; ++n) EXPECT_EQ(status_of_child(threads), 0);
+  done = true;
+  host.join();
+  other.join();
 }
 #endif
 
