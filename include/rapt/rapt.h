@@ -236,12 +236,13 @@ typedef struct rapt_problem {
   const int64_t* kv_positions;  ///< [Tk] or [B, Tk]; NULL: slots
   int64_t kv_position_count;    ///< Tk or B Tk
 
-  float scale;                              ///< 0: 1 / sqrt(D)
+  float scale;                              ///< 0: 1 / sqrt(D), unless scale_is_given
   float softcap;                            ///< 0: none
   const float* alibi_slopes;                ///< [Hq]; NULL: none
   const rapt_relative_bias* relative_bias;  ///< NULL: none
   int32_t additive_bias;                    ///< not 0: rapt_inputs has a bias
   const float* sinks;                       ///< [Hq], logits, -inf is none; NULL: none
+  int64_t scale_is_given;                   ///< not 0: a scale of 0 is 0
 } rapt_problem;
 
 /// ALiBi's slopes for 1 to 2^20 heads. @shape slopes [heads]

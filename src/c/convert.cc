@@ -92,6 +92,10 @@ Threads threads_of(const rapt_threads* threads, const char* where) {
   return threads == nullptr ? Threads(1) : value_of(threads, where);
 }
 
+// Padding at the end is what a caller happened to have there; a later version would read it.
+static_assert(offsetof(rapt_problem, scale_is_given) + sizeof(rapt_problem::scale_is_given) ==
+              sizeof(rapt_problem));
+
 Problem problem_of(const rapt_problem* problem) {
   const rapt_problem from = read_struct(problem, "rapt_problem");
   Problem made;
@@ -105,7 +109,7 @@ Problem problem_of(const rapt_problem* problem) {
   made.storage = {
       dtype_of(from.q_type, "rapt_problem.q_type"), dtype_of(from.k_type, "rapt_problem.k_type"),
       dtype_of(from.v_type, "rapt_problem.v_type"), dtype_of(from.o_type, "rapt_problem.o_type")};
-  if (from.scale != 0) made.scale = from.scale;
+  if (from.scale != 0 || from.scale_is_given != 0) made.scale = from.scale;
   made.validate();  // before arrays are read whose lengths these are
   made.q_ranges = ranges_of(from.q_ranges, from.batch);
   made.kv_ranges = ranges_of(from.kv_ranges, from.batch);

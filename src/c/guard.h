@@ -8,7 +8,6 @@
 #include <new>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 #include "base/check.h"
 #include "rapt/rapt.h"
@@ -42,16 +41,21 @@ inline void require_pointer(const void* pointer, const char* where, const char* 
   require(pointer != nullptr, ErrorCode::kBadArgument, where, expected, "a null pointer");
 }
 
+/// What messages call a kind of handle.
+template <std::size_t kSize>
+struct KindName {
+  consteval KindName(const char (&name)[kSize]) { std::copy_n(name, kSize, text); }
+  char text[kSize];
+};
+
 /// A value behind a C pointer. The mark tells kinds apart, and, while its memory is not used anew, a
 /// handle that was destroyed.
-template <class Self, class T>
+template <class T, KindName kKind>
 struct Handle {
-  explicit Handle(T made) : value(std::move(made)) {}
+  static constexpr const char* kName = kKind.text;
   ~Handle() { mark = nullptr; }
-  Handle(const Handle&) = delete;
-  Handle& operator=(const Handle&) = delete;
 
-  const char* volatile mark = Self::kName;
+  const char* volatile mark;
   T value;
 };
 
@@ -70,7 +74,7 @@ rapt_status create(const char* where, H** out, F&& make) noexcept {
   return guard([&] {
     require_pointer(out, where, "a place for the handle");
     *out = nullptr;
-    *out = new H(make());
+    *out = new H{{H::kName, make()}};
   });
 }
 

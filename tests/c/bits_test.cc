@@ -74,6 +74,7 @@ struct CProblem {
     c.kv_positions = p.kv_positions.empty() ? nullptr : p.kv_positions.data();
     c.kv_position_count = std::ssize(p.kv_positions);
     c.scale = p.scale.value_or(0.0f);
+    c.scale_is_given = p.scale == 0.0f;
     const ScoreModifiers& m = p.modifiers;
     c.softcap = m.softcap.value_or(0.0f);
     c.alibi_slopes = m.alibi_slopes.empty() ? nullptr : m.alibi_slopes.data();
@@ -253,7 +254,7 @@ std::vector<Problem> other_problems() {
       if (!other.kv_positions.empty()) p.kv_positions = other.kv_positions;
     }
   };
-  add([](Problem& p) { p.scale = 0.7f; });
+  for (const float scale : {0.7f, 0.0f}) add([&](Problem& p) { p.scale = scale; });
   add([](Problem& p) { p.modifiers.softcap = 2.5f; });
   add([](Problem& p) { p.modifiers.alibi_slopes = alibi_slopes(4); });
   add([](Problem& p) { p.modifiers.sinks = {0.5f, -1, -INFINITY, 3}; });
@@ -291,7 +292,7 @@ TEST(CAbi, EveryModifierAndType) {
     if (p.modifiers.additive_bias) in.bias = bias.view;
     EXPECT_TRUE(same_bits(run_attention(make_plan(p, Threads(2)), in), run_c(p, causal, in, 1)));
   }
-  EXPECT_EQ(n, 9);
+  EXPECT_EQ(n, 10);
 }
 
 TEST(CAbi, CachesOfEveryType) {

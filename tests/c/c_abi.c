@@ -233,7 +233,7 @@ static void test_problems_refuse(void) {
     EXPECT(plan == NULL);                                                                    \
   } while (0)
   BAD("rapt_problem.size", p.size = 0);
-  BAD("rapt_problem.size", p.size = sizeof p - 8);
+  BAD("rapt_problem.size", p.size = offsetof(rapt_problem, sinks));
   BAD("rapt_problem.size", p.size = (size_t)-1);
   BAD("Problem.batch", p.batch = -1);
   BAD("Problem.q_tokens", p.q_tokens = -1);
@@ -288,6 +288,32 @@ static void test_problems_refuse(void) {
   REFUSED(RAPT_BAD_ARGUMENT, "rapt_problem.mask", rapt_plan_create(&p, threads, 0, &plan));
   EXPECT(strstr(rapt_error_message(), "expected a mask, got another object") != NULL);
   rapt_threads_destroy(threads);
+}
+
+static float first_lse(rapt_problem p) {
+  static tensors t;
+  fill(&t);
+  const rapt_inputs in = inputs_of(&t);
+  const rapt_result out = result_of(&t);
+  rapt_plan* plan = NULL;
+  rapt_scratch* scratch = NULL;
+  DONE(rapt_plan_create(&p, NULL, RAPT_FROM_TENSORS, &plan));
+  DONE(rapt_scratch_create(&scratch));
+  DONE(rapt_run(plan, &in, scratch, &out));
+  rapt_scratch_destroy(scratch);
+  rapt_plan_destroy(plan);
+  return t.lse[0];
+}
+
+/// A scale of 0 makes every weight alike; a struct of the first version cannot ask for it.
+static void test_scale_of_zero(void) {
+  rapt_problem p = good();
+  const float by_default = first_lse(p);
+  p.scale_is_given = 1;
+  EXPECT(fabs(first_lse(p) - log(TK)) < 1e-6);
+  p.size = offsetof(rapt_problem, scale_is_given);
+  EXPECT(first_lse(p) == by_default);
+  EXPECT(fabs(by_default - log(TK)) > 1e-6);
 }
 
 /// A struct of a later version: served where its new fields are 0.
@@ -686,6 +712,7 @@ int main(void) {
   test_masks_refuse();
   test_texts_are_cut();
   test_problems_refuse();
+  test_scale_of_zero();
   test_later_versions();
   test_runs_refuse();
   test_caches_and_states();
