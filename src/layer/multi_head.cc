@@ -88,9 +88,34 @@ std::array<MutableTensor, kCount> carve(Scratch& scratch, const Dims (&extents)[
   return tensors;
 }
 
-/// Rounds contiguous heads to bf16, in their place and in `room`, of half their floats.
-AnyConstTensor rounded_heads(const Threads& threads, const MutableTensor& heads,
-                             const MutableTensor& room) {
+/// What one call computes on its way: q, k, v and o of all heads side by side, and in native bf16 room
+/// for q, k and v rounded. Keys and values have no tokens where a cache has them.
+struct Activations {
+  MutableTensor q, k, v, o, half_q, half_k, half_v;
+};
+
+/// @shape  widths [3], of q, k and v
+Activations activations(const Problem& p, const Inputs& inputs,
+                        const std::array<std::int64_t, 3>& widths, Scratch& scratch) {
+  const std::int64_t kv_tokens = inputs.cache == nullptr ? p.kv_tokens : 0;
+  const auto whole = [&](std::int64_t tokens, std::int64_t width) {
+    return Dims{1, p.batch, tokens, width};
+  };
+  const auto half = [&](std::int64_t tokens, std::int64_t width) {
+    return whole(p.arithmetic == Arithmetic::kNativeBF16 ? tokens : 0, (width + 1) / 2);
+  };
+  const auto [q, k, v, o, half_q, half_k, half_v] =
+      carve(scratch,
+            {whole(p.q_tokens, widths[0]), whole(kv_tokens, widths[1]), whole(kv_tokens, widths[2]),
+             whole(p.q_tokens, p.q_heads * p.value_dim()), half(p.q_tokens, widths[0]),
+             half(kv_tokens, widths[1]), half(kv_tokens, widths[2])});
+  return {q, k, v, o, half_q, half_k, half_v};
+}
+
+/// Contiguous heads as attention takes them: in native bf16 rounded, in their place and in `room`.
+AnyConstTensor stored(const Threads& threads, Arithmetic arithmetic, const MutableTensor& heads,
+                      const MutableTensor& room) {
+  if (arithmetic != Arithmetic::kNativeBF16) return heads;
   BF16* to = reinterpret_cast<BF16*>(room.data);
   const std::int64_t width = heads.extents[2] * heads.extents[3];
   for_rows(threads, heads.extents[0] * heads.extents[1], 16,
@@ -223,47 +248,32 @@ void MultiHeadAttention::operator()(const Threads& threads, const Plan& plan, co
                                     Workspace& workspace, const Outputs& outputs) const {
   const Problem& p = plan.problem();
   const ConstTensor& c = inputs.memory.data == nullptr ? inputs.x : inputs.memory;
-  const std::int64_t kv_tokens = inputs.cache == nullptr ? p.kv_tokens : 0;
   check_extents(inputs.x, {1, p.batch, p.q_tokens, config_.model_dim}, "MultiHeadAttention.x");
-  const bool native = p.arithmetic == Arithmetic::kNativeBF16;
-  const auto half = [&](std::int64_t tokens, const Linear& map) {
-    return Dims{1, p.batch, native ? tokens : 0, (map.outputs() + 1) / 2};
-  };
-  const auto [q, k, v, o, half_q, half_k, half_v] =
-      carve(workspace.activations, {{1, p.batch, p.q_tokens, q_.outputs()},
-                                    {1, p.batch, kv_tokens, k_.outputs()},
-                                    {1, p.batch, kv_tokens, v_.outputs()},
-                                    {1, p.batch, p.q_tokens, o_.inputs()},
-                                    half(p.q_tokens, q_),
-                                    half(kv_tokens, k_),
-                                    half(kv_tokens, v_)});
-  const MutableTensor q_heads = split_heads(q, config_.q_heads),
-                      k_heads = split_heads(k, config_.kv_heads),
-                      v_heads = split_heads(v, config_.kv_heads),
-                      o_heads = split_heads(o, config_.q_heads);
-
+  const Activations a =
+      activations(p, inputs, {q_.outputs(), k_.outputs(), v_.outputs()}, workspace.activations);
+  const MutableTensor q = split_heads(a.q, config_.q_heads), k = split_heads(a.k, config_.kv_heads),
+                      v = split_heads(a.v, config_.kv_heads), o = split_heads(a.o, config_.q_heads);
   const auto length = [&](std::int64_t b) {
     return inputs.cache == nullptr ? p.kv_range(b).size() : inputs.cache->shape().capacity;
   };
-  q_(threads, inputs.x, q, workspace.kernels);
+  q_(threads, inputs.x, a.q, workspace.kernels);
   rotate(
-      threads, config_, q_heads, workspace,
+      threads, config_, q, workspace,
       [&](std::int64_t b, std::int64_t t) { return p.q_position(b, t); }, length);
   if (inputs.cache == nullptr) {
-    k_(threads, c, k, workspace.kernels);
-    v_(threads, c, v, workspace.kernels);
+    k_(threads, c, a.k, workspace.kernels);
+    v_(threads, c, a.v, workspace.kernels);
     rotate(
-        threads, config_, k_heads, workspace,
+        threads, config_, k, workspace,
         [&](std::int64_t b, std::int64_t t) { return t - p.kv_range(b).begin; }, length);
   }
-  const auto stored = [&](const MutableTensor& heads, const MutableTensor& room) {
-    return native ? rounded_heads(threads, heads, room) : AnyConstTensor(heads);
+  const auto as_stored = [&](const MutableTensor& heads, const MutableTensor& room) {
+    return stored(threads, p.arithmetic, heads, room);
   };
-  run(plan,
-      {stored(q_heads, half_q), stored(k_heads, half_k), stored(v_heads, half_v), inputs.cache},
-      workspace.kernels, {o_heads, outputs.lse, {}, {}});
-  o_(threads, o, outputs.y, workspace.kernels);
-  write_heads(threads, q_heads, o_heads, workspace, outputs);
+  run(plan, {as_stored(q, a.half_q), as_stored(k, a.half_k), as_stored(v, a.half_v), inputs.cache},
+      workspace.kernels, {o, outputs.lse, {}, {}});
+  o_(threads, a.o, outputs.y, workspace.kernels);
+  write_heads(threads, q, o, workspace, outputs);
 }
 
 void MultiHeadAttention::write_heads(const Threads& threads, const ConstTensor& q,
