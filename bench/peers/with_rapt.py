@@ -5,7 +5,7 @@ from importlib import metadata
 
 import rapt
 
-from implementation import Implementation, Unsupported
+from implementation import Implementation
 from with_torch import OverTensors, array_of, tensor_of
 
 
@@ -15,13 +15,20 @@ def mask_of(case):
 
 class RaptTensors(Implementation):
     name = "rapt, tensors"
+    native = False  # whether products are native bf16
+
+    def serves(self, case):
+        return case.dtype == "bf16" or not self.native
+
+    def options(self, case):
+        native = {"arithmetic": "native_bfloat16"} if self.native else {}
+        return {"mask": mask_of(case), **native}
 
     def calls(self, case, operands, threads):
         rapt.set_threads(threads)
-        mask = mask_of(case)
-        q = self.tokens(operands.q("heads"), case)
+        options, q = self.options(case), self.tokens(operands.q("heads"), case)
         copies = [[self.tokens(x, case) for x in copy] for copy in operands.kv("heads")]
-        return [lambda k=k, v=v: rapt.attention(q, k, v, mask=mask) for k, v in copies]
+        return [lambda k=k, v=v: rapt.attention(q, k, v, **options) for k, v in copies]
 
     def tokens(self, array, case):
         """[1, H, T, D] as the view [1, T, H, D]."""
@@ -38,7 +45,7 @@ class RaptCache(RaptTensors):
         self.caches = weakref.WeakKeyDictionary()  # of operands
 
     def serves(self, case):
-        return case.decodes
+        return case.decodes and super().serves(case)
 
     def lay_out(self, case, operands):
         self.caches[operands] = [
@@ -56,20 +63,20 @@ class RaptCache(RaptTensors):
         rapt.set_threads(threads)
         if operands not in self.caches:
             self.lay_out(case, operands)
-        mask, q = mask_of(case), self.tokens(operands.q("heads"), case)
-        return [lambda c=c: rapt.attention(q, cache=c, mask=mask) for c in self.caches[operands]]
+        options, q = self.options(case), self.tokens(operands.q("heads"), case)
+        return [lambda c=c: rapt.attention(q, cache=c, **options) for c in self.caches[operands]]
 
 
 class RaptNative(RaptTensors):
-    """Products by the processor's bf16 instructions, or their emulation."""
+    """Products by the processor's bf16 instructions, or two fma that have their bits."""
 
-    name = "rapt, native bf16"
+    name = "rapt, tensors, native bf16"
+    native = True
 
-    def serves(self, case):
-        return case.dtype == "bf16"
 
-    def calls(self, case, operands, threads):
-        raise Unsupported("the Python package has no native bf16 yet")
+class RaptNativeCache(RaptCache):
+    name = "rapt, cache, native bf16"
+    native = True
 
 
 class RaptTorch(OverTensors):
@@ -91,7 +98,7 @@ class RaptTorch(OverTensors):
 
 
 def implementations():
-    return [RaptTensors(), RaptCache(), RaptNative(), RaptTorch()]
+    return [RaptTensors(), RaptCache(), RaptNative(), RaptNativeCache(), RaptTorch()]
 
 
 def version():

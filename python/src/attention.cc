@@ -1,6 +1,7 @@
 #include "attention.h"
 
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string_view.h>
 
 #include "call.h"
 #include "options.h"
@@ -37,6 +38,9 @@ bias           float32 [B, Hq, Tq, Tk], extents of 1 broadcast: s := s + bias; -
 sinks          logits [Hq] that join the softmax without a value
 q_ranges       (begin, end) of the tokens of each sequence that are not padding; kv_ranges alike
 q_positions    [Tq] or [B, Tq], default: places; kv_positions [Tk] or [B, Tk], default: slots
+arithmetic     float32, or native_bfloat16: products of bf16 pairs, the weights rounded to bf16, for
+               q, k and v of bf16 on CPUs with AVX512-BF16; elsewhere the same bits, slower
+               (docs/numerics.md, "Native bf16")
 cache          a DenseKvCache in place of k and v
 return_lse     also return lse [B, Hq, Tq] float32, ln sum_j exp(s_ij), the sink included
 out            where to write o, of any of the three types; it is returned
@@ -52,18 +56,19 @@ void bind_attention(nb::module_& m) {
       [](nb::handle q, nb::handle k, nb::handle v, nb::handle mask, std::optional<double> scale,
          std::optional<double> softcap, nb::handle sinks, nb::handle alibi,
          nb::handle relative_bias, nb::handle q_ranges, nb::handle kv_ranges,
-         nb::handle q_positions, nb::handle kv_positions, nb::handle bias, nb::handle cache,
-         bool return_lse, nb::handle out) {
+         nb::handle q_positions, nb::handle kv_positions, std::string_view arithmetic,
+         nb::handle bias, nb::handle cache, bool return_lse, nb::handle out) {
         Call call({q, k, v, cache, bias, out});
         const Options options{mask,          scale,    softcap,   sinks,       alibi,
-                              relative_bias, q_ranges, kv_ranges, q_positions, kv_positions};
+                              relative_bias, q_ranges, kv_ranges, q_positions, kv_positions,
+                              arithmetic};
         const Problem problem = problem_of(call.inputs(), call.o_type(), options);
         return call.run(plan_of(problem, call.source()), return_lse);
       },
       "q"_a, "k"_a = none, "v"_a = none, nb::kw_only(), "mask"_a = none, "scale"_a = none,
       "softcap"_a = none, "sinks"_a = none, "alibi"_a = none, "relative_bias"_a = none,
       "q_ranges"_a = none, "kv_ranges"_a = none, "q_positions"_a = none, "kv_positions"_a = none,
-      "bias"_a = none, "cache"_a = none, "return_lse"_a = false, "out"_a = none,
+      "arithmetic"_a = kF32Arithmetic, "bias"_a = none, "cache"_a = none, "return_lse"_a = false, "out"_a = none,
       nb::sig(kSignature), kDoc);
 }
 

@@ -159,7 +159,8 @@ constexpr const char* kLayerDoc = R"(Multi-head attention with its projections.
 
 q  [Hq D, d]   k  [Hkv D, dc]   v  [Hkv Dv, dc]   o  [d, Hq Dv], biases [rows], as checkpoints have
 them. kv_heads None means q_heads, head_dim None d / q_heads, v_head_dim None head_dim. type is what
-the weights are kept in: float32, bfloat16, float16, int8 or native_bfloat16; None: each in its own.
+the weights are kept in: float32, bfloat16, float16, int8 or native_bfloat16; None: each in its own. arithmetic
+is that of `attention`: native_bfloat16 rounds q, k and v to bf16, and takes a cache of bfloat16.
 
 Not thread-safe. arXiv:1706.03762, 3.2.2)";
 
@@ -173,7 +174,7 @@ void bind_multi_head(nb::module_& m) {
              std::optional<std::int64_t> head_dim, std::optional<std::int64_t> v_head_dim,
              nb::handle q_bias, nb::handle k_bias, nb::handle v_bias, nb::handle o_bias,
              nb::handle mask, std::optional<double> scale, nb::handle rotary,
-             const std::optional<std::string>& type) {
+             const std::optional<std::string>& type, const std::string& arithmetic) {
             MultiHeadAttention::Config config;
             config.q_heads = q_heads;
             config.kv_heads = kv_heads.value_or(0);
@@ -184,19 +185,20 @@ void bind_multi_head(nb::module_& m) {
             if (!rotary.is_none())
               config.rotary = cast_to<Rotary>(rotary, "MultiHeadAttention.rotary", "a rapt.Rotary");
             if (type) config.weight_type = weight_type_of(*type, "MultiHeadAttention.type");
+            config.arithmetic = arithmetic_of(arithmetic, "MultiHeadAttention.arithmetic");
             make_layer(self, {q, k, v, o, q_bias, k_bias, v_bias, o_bias}, config);
           },
           "q"_a, "k"_a, "v"_a, "o"_a, nb::kw_only(), "q_heads"_a, "kv_heads"_a = none,
           "head_dim"_a = none, "v_head_dim"_a = none, "q_bias"_a = none, "k_bias"_a = none,
           "v_bias"_a = none, "o_bias"_a = none, "mask"_a = none, "scale"_a = none,
-          "rotary"_a = none, "type"_a = none,
+          "rotary"_a = none, "type"_a = none, "arithmetic"_a = kF32Arithmetic,
           nb::sig("def __init__(self, q: Array, k: Array, v: Array, o: Array, *, q_heads: int,"
                   " kv_heads: int | None = None, head_dim: int | None = None,"
                   " v_head_dim: int | None = None, q_bias: Array | None = None,"
                   " k_bias: Array | None = None, v_bias: Array | None = None,"
                   " o_bias: Array | None = None, mask: Mask | None = None,"
                   " scale: float | None = None, rotary: Rotary | None = None,"
-                  " type: str | None = None) -> None"))
+                  " type: str | None = None, arithmetic: str = 'float32') -> None"))
       .def("__call__", &attend, "x"_a, nb::kw_only(), "memory"_a = none, "cache"_a = none,
            "x_ranges"_a = none, "memory_ranges"_a = none, "return_heads"_a = false,
            nb::sig("def __call__(self, x: Array, *, memory: Array | None = None,"

@@ -134,10 +134,11 @@ void bind_session(nb::module_& m) {
 }
 
 Model load(const std::filesystem::path& directory, const std::optional<std::string>& weights,
-           const std::string& cache) {
+           const std::string& cache, const std::string& attention) {
   ModelOptions options;
   if (weights) options.weights = weight_type_of(*weights, "Model.load.weights");
   options.cache = dtype_of(cache, "Model.load.cache");
+  options.attention = arithmetic_of(attention, "Model.load.attention");
   const nb::gil_scoped_release release;
   return Model::load(directory, options);
 }
@@ -146,13 +147,13 @@ void bind_model_type(nb::module_& m) {
   nb::class_<Model>(m, "Model", "A Llama-family decoder, ready to run. Share it between sessions.")
       .def_static(
           "load", &load, "directory"_a, nb::kw_only(), "weights"_a = nb::none(),
-          "cache"_a = "float32",
+          "cache"_a = "float32", "attention"_a = kF32Arithmetic,
           nb::sig("def load(directory: str | os.PathLike[str], *, weights: str | None = None,"
-                  " cache: str = 'float32') -> Model"),
+                  " cache: str = 'float32', attention: str = 'float32') -> Model"),
           "Reads a Hugging Face directory. weights: float32, bfloat16, float16, int8 or "
           "native_bfloat16, what\n"
           "the linear maps are kept in; None: as the files have them. cache: float32,\n"
-          "bfloat16 or float16.")
+          "bfloat16 or float16. attention: float32, or native_bfloat16 with a cache of bfloat16.")
       .def_prop_ro("vocab_size", [](const Model& x) { return x.config().vocab_size; })
       .def_prop_ro(
           "context", [](const Model& x) { return x.config().context(); },

@@ -48,6 +48,7 @@ void Options::set(Problem& problem) const {
   if (!kv_ranges.is_none()) problem.kv_ranges = ranges_of(kv_ranges, "attention.kv_ranges");
   problem.q_positions = positions_of(q_positions, "attention.q_positions");
   problem.kv_positions = positions_of(kv_positions, "attention.kv_positions");
+  problem.arithmetic = arithmetic_of(arithmetic, "attention.arithmetic");
 }
 
 Problem problem_of(const Inputs& inputs, DType o, const Options& options) {
@@ -89,6 +90,13 @@ DType dtype_of(const std::string& name, const char* where) {
   for (int n = 0; n < kDTypes; ++n)
     if (name == kNames[n]) return static_cast<DType>(n);
   refuse(where, "float32, bfloat16 or float16", name);
+}
+
+Arithmetic arithmetic_of(std::string_view name, const char* where) {
+  if (name == kF32Arithmetic) return Arithmetic::kF32;
+  if (name != "native_bfloat16")
+    refuse(where, "float32 or native_bfloat16", std::string(name));
+  return Arithmetic::kNativeBF16;
 }
 
 }  // namespace rapt::python

@@ -3,6 +3,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
 #include "call.h"
@@ -94,7 +95,7 @@ void bind_problem(nb::module_& m) {
              bool additive_bias, nb::handle mask, std::optional<double> scale,
              std::optional<double> softcap, nb::handle sinks, nb::handle alibi,
              nb::handle relative_bias, nb::handle q_ranges, nb::handle kv_ranges,
-             nb::handle q_positions, nb::handle kv_positions) {
+             nb::handle q_positions, nb::handle kv_positions, std::string_view arithmetic) {
             Problem p;
             p.batch = batch;
             p.q_tokens = q_tokens;
@@ -110,7 +111,8 @@ void bind_problem(nb::module_& m) {
             p.storage = {dtype_of(dtypes[0], where), dtype_of(dtypes[1], where),
                          dtype_of(dtypes[2], where), dtype_of(dtypes[3], where)};
             const Options options{mask,          scale,    softcap,   sinks,       alibi,
-                                  relative_bias, q_ranges, kv_ranges, q_positions, kv_positions};
+                                  relative_bias, q_ranges, kv_ranges, q_positions, kv_positions,
+                                  arithmetic};
             options.set(p);
             p.validate();
             new (self) PyProblem{std::move(p)};
@@ -120,7 +122,7 @@ void bind_problem(nb::module_& m) {
           "dtypes"_a = std::vector<std::string>(4, "float32"), "additive_bias"_a = false,
           "mask"_a = none, "scale"_a = none, "softcap"_a = none, "sinks"_a = none, "alibi"_a = none,
           "relative_bias"_a = none, "q_ranges"_a = none, "kv_ranges"_a = none,
-          "q_positions"_a = none, "kv_positions"_a = none,
+          "q_positions"_a = none, "kv_positions"_a = none, "arithmetic"_a = kF32Arithmetic,
           nb::sig(
               "def __init__(self, *, q_tokens: int, kv_tokens: int, q_heads: int, head_dim: int,"
               " batch: int = 1, kv_heads: int | None = None, v_head_dim: int | None = None,"

@@ -1,6 +1,7 @@
 #include "varlen.h"
 
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string_view.h>
 
 #include <algorithm>
 #include <atomic>
@@ -161,22 +162,24 @@ void bind_varlen(nb::module_& m) {
       "attention_varlen",
       [](nb::handle q, nb::handle k, nb::handle v, nb::handle cu_seqlens_q, nb::handle cu_seqlens_k,
          nb::handle mask, std::optional<double> scale, std::optional<double> softcap,
-         nb::handle sinks, nb::handle alibi, nb::handle relative_bias, bool return_lse) {
+         nb::handle sinks, nb::handle alibi, nb::handle relative_bias, std::string_view arithmetic,
+         bool return_lse) {
         const nb::none none;
         const Options options{mask,          scale, softcap, sinks, alibi,
-                              relative_bias, none,  none,    none,  none};
+                              relative_bias, none,  none,    none,  none,
+                              arithmetic};
         return attention_varlen(Array(q, "attention_varlen.q"), Array(k, "attention_varlen.k"),
                                 Array(v, "attention_varlen.v"), cu_seqlens_q, cu_seqlens_k, options,
                                 return_lse);
       },
       "q"_a, "k"_a, "v"_a, "cu_seqlens_q"_a, "cu_seqlens_k"_a, nb::kw_only(), "mask"_a = none,
       "scale"_a = none, "softcap"_a = none, "sinks"_a = none, "alibi"_a = none,
-      "relative_bias"_a = none, "return_lse"_a = false,
+      "relative_bias"_a = none, "arithmetic"_a = kF32Arithmetic, "return_lse"_a = false,
       nb::sig("def attention_varlen(q: Array, k: Array, v: Array, cu_seqlens_q: Ints,"
               " cu_seqlens_k: Ints, *, mask: Mask | None = None, scale: float | None = None,"
               " softcap: float | None = None, sinks: Floats | None = None,"
               " alibi: Floats | None = None, relative_bias: RelativeBias | None = None,"
-              " return_lse: bool = False) -> typing.Any"),
+              " arithmetic: str = 'float32', return_lse: bool = False) -> typing.Any"),
       R"(Attention of sequences that lie one after the other, without padding.
 
 q  [tokens, Hq, D]   k  [keys, Hkv, D]   v  [keys, Hkv, Dv]   o  [tokens, Hq, Dv]   lse  [Hq, tokens]
