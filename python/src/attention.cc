@@ -59,17 +59,17 @@ void bind_attention(nb::module_& m) {
          nb::handle q_positions, nb::handle kv_positions, std::string_view arithmetic,
          nb::handle bias, nb::handle cache, bool return_lse, nb::handle out) {
         Call call({q, k, v, cache, bias, out});
-        const Options options{mask,          scale,    softcap,   sinks,       alibi,
-                              relative_bias, q_ranges, kv_ranges, q_positions, kv_positions,
-                              arithmetic};
+        const Options options{mask,        scale,         softcap,   sinks,
+                              alibi,       relative_bias, q_ranges,  kv_ranges,
+                              q_positions, kv_positions,  arithmetic};
         const Problem problem = problem_of(call.inputs(), call.o_type(), options);
         return call.run(plan_of(problem, call.source()), return_lse);
       },
       "q"_a, "k"_a = none, "v"_a = none, nb::kw_only(), "mask"_a = none, "scale"_a = none,
       "softcap"_a = none, "sinks"_a = none, "alibi"_a = none, "relative_bias"_a = none,
       "q_ranges"_a = none, "kv_ranges"_a = none, "q_positions"_a = none, "kv_positions"_a = none,
-      "arithmetic"_a = kF32Arithmetic, "bias"_a = none, "cache"_a = none, "return_lse"_a = false, "out"_a = none,
-      nb::sig(kSignature), kDoc);
+      "arithmetic"_a = kF32Arithmetic, "bias"_a = none, "cache"_a = none, "return_lse"_a = false,
+      "out"_a = none, nb::sig(kSignature), kDoc);
 }
 
 }  // namespace rapt::python

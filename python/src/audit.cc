@@ -1,5 +1,6 @@
 #include "audit.h"
 
+#include <nanobind/stl/function.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -7,7 +8,9 @@
 #include "array.h"
 #include "call.h"
 #include "error.h"
-#include "rapt/audit.h"
+#include "rapt/model_audit.h"
+#include "threads.h"
+#include "tokens.h"
 
 namespace rapt::python {
 
@@ -97,6 +100,7 @@ void bind_findings(nb::module_& m) {
       .def_prop_ro(
           "check", [](const AuditFinding& f) { return name(f.check); },
           "\"hidden mass\", \"poison nan\", ...")
+      .def_ro("layer", &AuditFinding::layer, "Of a model.")
       .def_ro("sequence", &AuditFinding::sequence)
       .def_ro("head", &AuditFinding::head, "Query head.")
       .def_ro("query", &AuditFinding::query, "Token.")
@@ -120,10 +124,57 @@ void bind_findings(nb::module_& m) {
            "The finding of the first row; None if the audit has passed.");
 }
 
+void bind_model_audit(nb::module_& m) {
+  nb::class_<PrefixReport>(m, "PrefixReport",
+                           "Whether logits keep their bits, whatever comes after them.")
+      .def_prop_ro("passed", &PrefixReport::passed)
+      .def_ro("cuts", &PrefixReport::cuts, "The prefixes [0, cut) that were compared.")
+      .def_ro("findings", &PrefixReport::findings,
+              "One at most: the first token whose logits changed, and the first later one that\n"
+              "changes them.");
+  nb::class_<LayerAudit>(m, "LayerAudit",
+                         "One layer's attention over the tokens that ran together.")
+      .def_ro("layer", &LayerAudit::layer)
+      .def_ro("report", &LayerAudit::report);
+  nb::class_<ModelAudit>(m, "ModelAudit", "What the audit of a model has found.")
+      .def_prop_ro("passed", &ModelAudit::passed)
+      .def_ro("layers", &ModelAudit::layers, "In the order in which they ran.")
+      .def_ro("prefixes", &ModelAudit::prefixes)
+      .def("first", &ModelAudit::first,
+           "The finding of the first layer that has one, else that of the logits; None if the\n"
+           "audit has passed.");
+  m.def(
+      "audit_model",
+      [](const Model& model, nb::handle tokens, std::int64_t queries, double row_sum_tolerance,
+         const std::function<void(const std::string&)>& progress) {
+        const auto text = tokens_of(tokens, "audit_model.tokens");
+        const Threads pool = threads();
+        const nb::gil_scoped_release release;
+        return audit_model(
+            model, pool, text,
+            {.attention = {.queries = queries, .row_sum_tolerance = row_sum_tolerance, .sinks = {}},
+             .attention_of_layer = {},
+             .progress = progress});
+      },
+      "model"_a, "tokens"_a, nb::kw_only(), "queries"_a = 64, "row_sum_tolerance"_a = 0x1p-7,
+      "progress"_a = nb::none(),
+      nb::sig("def audit_model(model: Model, tokens: Ints, *, queries: int = 64,"
+              " row_sum_tolerance: float = 0.0078125,"
+              " progress: Callable[[str], typing.Any] | None = None) -> ModelAudit"),
+      R"(Audits a model on a text: the attention of every layer on the q, k and v that the text gives
+there, against the mask that its configuration asks for; then, whatever comes after a cut, whether
+the logits before it keep their bits.
+
+tokens    two or more
+queries   rows to audit of each layer; a pass shows nothing of the others
+progress  called before each part: "layer 3 of 12", "prefixes, run 5")");
+}
+
 }  // namespace
 
 void bind_audit(nb::module_& m) {
   bind_findings(m);
+  bind_model_audit(m);
   m.def(
       "audit",
       [](nb::handle fn, nb::handle visible, nb::handle q, nb::handle k, nb::handle v,

@@ -12,6 +12,7 @@
 #include "options.h"
 #include "plans.h"
 #include "rapt/layer.h"
+#include "rapt/norm.h"
 #include "threads.h"
 #include "weight_type.h"
 
@@ -85,6 +86,77 @@ void bind_linear(nb::module_& m) {
       .def_prop_ro("inputs", &Linear::inputs)
       .def_prop_ro("outputs", &Linear::outputs)
       .def_prop_ro("size_bytes", &Linear::size_bytes);
+}
+
+/// x and y of a norm, one or the other, in any number of axes up to four.
+class Rows {
+ public:
+  Rows(nb::handle x, nb::handle out, const char* x_name, const char* out_name)
+      : x_(x, x_name), y_(out.is_none() ? like(x_) : Array(out, out_name)) {
+    x_view = x_.f32_view(x_.axes());
+    y_view = y_.mutable_f32_view(x_.axes());
+    const bool in_place = y_view.data == x_view.data && y_view.strides == x_view.strides;
+    if (!in_place && overlap(y_view, x_view))
+      refuse(out_name, "x itself or memory of its own", "a part of x");
+  }
+  nb::object result() const { return y_.object(); }
+
+  ConstTensor x_view;
+  MutableTensor y_view;
+
+ private:
+  static Array like(const Array& x) {
+    if (x.axes() < 1 || x.axes() > 4)
+      refuse(x.where(), "1 to 4 axes", x.describe(), ErrorCode::kBadShape);
+    std::vector<std::int64_t> extents;
+    for (int a = 0; a < x.axes(); ++a) extents.push_back(x.extent(a));
+    return Array::empty(x.library(), DType::kF32, extents);
+  }
+
+  Array x_, y_;
+};
+
+void bind_norms(nb::module_& m) {
+  const auto none = nb::none();
+  m.def(
+      "rms_norm",
+      [](nb::handle x, nb::handle weight, float eps, nb::handle out) {
+        const Rows rows(x, out, "rms_norm.x", "rms_norm.out");
+        Views views;
+        const ConstTensor w = views.f32(weight, "rms_norm.weight", 1);
+        const Threads pool = threads();
+        {
+          const nb::gil_scoped_release release;
+          rms_norm(pool, rows.x_view, w, eps, rows.y_view);
+        }
+        return rows.result();
+      },
+      "x"_a, "weight"_a, "eps"_a, nb::kw_only(), "out"_a = none,
+      nb::sig("def rms_norm(x: Array, weight: Array, eps: float, *, out: Array | None = None)"
+              " -> typing.Any"),
+      "Root-mean-square norm of each row:\n\n"
+      "    y_e = x_e weight_e / sqrt((1/N) sum_e x_e^2 + eps)\n\n"
+      "x  [..., N] float32, up to four axes   weight  [N]   out may be x. arXiv:1910.07467");
+  m.def(
+      "layer_norm",
+      [](nb::handle x, nb::handle weight, nb::handle bias, float eps, nb::handle out) {
+        const Rows rows(x, out, "layer_norm.x", "layer_norm.out");
+        Views views;
+        const ConstTensor w = views.f32(weight, "layer_norm.weight", 1);
+        const ConstTensor b = views.f32(bias, "layer_norm.bias", 1);
+        const Threads pool = threads();
+        {
+          const nb::gil_scoped_release release;
+          layer_norm(pool, rows.x_view, w, b, eps, rows.y_view);
+        }
+        return rows.result();
+      },
+      "x"_a, "weight"_a, "bias"_a.none(), "eps"_a, nb::kw_only(), "out"_a = none,
+      nb::sig("def layer_norm(x: Array, weight: Array, bias: Array | None, eps: float, *,"
+              " out: Array | None = None) -> typing.Any"),
+      "Layer norm of each row, the variance taken around the mean in a second pass:\n\n"
+      "    y_e = (x_e - mean) weight_e / sqrt((1/N) sum_e (x_e - mean)^2 + eps) + bias_e\n\n"
+      "x  [..., N] float32, up to four axes   weight, bias  [N]   out may be x. arXiv:1607.06450");
 }
 
 /// The layer with working memory of its own.
@@ -226,6 +298,7 @@ void bind_multi_head(nb::module_& m) {
 
 void bind_layer(nb::module_& m) {
   bind_linear(m);
+  bind_norms(m);
   bind_multi_head(m);
 }
 

@@ -1,6 +1,7 @@
 #include "model.h"
 
 #include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -12,10 +13,12 @@
 #include "error.h"
 #include "options.h"
 #include "rapt/evaluate.h"
+#include "rapt/model_info.h"
 #include "rapt/sampler.h"
 #include "rapt/session.h"
 #include "rapt/tokenizer.h"
 #include "threads.h"
+#include "tokens.h"
 #include "weight_type.h"
 
 namespace rapt::python {
@@ -23,16 +26,6 @@ namespace rapt::python {
 using nb::literals::operator""_a;
 
 namespace {
-
-std::vector<std::int32_t> tokens_of(nb::handle object, const char* where) {
-  std::vector<std::int32_t> tokens;
-  for (const std::int64_t token : ints_of(object, where)) {
-    if (token != static_cast<std::int32_t>(token))
-      refuse(where, "numbers of 32 bits", std::to_string(token));
-    tokens.push_back(static_cast<std::int32_t>(token));
-  }
-  return tokens;
-}
 
 nb::object copied(const ConstTensor& logits) {
   const std::int64_t rows = logits.extents[2], vocab = logits.extents[3];
@@ -143,6 +136,64 @@ Model load(const std::filesystem::path& directory, const std::optional<std::stri
   return Model::load(directory, options);
 }
 
+ModelInfo read_info(const std::filesystem::path& directory,
+                    const std::optional<std::string>& weights, const std::string& cache) {
+  ModelOptions options;
+  if (weights) options.weights = weight_type_of(*weights, "ModelInfo.read.weights");
+  options.cache = dtype_of(cache, "ModelInfo.read.cache");
+  return ModelInfo::read(directory, options);
+}
+
+void bind_config(nb::module_& m) {
+  nb::class_<ModelConfig>(m, "ModelConfig", "A model's config.json, by its names.")
+      .def_ro("architecture", &ModelConfig::architecture)
+      .def_ro("vocab_size", &ModelConfig::vocab_size)
+      .def_ro("hidden_size", &ModelConfig::hidden_size)
+      .def_ro("intermediate_size", &ModelConfig::intermediate_size)
+      .def_ro("num_hidden_layers", &ModelConfig::num_hidden_layers)
+      .def_ro("num_attention_heads", &ModelConfig::num_attention_heads)
+      .def_ro("num_key_value_heads", &ModelConfig::num_key_value_heads)
+      .def_ro("head_dim", &ModelConfig::head_dim)
+      .def_ro("max_position_embeddings", &ModelConfig::max_position_embeddings)
+      .def_ro("rms_norm_eps", &ModelConfig::rms_norm_eps)
+      .def_ro("rope_theta", &ModelConfig::rope_theta)
+      .def_ro("tie_word_embeddings", &ModelConfig::tie_word_embeddings)
+      .def_ro("bos_token_ids", &ModelConfig::bos_token_ids)
+      .def_ro("eos_token_ids", &ModelConfig::eos_token_ids)
+      .def_prop_ro("context", &ModelConfig::context,
+                   "The longest sequence that its positions serve, in tokens.");
+}
+
+void bind_info(nb::module_& m) {
+  nb::class_<ModelInfo>(m, "ModelInfo", "What a model's files say of it; no weight is read.")
+      .def_static(
+          "read", &read_info, "directory"_a, nb::kw_only(), "weights"_a = nb::none(),
+          "cache"_a = "float32",
+          nb::sig("def read(directory: str | os.PathLike[str], *, weights: str | None = None,"
+                  " cache: str = 'float32') -> ModelInfo"),
+          "Reads a Hugging Face directory's configuration and list of tensors. weights and cache, "
+          "as\n"
+          "Model.load takes them, change the bytes once loaded and those of the caches.")
+      .def_ro("config", &ModelInfo::config)
+      .def_prop_ro(
+          "parts",
+          [](const ModelInfo& info) {
+            nb::dict parts;
+            for (const ModelInfo::Part& part : info.parts)
+              parts[part.name.c_str()] = part.parameters;
+            return parts;
+          },
+          nb::for_getter(nb::sig("def parts(self, /) -> dict[str, int]")),
+          "Parameters of embedding, attention, mlp, norms, head and other, where there are any.")
+      .def_ro("dtypes", &ModelInfo::dtypes, "Parameters stored in each type: \"BF16\".")
+      .def_ro("parameters", &ModelInfo::parameters, "Of all parts; a tied head counts once.")
+      .def_ro("weights_bytes", &ModelInfo::weights_bytes, "As stored.")
+      .def_ro("loaded_bytes", &ModelInfo::loaded_bytes, "Of the weights of a Model.")
+      .def_ro("cache_bytes_per_token", &ModelInfo::cache_bytes_per_token,
+              "Of the KV caches of all layers.")
+      .def_ro("cache_bytes", &ModelInfo::cache_bytes, "The same with the whole context.");
+}
+
 void bind_model_type(nb::module_& m) {
   nb::class_<Model>(m, "Model", "A Llama-family decoder, ready to run. Share it between sessions.")
       .def_static(
@@ -154,6 +205,7 @@ void bind_model_type(nb::module_& m) {
           "native_bfloat16, what\n"
           "the linear maps are kept in; None: as the files have them. cache: float32,\n"
           "bfloat16 or float16. attention: float32, or native_bfloat16 with a cache of bfloat16.")
+      .def_prop_ro("config", &Model::config)
       .def_prop_ro("vocab_size", [](const Model& x) { return x.config().vocab_size; })
       .def_prop_ro(
           "context", [](const Model& x) { return x.config().context(); },
@@ -198,6 +250,8 @@ void bind_evaluation(nb::module_& m) {
 void bind_model(nb::module_& m) {
   bind_tokenizer(m);
   bind_sampler(m);
+  bind_config(m);
+  bind_info(m);
   bind_model_type(m);
   bind_session(m);
   bind_evaluation(m);

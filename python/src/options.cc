@@ -94,8 +94,7 @@ DType dtype_of(const std::string& name, const char* where) {
 
 Arithmetic arithmetic_of(std::string_view name, const char* where) {
   if (name == kF32Arithmetic) return Arithmetic::kF32;
-  if (name != "native_bfloat16")
-    refuse(where, "float32 or native_bfloat16", std::string(name));
+  if (name != "native_bfloat16") refuse(where, "float32 or native_bfloat16", std::string(name));
   return Arithmetic::kNativeBF16;
 }
 

@@ -10,6 +10,7 @@
 #include "error.h"
 #include "options.h"
 #include "plans.h"
+#include "rapt/kept_mass.h"
 #include "threads.h"
 
 namespace rapt::python {
@@ -110,9 +111,9 @@ void bind_problem(nb::module_& m) {
               refuse(where, "those of q, k, v and o", std::to_string(dtypes.size()));
             p.storage = {dtype_of(dtypes[0], where), dtype_of(dtypes[1], where),
                          dtype_of(dtypes[2], where), dtype_of(dtypes[3], where)};
-            const Options options{mask,          scale,    softcap,   sinks,       alibi,
-                                  relative_bias, q_ranges, kv_ranges, q_positions, kv_positions,
-                                  arithmetic};
+            const Options options{mask,        scale,         softcap,   sinks,
+                                  alibi,       relative_bias, q_ranges,  kv_ranges,
+                                  q_positions, kv_positions,  arithmetic};
             options.set(p);
             p.validate();
             new (self) PyProblem{std::move(p)};
@@ -223,6 +224,37 @@ void bind_states(nb::module_& m) {
         "o  [B, Tq, Hq, Dv]   lse  [B, Hq, Tq]");
 }
 
+void bind_kept_mass(nb::module_& m) {
+  const auto none = nb::none();
+  nb::class_<KeptMass>(m, "KeptMass",
+                       "What a sparser mask keeps of the attention of one query head.")
+      .def_ro("mean", &KeptMass::mean, "Over the rows.")
+      .def_ro("least", &KeptMass::least, "Of the row that loses most.")
+      .def_ro("rows", &KeptMass::rows, "In which a key has a weight under the problem's own mask.");
+  m.def(
+      "kept_mass",
+      [](const PyProblem& p, const Mask& sparse, nb::handle q, nb::handle k, nb::handle v,
+         nb::handle cache, nb::handle bias) {
+        const Call call({q, k, v, cache, bias, nb::none()});
+        const BorrowedScratch scratch;
+        const Threads pool = threads();
+        const nb::gil_scoped_release release;
+        return kept_mass(p.problem, sparse, call.inputs(), pool, *scratch);
+      },
+      "problem"_a, "sparse"_a, "q"_a, "k"_a = none, "v"_a = none, nb::kw_only(), "cache"_a = none,
+      "bias"_a = none,
+      nb::sig("def kept_mass(problem: Problem, sparse: Mask, q: Array, k: Array | None = None,"
+              " v: Array | None = None, *, cache: DenseKvCache | None = None,"
+              " bias: Array | None = None) -> list[KeptMass]"),
+      "Attention mass that `sparse` keeps, one figure a query head: for every row the share of "
+      "its\n"
+      "keys' weights under the problem's mask that is on keys which `sparse` shows as well. Sinks "
+      "take\n"
+      "no part. Two runs of attention; what is kept says how much weight stays where it was, not "
+      "how\n"
+      "much worse the output is.");
+}
+
 }  // namespace
 
 void bind_plan(nb::module_& m) {
@@ -230,6 +262,7 @@ void bind_plan(nb::module_& m) {
   bind_plan_type(m);
   bind_states(m);
   bind_runs(m);
+  bind_kept_mass(m);
 }
 
 }  // namespace rapt::python

@@ -10,6 +10,7 @@
 
 #include "array.h"
 #include "error.h"
+#include "rapt/positions.h"
 #include "rapt/rotary.h"
 #include "threads.h"
 
@@ -141,6 +142,18 @@ nb::object apply(const RotaryTable& table, nb::handle x, nb::handle out) {
   return to.object();
 }
 
+void add(nb::handle table, nb::handle positions, nb::handle x) {
+  const Array rows(table, "add_positions.table"), to(x, "add_positions.x");
+  const ConstTensor rows_view = rows.f32_view(2);
+  const MutableTensor x_view = to.mutable_f32_view(3);
+  if (overlap(x_view, rows_view))
+    refuse("add_positions.x", "memory of its own", "memory of the table");
+  const std::vector<std::int64_t> list = ints_of(positions, "add_positions.positions");
+  const Threads pool = threads();
+  const nb::gil_scoped_release release;
+  add_positions(pool, rows_view, list, x_view);
+}
+
 }  // namespace
 
 void bind_rotary(nb::module_& m) {
@@ -201,6 +214,14 @@ void bind_rotary(nb::module_& m) {
       "Rotates the leading features of every head, copies the others.\n\n"
       "x  [B, T, H, D] float32; token (b, t) is row b T + t of the table, and a table of T tokens\n"
       "serves every b. out may be x.");
+  m.def("add_positions", &add, "table"_a, "positions"_a, "x"_a,
+        nb::sig("def add_positions(table: Array, positions: Ints, x: Array) -> None"),
+        "Learned positions, as in GPT-2: adds row position_t of the table to each token, in "
+        "place.\n\n"
+        "    x_t += table[position_t]\n\n"
+        "table  [P, d] float32   x  [B, T, d] float32; token (b, t) has position b T + t of the "
+        "list, and\n"
+        "a list of T positions serves every b. arXiv:1706.03762, 3.5");
 }
 
 }  // namespace rapt::python

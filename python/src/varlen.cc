@@ -165,9 +165,8 @@ void bind_varlen(nb::module_& m) {
          nb::handle sinks, nb::handle alibi, nb::handle relative_bias, std::string_view arithmetic,
          bool return_lse) {
         const nb::none none;
-        const Options options{mask,          scale, softcap, sinks, alibi,
-                              relative_bias, none,  none,    none,  none,
-                              arithmetic};
+        const Options options{mask, scale, softcap, sinks, alibi,     relative_bias,
+                              none, none,  none,    none,  arithmetic};
         return attention_varlen(Array(q, "attention_varlen.q"), Array(k, "attention_varlen.k"),
                                 Array(v, "attention_varlen.v"), cu_seqlens_q, cu_seqlens_k, options,
                                 return_lse);

@@ -1,3 +1,5 @@
+import pathlib
+
 import numpy as np
 import oracle
 import pytest
@@ -71,3 +73,30 @@ def test_what_goes_wrong_inside_comes_out():
     for shape in ((T, T), (1, 1, T, T - 1), (1, 1, T + 1, T), (3, 1, 1, 1)):
         with pytest.raises(rapt.Error, match=r"audit.visible"):
             rapt.audit(lambda q, k, v: q, np.ones(shape, bool), Q, K, V)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return rapt.Model.load(pathlib.Path(__file__).parents[2] / "models" / "default")
+
+
+def test_a_model_passes(model):
+    parts = []
+    report = rapt.audit_model(model, range(3, 23), queries=4, progress=parts.append)
+    assert report.passed and report.first() is None and report.prefixes.passed
+    layers = model.config.num_hidden_layers
+    assert [x.layer for x in report.layers] == list(range(layers))
+    assert all(x.report.passed and len(x.report.queries) == 4 for x in report.layers)
+    assert {1, 16, 19} <= set(report.prefixes.cuts) and report.prefixes.findings == []
+    assert parts[0] == f"layer 1 of {layers}" and parts[-1].startswith("prefixes, run")
+
+
+def test_an_audit_of_a_model_refuses_and_can_be_ended(model):
+    with pytest.raises(rapt.Error, match="at least two"):
+        rapt.audit_model(model, [1])
+
+    def end(part):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rapt.audit_model(model, [1, 2, 3], progress=end)

@@ -135,3 +135,67 @@ def test_layer_leaves_padding_out():
         layer()(x, x_ranges=[(0, 1, 2)])
     with pytest.raises(rapt.Error, match="MultiHeadAttention"):
         layer()(x[..., :5])
+
+
+NORMS = {
+    "rms": lambda x, w, b, **out: rapt.rms_norm(x, w, 1e-5, **out),
+    "layer": lambda x, w, b, **out: rapt.layer_norm(x, w, b, 1e-5, **out),
+    "layer without bias": lambda x, w, b, **out: rapt.layer_norm(x, w, None, 1e-5, **out),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy])
+def test_norms_are_their_formulas(name, library):
+    norm, w, b = NORMS[name], oracle.random(20, seed=1), oracle.random(20, seed=2)
+    for shape in [(20,), (3, 20), (2, 3, 20), (2, 2, 3, 20)]:
+        x = oracle.random(*shape) + np.float32(3)
+        wide = x.astype(np.float64)
+        if name != "rms":
+            wide = wide - wide.mean(axis=-1, keepdims=True)
+        expected = wide * w / np.sqrt((wide**2).mean(axis=-1, keepdims=True) + 1e-5)
+        expected = expected + (b if name == "layer" else 0)
+        y = norm(library(x), library(w), library(b))
+        assert type(y) is type(library(x)) and y.shape == shape
+        np.testing.assert_allclose(np.asarray(y), expected, atol=2e-6)
+        in_place = library(x.copy())
+        assert norm(in_place, w, b, out=in_place) is in_place
+        assert np.array_equal(np.asarray(in_place), np.asarray(y))
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_norms_refuse(name):
+    norm, x, w = NORMS[name], oracle.random(4, 20), oracle.random(20)
+    function = "rms_norm" if name == "rms" else "layer_norm"
+    for where, refused in [
+        ("x", lambda: norm(x.astype(np.float64), w, w)),
+        ("x", lambda: norm(np.float32(1), w, w)),
+        ("weight", lambda: norm(x, w[:19], w)),
+        ("out", lambda: norm(x, w, w, out=x[::-1])),
+        ("out", lambda: norm(x, w, w, out=oracle.random(20))),
+    ]:
+        with pytest.raises(rapt.Error, match=rf"{function}.{where}: expected"):
+            refused()
+
+
+def test_learned_positions_are_added_in_place():
+    table, x = oracle.random(8, 20, seed=1), oracle.random(2, 3, 20)
+    for positions, rows in [
+        ([7, 0, 0], [[7, 0, 0]] * 2),
+        ([1, 2, 3, 4, 5, 6], [[1, 2, 3], [4, 5, 6]]),
+    ]:
+        y = x.copy()
+        assert rapt.add_positions(table, positions, y) is None
+        assert np.array_equal(y, x + table[np.array(rows)])
+        tensor = torch.from_numpy(x.copy())
+        rapt.add_positions(torch.from_numpy(table), np.array(positions), tensor)
+        assert np.array_equal(tensor.numpy(), y)
+    for refused, words in [
+        (lambda: rapt.add_positions(table, [8, 0, 0], x), "positions: expected 0 to 7, got 8"),
+        (lambda: rapt.add_positions(table, [0], x), "positions: expected 6 or 3"),
+        (lambda: rapt.add_positions(table[:, :19], [0] * 3, x), "table: expected"),
+        (lambda: rapt.add_positions(x[0], [0] * 3, x), "memory of the table"),
+        (lambda: rapt.add_positions(table, [0] * 3, np.broadcast_to(x, x.shape)), "written"),
+    ]:
+        with pytest.raises(rapt.Error, match=f"add_positions.*{words}"):
+            refused()

@@ -1,3 +1,4 @@
+import json
 import pathlib
 
 import numpy as np
@@ -86,3 +87,20 @@ def test_types_and_refusals():
     with pytest.raises(rapt.Error) as missing:
         rapt.Model.load("no such place")
     assert missing.value.code == "io"
+
+
+def test_info_is_what_the_files_say(model):
+    info = rapt.ModelInfo.read(MODEL)
+    config = json.loads((MODEL / "config.json").read_text())
+    for name in ("vocab_size", "hidden_size", "num_hidden_layers", "rms_norm_eps", "rope_theta"):
+        assert getattr(info.config, name) == getattr(model.config, name) == config[name]
+    assert info.config.context == model.context
+    assert sum(info.parts.values()) == info.parameters == sum(info.dtypes.values())
+    assert next(iter(info.parts)) == "embedding" and info.weights_bytes == 2 * info.parameters
+    assert info.cache_bytes == info.cache_bytes_per_token * model.context
+    assert rapt.Session(model, 8).cache_bytes >= 8 * info.cache_bytes_per_token
+    small = rapt.ModelInfo.read(MODEL, weights="int8", cache="bfloat16")
+    assert small.loaded_bytes < info.loaded_bytes
+    assert 2 * small.cache_bytes == info.cache_bytes
+    with pytest.raises(rapt.Error, match=r"ModelInfo\.read\.cache"):
+        rapt.ModelInfo.read(MODEL, cache="int4")

@@ -136,7 +136,10 @@ def test_refuses_other_types(place, dtype):
 def test_refuses():
     cache = rapt.DenseKvCache(capacity=T, kv_heads=2, head_dim=D, batch=2)
     for refused, words in [
-        (lambda: rapt.attention(Q, K, V, arithmetic="bf16"), "float32 or native_bfloat16, got bf16"),
+        (
+            lambda: rapt.attention(Q, K, V, arithmetic="bf16"),
+            "float32 or native_bfloat16, got bf16",
+        ),
         (lambda: rapt.attention(Q, cache=cache, **NATIVE), "storage.k: expected bf16"),
         (lambda: rapt.Model.load(MODEL, attention="native_bfloat16"), "expected"),
     ]:

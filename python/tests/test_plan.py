@@ -149,3 +149,23 @@ def test_varlen_refuses():
         rapt.attention_varlen(q, q, q[:5], [0, 10], [0, 10])
     with pytest.raises(rapt.Error, match="cu_seqlens_k: expected 2 offsets, got 3"):
         rapt.attention_varlen(q, q, q, [0, 10], [0, 5, 10])
+
+
+def test_kept_mass_is_the_share_of_the_weights():
+    q, k, v = (x[:, :60] for x in (Q, K, V))
+    given = problem(kv_tokens=60, sinks=[3.0] * 4)
+    window = rapt.Mask.sliding_window(8)
+    plan = rapt.make_plan(problem(kv_tokens=60))
+    weights = rapt.attention_rows(plan, q, k, v, rows=range(40))
+    shown = (MASK & window).visible(40, 60)
+    shares = (weights * shown).sum(axis=3)[0]
+    kept = rapt.kept_mass(given, window, q, k, v)
+    np.testing.assert_allclose([x.mean for x in kept], shares.mean(axis=1), atol=1e-5)
+    np.testing.assert_allclose([x.least for x in kept], shares.min(axis=1), atol=1e-5)
+    assert [x.rows for x in kept] == [40] * 4
+    cache = rapt.DenseKvCache(capacity=60, kv_heads=2, head_dim=16)
+    cache.append(k, v)
+    of_cache = rapt.kept_mass(given, window, q, cache=cache)
+    assert [x.mean for x in of_cache] == [x.mean for x in kept]
+    with pytest.raises(rapt.Error, match="expected"):
+        rapt.kept_mass(given, window, Q[:, :5], k, v)
