@@ -125,3 +125,120 @@ def test_functions_of_torch():
         assert rapt.audit(sdpa, visible, q, k, v).passed
         report = rapt.audit(lambda *x: sdpa(*x, causal=False), visible, q, k, v)
     assert report.first().key == 1 and report.first().query == 0
+
+
+# Models that see both sides, windows on both sides, and chunks.
+
+
+def sided(config, model, **options):
+    """A small model that no family of generation covers."""
+    common = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "pad_token_id": 0,
+        "initializer_range": 0.5,
+    }
+    made = getattr(transformers, config)(**{**common, **options})
+    torch.manual_seed(4)
+    return getattr(transformers, model)._from_config(made, attn_implementation="rapt").eval()
+
+
+WINDOWS = {
+    "layer_types": ["sliding_attention", "full_attention"],
+    "local_attention": 6,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "cls_token_id": 1,
+    "sep_token_id": 2,
+}
+CHUNKS = {
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "intermediate_size_mlp": 48,
+    "attention_chunk_size": 5,
+    "layer_types": ["chunked_attention", "full_attention"],
+    "moe_layers": [],
+    "bos_token_id": 1,
+    "eos_token_id": None,
+}
+SIDED = {
+    "encoder": ("BertConfig", "BertForMaskedLM", {}),
+    "encoder without a head": ("BertConfig", "BertModel", {}),
+    "window on both sides": ("ModernBertConfig", "ModernBertForMaskedLM", WINDOWS),
+    "chunks": ("Llama4TextConfig", "Llama4ForCausalLM", CHUNKS),
+}
+
+
+@pytest.mark.parametrize("padding", [(0, 0), (0, 4)])
+@pytest.mark.parametrize("name", SIDED)
+def test_both_sides_and_chunks_pass(name, padding):
+    config, model, options = SIDED[name]
+    made = sided(config, model, **options)
+    report = rapt.transformers.audit(made, queries=LENGTH, **inputs(made, padding))
+    assert report.passed, report
+    assert len(report.layers) == 2
+
+
+def other_window(function):
+    """Windows on both sides one token longer, chunks one token shorter."""
+    from transformers import masking_utils
+
+    parts = getattr(function, "__closure__", None) and function.__closure__[0].cell_contents
+    if not isinstance(parts, tuple):
+        return function
+    if "bidirectional" in parts[0].__qualname__:
+        return masking_utils.sliding_window_bidirectional_mask_function(4)
+    if "chunked" in parts[0].__qualname__:
+        begins = dict(zip(parts[0].__code__.co_freevars, parts[0].__closure__))["left_padding"]
+        return masking_utils.chunked_causal_mask_function(4, begins.cell_contents)
+    return function
+
+
+@pytest.mark.parametrize("name", ["window on both sides", "chunks"])
+def test_another_window_is_found(name):
+    config, model, options = SIDED[name]
+    made = sided(config, model, **options)
+    plant(
+        lambda mask_function, **kwargs: rapt.transformers.mask(
+            mask_function=other_window(mask_function), **kwargs
+        )
+    )
+    made.set_attn_implementation("planted")
+    found = checks(rapt.transformers.audit(made, queries=LENGTH, **inputs(made, (0, 0))))
+    assert found & {"hidden mass", "missing key"}
+
+
+def test_padding_that_an_encoder_sees_is_found():
+    made = sided("BertConfig", "BertForMaskedLM")
+    plant(lambda **kwargs: rapt.transformers.mask(**{**kwargs, "attention_mask": None}))
+    made.set_attn_implementation("planted")
+    assert {"hidden mass", "padding"} <= checks(rapt.transformers.audit(made, **inputs(made)))
+
+
+def test_a_prefix_of_your_own_rule_is_no_leak():
+    """Cuts are where the rule shows nothing across: a prefix that sees itself is none of them."""
+    function = rapt.transformers.attention_forward
+
+    def prefixed(module, query, key, value, mask, **kwargs):
+        causal = torch.ones(query.shape[2], key.shape[2]).tril().bool()
+        causal[:8, :8] = True
+        return function(module, query, key, value, causal[None, None], **kwargs)
+
+    def rule(module, queries, keys):
+        bits = torch.ones(1, 1, queries, keys).tril().bool()
+        bits[..., :8, :8] = True
+        return bits
+
+    plant(attention=prefixed)
+    report = audit("llama", "planted", padding=(0, 0), visible=rule)
+    assert report.passed, report
+    assert "suffix" in checks(audit("llama", "planted", padding=(0, 0)))
+
+
+def test_logits_of_a_whole_text_are_refused():
+    made = sided("BertConfig", "BertForSequenceClassification")
+    with pytest.raises(rapt.Error, match="logits of each of 12 tokens"):
+        rapt.transformers.audit(made, queries=1, **inputs(made))

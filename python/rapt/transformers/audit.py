@@ -63,13 +63,15 @@ def audit(
         assert report.passed, report
 
     Each call of attention goes through rapt.audit: hidden keys weigh nothing, visible ones are
-    seen, and what hidden keys and values hold, NaN too, changes no bit. Then the whole model: later
-    tokens, padding and the other sequences become others, and no logits that must not see them
-    change a bit.
+    seen, and what hidden keys and values hold, NaN too, changes no bit. Then the whole model:
+    tokens that nothing before them sees, padding and the other sequences become others, and no
+    logits that must not see them change a bit. Models without logits are held to their
+    last_hidden_state.
 
-    visible  (module, queries, keys) -> bool [B, Hq, queries, keys], extents of 1 broadcast: what
-             that module may see. By default what it declares, causal or not and its sliding_window,
-             and attention_mask.
+    visible  (module, queries, keys) -> bool [B, Hq, queries, keys], extents of 1 broadcast, None
+             for all: what that module may see. By default what it declares, causal or not, its
+             sliding_window (keys nearer than that, on both sides if it is not causal) and the
+             chunks of its layer, and attention_mask.
     queries  rows to audit of each call; a pass shows nothing of the others
     inputs   of model.forward: input_ids and, where there is padding, attention_mask
 
@@ -87,9 +89,13 @@ def audit(
         raise rapt.Error(
             "audit.model: expected attention that transformers' interface is asked for"
         )
-    declared = visible or _Declared(model, calls, inputs)
-    layers = [LayerAudit(names[id(c.module)], _audit_call(c, declared, queries)) for c in calls]
-    return ModelAudit(layers, list(_audit_logits(model, inputs)))
+    rule = visible or _Declared(model, calls, inputs)
+    visibles = [_visible_to(call, rule) for call in calls]
+    layers = [
+        LayerAudit(names[id(c.module)], _audit_call(c, bits, queries))
+        for c, bits in zip(calls, visibles)
+    ]
+    return ModelAudit(layers, list(_audit_logits(model, inputs, visibles)))
 
 
 @dataclass(frozen=True)
@@ -130,15 +136,18 @@ def _recording(calls: list[_Call]) -> Iterator[None]:
         yield
 
 
-def _audit_call(call: _Call, visible: Visible, queries: int) -> rapt.AuditReport:
+def _audit_call(call: _Call, visible: Tensor, queries: int) -> rapt.AuditReport:
     q, k, v = (x.float().transpose(1, 2) for x in (call.query, call.key, call.value))
-    bits = visible(call.module, q.shape[1], k.shape[1])
-    if bits is None:
-        bits = torch.ones(1, 1, q.shape[1], k.shape[1], dtype=torch.bool)
     tolerance = 1.0 if call.options.get("s_aux") is not None else 2.0**-7
     return rapt.audit(
-        call, bits.contiguous(), q, k, v, queries=queries, row_sum_tolerance=tolerance
+        call, visible.contiguous(), q, k, v, queries=queries, row_sum_tolerance=tolerance
     )
+
+
+def _visible_to(call: _Call, rule: Visible) -> Tensor:
+    queries, keys = call.query.shape[2], call.key.shape[2]
+    bits = rule(call.module, queries, keys)
+    return torch.ones(1, 1, queries, keys, dtype=torch.bool) if bits is None else bits
 
 
 class _Declared:
@@ -153,32 +162,75 @@ class _Declared:
 
     def __call__(self, module: Module, queries: int, keys: int) -> Tensor:
         causal = bool(getattr(module, "is_causal", True))
+        padding = self.decoder_padding if causal else self.padding
         distance = torch.arange(queries)[:, None] - torch.arange(keys) + keys - queries
         bits = (distance >= 0) if causal else torch.ones(queries, keys, dtype=torch.bool)
         window = self.windows[id(module)]
         if window is not None:
-            bits = bits & (distance < window)
-        padding = self.decoder_padding if causal else self.padding
+            bits = bits & (distance.abs() < window)
         bits = bits[None, None]
+        chunk = _chunk_of(module)
+        if chunk is not None:
+            bits = bits & _same_chunk(chunk, queries, keys, padding)
         return bits if padding is None else bits & padding.bool()[:, None, None]
 
 
-def _audit_logits(model: Module, inputs: dict[str, Any]) -> Iterator[LogitsFinding]:
-    name = "decoder_input_ids" if model.config.is_encoder_decoder else "input_ids"  # type: ignore[union-attr]
+def _chunk_of(module: Module) -> int | None:
+    """Tokens of a chunk, where the module's layer is one that sees its own chunk alone."""
+    config: Any = getattr(module, "config", None)
+    kinds = getattr(config, "layer_types", None)
+    index: Any = getattr(module, "layer_idx", None)
+    if kinds is None or index is None or kinds[index] != "chunked_attention":
+        return None
+    return int(config.attention_chunk_size)
+
+
+def _same_chunk(chunk: int, queries: int, keys: int, padding: Tensor | None) -> Tensor:
+    """Whether query and key are of one chunk, counted from the first token that is no padding."""
+    begins = torch.zeros(1, 1) if padding is None else (padding.cumsum(-1) == 0).sum(-1)[:, None]
+    chunks = (torch.arange(keys) - begins).div(chunk, rounding_mode="floor")
+    return (chunks[:, keys - queries :, None] == chunks[:, None])[:, None]
+
+
+def _rows_of(output: Any) -> Tensor:
+    """Logits of every token, or the hidden state that they would be made from."""
+    rows: Tensor = output.logits if hasattr(output, "logits") else output.last_hidden_state
+    return rows
+
+
+def _cuts(length: int, visibles: list[Tensor]) -> list[int]:
+    """Some places in a text that no query before sees across."""
+    seen = torch.zeros(length, length, dtype=torch.bool)
+    for bits in visibles:
+        if bits.shape[2:] == seen.shape:
+            seen |= bits.flatten(0, 1).any(0)
+    cuts = sorted({1, length // 2, length - 1} - {0})
+    return [cut for cut in cuts if not seen[:cut, cut:].any()]
+
+
+def _audit_logits(
+    model: Module, inputs: dict[str, Any], visibles: list[Tensor]
+) -> Iterator[LogitsFinding]:
+    decodes: bool = model.config.is_encoder_decoder  # type: ignore[union-attr, assignment]
+    name = "decoder_input_ids" if decodes else "input_ids"
     tokens = inputs[name]
     sequences, length = tokens.shape
-    before = model(**inputs).logits
-    others = (tokens + 1) % int(before.shape[-1])
-    padding = inputs.get("attention_mask") if name == "input_ids" else None
+    before = _rows_of(model(**inputs))
+    if before.shape[:2] != tokens.shape:
+        raise rapt.Error(
+            f"audit.model: expected logits of each of {length} tokens, got {list(before.shape)}"
+        )
+    others = (tokens + 1) % model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
+    padding = None if decodes else inputs.get("attention_mask")
     there = torch.ones_like(tokens).bool() if padding is None else padding.bool()
 
     def first_change(changed: Tensor, unmoved: Tensor) -> tuple[int, int] | None:
-        after = model(**{**inputs, name: torch.where(changed, others, tokens)}).logits
+        after = _rows_of(model(**{**inputs, name: torch.where(changed, others, tokens)}))
         moved = ((after != before).any(-1) & unmoved).nonzero()
         return (int(moved[0, 0]), int(moved[0, 1])) if len(moved) else None
 
     index = torch.arange(length).expand(sequences, -1)
-    for cut in sorted({1, length // 2, length - 1} - {0}):
+    for cut in _cuts(length, [] if decodes else visibles):
         if place := first_change(index >= cut, (index < cut) & there):
             yield LogitsFinding("suffix", *place, cut)
             break
