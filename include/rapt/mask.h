@@ -121,7 +121,7 @@ class Mask {
   static Mask blocks(const BlockMask& blocks);
 
   /// Any mask at all: visible where bits[b, h, i, j] is not 0, by token (padding included). Extents
-  /// of 1 are broadcast. The bits are copied, 8 to a byte: this is the one T x T object here.
+  /// of 1 and strides of 0 are broadcast. Bits are copied, 8 to a byte: the one T x T object here.
   /// @throws Error{kBadArgument} for a null pointer; make_plan throws where extents do not fit.
   static Mask dense(const TensorView<const std::uint8_t>& bits);
 

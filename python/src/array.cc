@@ -153,7 +153,7 @@ bool Array::take_exchange_api() {
   PyErr_Clear();
   while (api != nullptr && api->version.major != 1) api = api->previous;
   if (api == nullptr || api->from_object == nullptr) return false;
-  if (nb::cast<bool>(object_.attr("requires_grad")))
+  if (nb::cast<bool>(nb::getattr(object_, "requires_grad", nb::bool_(false))))
     refuse(where_, "a tensor that asks for no gradient (detach it)", "requires_grad");
   dlpack::Tensor tensor{};
   if (api->from_object(object_.ptr(), &tensor) != 0) {

@@ -6,7 +6,6 @@
 #include "array.h"
 #include "error.h"
 #include "options.h"
-#include "rapt/kv_cache.h"
 
 namespace rapt::python {
 
@@ -14,49 +13,64 @@ using nb::literals::operator""_a;
 
 namespace {
 
-void append(DenseKvCache& cache, nb::handle k, nb::handle v, std::optional<std::int64_t> sequence) {
+void append(PyCache& self, nb::handle k, nb::handle v, std::optional<std::int64_t> sequence) {
+  const Use::Changing changing(self.use, "DenseKvCache.append");
   const Array keys(k, "DenseKvCache.append.k"), values(v, "DenseKvCache.append.v");
   const AnyConstTensor k_view = keys.view(), v_view = values.view();
   const nb::gil_scoped_release release;
   if (sequence)
-    cache.append(*sequence, k_view, v_view);
+    self.cache.append(*sequence, k_view, v_view);
   else
-    cache.append(k_view, v_view);
+    self.cache.append(k_view, v_view);
 }
 
-nb::object read(const DenseKvCache& cache, std::int64_t sequence, std::int64_t tokens) {
-  const DenseKvCache::Shape& s = cache.shape();
+void truncate(PyCache& self, std::int64_t sequence, std::int64_t length) {
+  const Use::Changing changing(self.use, "DenseKvCache.truncate");
+  self.cache.truncate(sequence, length);
+}
+
+nb::object read(PyCache& self, std::int64_t sequence, std::int64_t tokens) {
+  const Use::Reading reading(self.use, "DenseKvCache.read");
+  const DenseKvCache::Shape& s = self.cache.shape();
   const Array k = Array::empty({}, s.dtype, {1, tokens, s.kv_heads, s.head_dim});
   const Array v = Array::empty({}, s.dtype, {1, tokens, s.kv_heads, s.v_head_dim});
-  cache.read(sequence, k.mutable_view(), v.mutable_view());
+  const AnyTensor k_view = k.mutable_view(), v_view = v.mutable_view();
+  {
+    const nb::gil_scoped_release release;
+    self.cache.read(sequence, k_view, v_view);
+  }
   return nb::make_tuple(k.object(), v.object());
 }
 
-std::int64_t length(const DenseKvCache& cache, std::int64_t sequence) {
-  if (sequence < 0 || sequence >= cache.shape().batch)
-    refuse("DenseKvCache.length.sequence", "0 to " + std::to_string(cache.shape().batch - 1),
+std::int64_t length(PyCache& self, std::int64_t sequence) {
+  const Use::Reading reading(self.use, "DenseKvCache.length");
+  const std::int64_t batch = self.cache.shape().batch;
+  if (sequence < 0 || sequence >= batch)
+    refuse("DenseKvCache.length.sequence", "0 to " + std::to_string(batch - 1),
            std::to_string(sequence));
-  return cache.length(sequence);
+  return self.cache.length(sequence);
 }
 
 }  // namespace
 
 void bind_cache(nb::module_& m) {
-  nb::class_<DenseKvCache>(
+  nb::class_<PyCache>(
       m, "DenseKvCache",
       "For every sequence and kv head, room for `capacity` keys and values, stored as the kernels\n"
-      "read them. New keys are stored first and attention reads only what is stored.")
+      "read them. New keys are stored first and attention reads only what is stored. Any number "
+      "of\n"
+      "calls may read it at the same time; one that changes it must be alone.")
       .def(
           "__init__",
-          [](DenseKvCache* self, std::int64_t capacity, std::int64_t kv_heads,
-             std::int64_t head_dim, std::optional<std::int64_t> v_head_dim, std::int64_t batch,
-             const std::string& dtype) {
-            new (self) DenseKvCache({.batch = batch,
-                                     .kv_heads = kv_heads,
-                                     .head_dim = head_dim,
-                                     .v_head_dim = v_head_dim.value_or(head_dim),
-                                     .capacity = capacity,
-                                     .dtype = dtype_of(dtype, "DenseKvCache.dtype")});
+          [](PyCache* self, std::int64_t capacity, std::int64_t kv_heads, std::int64_t head_dim,
+             std::optional<std::int64_t> v_head_dim, std::int64_t batch, const std::string& dtype) {
+            const DenseKvCache::Shape shape{.batch = batch,
+                                            .kv_heads = kv_heads,
+                                            .head_dim = head_dim,
+                                            .v_head_dim = v_head_dim.value_or(head_dim),
+                                            .capacity = capacity,
+                                            .dtype = dtype_of(dtype, "DenseKvCache.dtype")};
+            new (self) PyCache{DenseKvCache(shape)};
           },
           nb::kw_only(), "capacity"_a, "kv_heads"_a, "head_dim"_a, "v_head_dim"_a = nb::none(),
           "batch"_a = 1, "dtype"_a = "float32",
@@ -67,7 +81,7 @@ void bind_cache(nb::module_& m) {
            "for\n"
            "bit, others are rounded once.\n\n"
            "k  [B, T, Hkv, D]   v  [B, T, Hkv, Dv]   B = 1 with `sequence`")
-      .def("truncate", &DenseKvCache::truncate, "sequence"_a, "length"_a,
+      .def("truncate", &truncate, "sequence"_a, "length"_a,
            "Forgets the tokens of `sequence` from `length` on.")
       .def("read", &read, "sequence"_a, "tokens"_a,
            nb::sig("def read(self, sequence: int, tokens: int) -> tuple[typing.Any, typing.Any]"),
@@ -75,9 +89,9 @@ void bind_cache(nb::module_& m) {
            "the\n"
            "cache's type.")
       .def("length", &length, "sequence"_a = 0, "The tokens that a sequence has.")
-      .def_prop_ro("capacity", [](const DenseKvCache& c) { return c.shape().capacity; })
-      .def_prop_ro("batch", [](const DenseKvCache& c) { return c.shape().batch; })
-      .def_prop_ro("size_bytes", &DenseKvCache::size_bytes);
+      .def_prop_ro("capacity", [](const PyCache& c) { return c.cache.shape().capacity; })
+      .def_prop_ro("batch", [](const PyCache& c) { return c.cache.shape().batch; })
+      .def_prop_ro("size_bytes", [](const PyCache& c) { return c.cache.size_bytes(); });
 }
 
 }  // namespace rapt::python

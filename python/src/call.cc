@@ -5,17 +5,21 @@
 
 namespace rapt::python {
 
-Call::Call(const Given& given) : q_(given.q, "attention.q") {
-  inputs_.q = q_.view();
+Call::Call(const Given& given) {
+  if (!given.cache.is_none()) {
+    if (!given.k.is_none() || !given.v.is_none())
+      refuse("attention.cache", "no k and v beside it", "both");
+    auto& cache = cast_to<PyCache>(given.cache, "attention.cache", "a rapt.DenseKvCache");
+    reading_.emplace(cache.use, "attention.cache");
+    inputs_.cache = &cache.cache;
+  }
+  q_.emplace(given.q, "attention.q");
+  inputs_.q = q_->view();
   if (given.cache.is_none()) {
     k_.emplace(given.k, "attention.k");
     v_.emplace(given.v, "attention.v");
     inputs_.k = k_->view();
     inputs_.v = v_->view();
-  } else {
-    if (!given.k.is_none() || !given.v.is_none())
-      refuse("attention.cache", "no k and v beside it", "both");
-    inputs_.cache = &cast_to<DenseKvCache>(given.cache, "attention.cache", "a rapt.DenseKvCache");
   }
   if (!given.bias.is_none()) {
     bias_.emplace(given.bias, "attention.bias");

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "array.h"
+#include "cache.h"
 #include "rapt/attention.h"
 
 namespace rapt::python {
@@ -21,7 +22,7 @@ class Call {
 
   const Inputs& inputs() const { return inputs_; }
   KvSource source() const { return inputs_.cache ? KvSource::kCache : KvSource::kTensors; }
-  Library library() const { return q_.library(); }
+  Library library() const { return q_->library(); }
 
   /// Of `out` where it is given, else that of q.
   DType o_type() const { return result_.o.data != nullptr ? result_.o.dtype : inputs_.q.dtype; }
@@ -30,8 +31,8 @@ class Call {
   nb::object run(const Plan& plan, bool return_lse);
 
  private:
-  Array q_;
-  std::optional<Array> k_, v_, bias_, out_;
+  std::optional<Use::Reading> reading_;  // of the cache
+  std::optional<Array> q_, k_, v_, bias_, out_;
   Inputs inputs_;
   Result result_;
 };

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "array.h"
+#include "cache.h"
 #include "call.h"
 #include "error.h"
 #include "mask.h"
@@ -162,18 +163,24 @@ void bind_norms(nb::module_& m) {
 /// The layer with working memory of its own.
 struct PyLayer {
   MultiHeadAttention layer;
-  MultiHeadAttention::Workspace workspace;
+  MultiHeadAttention::Workspace workspace{};
+  Use use{};
 };
 
 nb::object attend(PyLayer& self, nb::handle x, nb::handle memory, nb::handle cache,
                   nb::handle x_ranges, nb::handle memory_ranges, bool return_heads) {
+  const Use::Changing changing(self.use, "MultiHeadAttention");
+  std::optional<Use::Reading> reading;
   Views views;
-  const Array x_array(x, "MultiHeadAttention.x");
   MultiHeadAttention::Inputs inputs;
+  if (!cache.is_none()) {
+    auto& kept = cast_to<PyCache>(cache, "MultiHeadAttention.cache", "a rapt.DenseKvCache");
+    reading.emplace(kept.use, "MultiHeadAttention.cache");
+    inputs.cache = &kept.cache;
+  }
+  const Array x_array(x, "MultiHeadAttention.x");
   inputs.x = x_array.f32_view(3);
   inputs.memory = views.f32(memory, "MultiHeadAttention.memory", 3);
-  if (!cache.is_none())
-    inputs.cache = &cast_to<DenseKvCache>(cache, "MultiHeadAttention.cache", "a rapt.DenseKvCache");
   inputs.x_ranges = ranges_of(x_ranges, "MultiHeadAttention.x_ranges");
   inputs.memory_ranges = ranges_of(memory_ranges, "MultiHeadAttention.memory_ranges");
   const MultiHeadAttention::Config& c = self.layer.config();
@@ -198,12 +205,14 @@ nb::object attend(PyLayer& self, nb::handle x, nb::handle memory, nb::handle cac
   return nb::make_tuple(y.object(), heads->object(), contributions->object());
 }
 
-void append(PyLayer& self, nb::handle c, DenseKvCache& cache) {
+void append(PyLayer& self, nb::handle c, PyCache& cache) {
+  const Use::Changing working(self.use, "MultiHeadAttention.append");
+  const Use::Changing changing(cache.use, "MultiHeadAttention.append.cache");
   const Array array(c, "MultiHeadAttention.append.c");
   const ConstTensor view = array.f32_view(3);
   const Threads pool = threads();
   const nb::gil_scoped_release release;
-  self.layer.append(pool, view, cache, self.workspace);
+  self.layer.append(pool, view, cache.cache, self.workspace);
 }
 
 void make_layer(PyLayer* self, const nb::handle (&w)[8], const MultiHeadAttention::Config& config) {
@@ -220,7 +229,7 @@ void make_layer(PyLayer* self, const nb::handle (&w)[8], const MultiHeadAttentio
   MultiHeadAttention::Config full = config;
   full.model_dim = weights.q.extents[3];
   full.memory_dim = weights.k.extents[3];
-  new (self) PyLayer{MultiHeadAttention(full, weights), {}};
+  new (self) PyLayer{MultiHeadAttention(full, weights)};
 }
 
 constexpr const char* kLayerDoc = R"(Multi-head attention with its projections.
@@ -234,7 +243,7 @@ them. kv_heads None means q_heads, head_dim None d / q_heads, v_head_dim None he
 the weights are kept in: float32, bfloat16, float16, int8 or native_bfloat16; None: each in its own. arithmetic
 is that of `attention`: native_bfloat16 rounds q, k and v to bf16, and takes a cache of bfloat16.
 
-Not thread-safe. arXiv:1706.03762, 3.2.2)";
+One call at a time. arXiv:1706.03762, 3.2.2)";
 
 void bind_multi_head(nb::module_& m) {
   const auto none = nb::none();
@@ -287,8 +296,8 @@ void bind_multi_head(nb::module_& m) {
           "make_cache",
           [](const PyLayer& self, std::int64_t batch, std::int64_t capacity,
              const std::string& dtype) {
-            return self.layer.make_cache(batch, capacity,
-                                         dtype_of(dtype, "MultiHeadAttention.make_cache.dtype"));
+            const DType type = dtype_of(dtype, "MultiHeadAttention.make_cache.dtype");
+            return PyCache{self.layer.make_cache(batch, capacity, type)};
           },
           "batch"_a, "capacity"_a, "dtype"_a = "float32",
           "A cache of the right shape for `batch` sequences of up to `capacity` tokens.");

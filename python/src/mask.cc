@@ -38,6 +38,7 @@ Mask dense(nb::handle bits) {
            ErrorCode::kBadShape);
   Dims extents, strides;
   for (int a = 0; a < 4; ++a) extents[a] = array.extent(a), strides[a] = array.stride(a);
+  const nb::gil_scoped_release release;
   return Mask::dense({static_cast<const std::uint8_t*>(array.data()), extents, strides});
 }
 

@@ -19,6 +19,7 @@
 #include "rapt/tokenizer.h"
 #include "threads.h"
 #include "tokens.h"
+#include "use.h"
 #include "weight_type.h"
 
 namespace rapt::python {
@@ -91,26 +92,32 @@ void bind_sampler(nb::module_& m) {
           "The token that follows `context`, of logits [vocab_size] float32.");
 }
 
-nb::object prefill(Session& session, nb::handle tokens, bool all) {
+struct PySession {
+  Session session;
+  Use use{};
+};
+
+nb::object prefill(PySession& self, nb::handle tokens, bool all) {
+  const Use::Changing changing(self.use, "Session.prefill");
   const std::vector<std::int32_t> list = tokens_of(tokens, "Session.prefill.tokens");
   ConstTensor logits;
   {
     const nb::gil_scoped_release release;
-    logits = session.prefill(list, all ? Logits::kAll : Logits::kLast);
+    logits = self.session.prefill(list, all ? Logits::kAll : Logits::kLast);
   }
   const nb::object rows = copied(logits);
   return all ? rows : nb::object(rows[0]);
 }
 
 void bind_session(nb::module_& m) {
-  nb::class_<Session>(
+  nb::class_<PySession>(
       m, "Session",
       "One sequence in a model: its KV caches and its length. Logits have the same\n"
-      "bits for any number of threads and any cut into calls. Not thread-safe.")
+      "bits for any number of threads and any cut into calls. One call at a time.")
       .def(
           "__init__",
-          [](Session* self, const Model& model, std::int64_t capacity) {
-            new (self) Session(model, threads(), capacity);
+          [](PySession* self, const Model& model, std::int64_t capacity) {
+            new (self) PySession{Session(model, threads(), capacity)};
           },
           "model"_a, "capacity"_a = 0,
           "For up to `capacity` tokens; 0 means the model's context. On the present threads.")
@@ -120,10 +127,24 @@ void bind_session(nb::module_& m) {
                   " -> numpy.typing.NDArray[numpy.float32]"),
           "Takes `tokens` and returns the logits of the next, float32 [vocab_size], or with `all`\n"
           "those after each, [T, vocab_size].")
-      .def("truncate", &Session::truncate, "length"_a, "Forgets the tokens from `length` on.")
-      .def_prop_ro("length", &Session::length, "Tokens taken so far.")
-      .def_prop_ro("capacity", &Session::capacity, "Tokens that fit in all.")
-      .def_prop_ro("cache_bytes", &Session::cache_bytes);
+      .def(
+          "truncate",
+          [](PySession& self, std::int64_t length) {
+            const Use::Changing changing(self.use, "Session.truncate");
+            self.session.truncate(length);
+          },
+          "length"_a, "Forgets the tokens from `length` on.")
+      .def_prop_ro(
+          "length",
+          [](PySession& self) {
+            const Use::Reading reading(self.use, "Session.length");
+            return self.session.length();
+          },
+          "Tokens taken so far.")
+      .def_prop_ro(
+          "capacity", [](const PySession& self) { return self.session.capacity(); },
+          "Tokens that fit in all.")
+      .def_prop_ro("cache_bytes", [](const PySession& self) { return self.session.cache_bytes(); });
 }
 
 Model load(const std::filesystem::path& directory, const std::optional<std::string>& weights,
@@ -132,6 +153,8 @@ Model load(const std::filesystem::path& directory, const std::optional<std::stri
   if (weights) options.weights = weight_type_of(*weights, "Model.load.weights");
   options.cache = dtype_of(cache, "Model.load.cache");
   options.attention = arithmetic_of(attention, "Model.load.attention");
+  if (options.attention == Arithmetic::kNativeBF16 && options.cache != DType::kBF16)
+    refuse("Model.load.cache", "bfloat16, as attention is native_bfloat16", cache);
   const nb::gil_scoped_release release;
   return Model::load(directory, options);
 }

@@ -10,14 +10,26 @@ namespace rapt::python {
 
 namespace {
 
+// Whether this is an array of two axes, or a sequence that begins with a list or array.
+bool holds_lists(nb::handle object) {
+  if (nb::hasattr(object, "ndim")) return nb::cast<int>(object.attr("ndim")) == 2;
+  if (PySequence_Check(object.ptr()) == 0 || nb::len(object) == 0) return false;
+  const nb::object first = object[0];
+  return nb::hasattr(first, "ndim") ? nb::cast<int>(first.attr("ndim")) == 1
+                                    : PySequence_Check(first.ptr()) != 0;
+}
+
 // One list for all sequences, or a list of each, one after the other.
 std::vector<std::int64_t> positions_of(nb::handle object, const char* where) {
   if (object.is_none()) return {};
-  if (!nb::hasattr(object, "ndim") || nb::cast<int>(object.attr("ndim")) != 2)
-    return ints_of(object, where);
+  if (!holds_lists(object)) return ints_of(object, where);
+  const auto lists = int_lists_of(object, where);
   std::vector<std::int64_t> all;
-  for (const std::vector<std::int64_t>& list : int_lists_of(object, where))
+  for (const std::vector<std::int64_t>& list : lists) {
+    if (list.size() != lists[0].size())
+      refuse(where, "lists of one length", std::to_string(list.size()) + " numbers");
     all.insert(all.end(), list.begin(), list.end());
+  }
   return all;
 }
 

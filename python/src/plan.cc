@@ -35,7 +35,11 @@ PyState run_partial(const Plan& plan, const Call& call, std::int64_t begin, std:
 
 nb::object finish(const PyState& s) {
   const NewResult made(s.library, s.o, s.state.o_extents);
-  rapt::finish(s.state, made.result());
+  const Result result = made.result();
+  {
+    const nb::gil_scoped_release release;
+    rapt::finish(s.state, result);
+  }
   return made.pair();
 }
 
@@ -133,7 +137,11 @@ void bind_problem(nb::module_& m) {
           "o,\n"
           "each float32, bfloat16 or float16; additive_bias says that a bias will be given.")
       .def_prop_ro(
-          "visible_pairs", [](const PyProblem& p) { return p.problem.visible_pairs(); },
+          "visible_pairs",
+          [](const PyProblem& p) {
+            const nb::gil_scoped_release release;
+            return p.problem.visible_pairs();
+          },
           "(query, key) pairs that are visible, over all sequences and query heads.");
 }
 
@@ -148,7 +156,7 @@ void bind_plan_type(nb::module_& m) {
   m.def(
       "make_plan",
       [](const PyProblem& p, bool from_cache) {
-        return make_plan(p.problem, threads(), from_cache ? KvSource::kCache : KvSource::kTensors);
+        return new_plan(p.problem, from_cache ? KvSource::kCache : KvSource::kTensors);
       },
       "problem"_a, nb::kw_only(), "from_cache"_a = false,
       "Checks `problem`, and chooses kernels, tiles and the split of the work, for tensors or for "
@@ -210,6 +218,7 @@ void bind_states(nb::module_& m) {
   m.def(
       "merge",
       [](const PyState& a, const PyState& b) {
+        const nb::gil_scoped_release release;
         return PyState{merge(a.state, b.state), a.library, a.o};
       },
       "a"_a, "b"_a, "State over the union of two adjacent ranges, whatever the order of merges.");

@@ -8,6 +8,8 @@
 
 namespace rapt::python {
 
+namespace nb = nanobind;
+
 namespace {
 
 // Planning a larger problem is nothing beside running it, and its plan is not small.
@@ -30,6 +32,8 @@ std::vector<std::unique_ptr<Scratch>>& idle() {
   return *idle;
 }
 
+int forgotten = 0;  // how often plans were
+
 bool same(const ScoreModifiers& a, const ScoreModifiers& b) {
   return a.softcap == b.softcap && a.alibi_slopes == b.alibi_slopes && !a.relative_bias &&
          !b.relative_bias && a.additive_bias == b.additive_bias && a.sinks == b.sinks;
@@ -47,6 +51,12 @@ bool same(const Problem& a, const Problem& b) {
 
 }  // namespace
 
+Plan new_plan(const Problem& problem, KvSource source) {
+  const Threads pool = threads();
+  const nb::gil_scoped_release release;
+  return make_plan(problem, pool, source);
+}
+
 Plan plan_of(const Problem& problem, KvSource source) {
   std::vector<Kept>& kept = plans();
   const auto found = std::find_if(kept.begin(), kept.end(), [&](const Kept& k) {
@@ -56,18 +66,22 @@ Plan plan_of(const Problem& problem, KvSource source) {
     std::rotate(kept.begin(), found, found + 1);
     return kept.front().plan;
   }
-  Plan plan = make_plan(problem, threads(), source);
+  const int before = forgotten;
+  Plan plan = new_plan(problem, source);
   const double pairs = static_cast<double>(problem.batch * problem.q_heads) *
                        static_cast<double>(problem.q_tokens) *
                        static_cast<double>(problem.kv_tokens);
-  if (pairs <= kLargestPairs) {
+  if (pairs <= kLargestPairs && before == forgotten) {
     if (kept.size() == kPlans) kept.pop_back();
     kept.insert(kept.begin(), {source, plan});
   }
   return plan;
 }
 
-void forget_plans() { plans().clear(); }
+void forget_plans() {
+  plans().clear();
+  ++forgotten;
+}
 
 BorrowedScratch::BorrowedScratch() {
   if (idle().empty()) {

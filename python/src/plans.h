@@ -10,6 +10,9 @@ namespace rapt::python {
 /// an equal problem, where it is still kept. With the GIL held.
 Plan plan_of(const Problem& problem, KvSource source);
 
+/// A new plan for `problem` on the present threads. Called with the GIL, which is free meanwhile.
+Plan new_plan(const Problem& problem, KvSource source);
+
 /// Forgets the plans kept.
 void forget_plans();
 

@@ -70,7 +70,7 @@ std::vector<std::int64_t> offsets_of(nb::handle object, const char* where, std::
 /// A plan for each sequence; those of equal lengths share one.
 class Plans {
  public:
-  Plans(const Packed& packed, const Options& options) : packed_(packed) {
+  Plans(const Packed& packed, const Options& options) : packed_(packed), threads_(threads()) {
     for (std::int64_t b = 0; b < packed.sequences(); ++b) total_ += work(b);
     problem_ = problem_of({.q = packed.q, .k = packed.k, .v = packed.v}, packed.o.dtype, options);
   }
@@ -78,7 +78,7 @@ class Plans {
   /// Sequences of little work run side by side, a thread each; the others one after the other, on
   /// all threads. The bits are those of each sequence alone either way.
   bool is_small(std::int64_t b) const {
-    return work(b) * 4 * static_cast<double>(threads().count()) <= total_;
+    return work(b) * 4 * static_cast<double>(threads_.count()) <= total_;
   }
 
   const Plan& of(std::int64_t b) {
@@ -88,7 +88,7 @@ class Plans {
     const auto key = std::tuple(p.q_tokens, p.kv_tokens, is_small(b));
     const auto found = plans_.find(key);
     if (found != plans_.end()) return found->second;
-    return plans_.emplace(key, make_plan(p, is_small(b) ? Threads(1) : threads())).first->second;
+    return plans_.emplace(key, make_plan(p, is_small(b) ? Threads(1) : threads_)).first->second;
   }
 
  private:
@@ -101,21 +101,26 @@ class Plans {
   }
 
   const Packed& packed_;
+  Threads threads_;
   Problem problem_;
   double total_ = 0;
   std::map<std::tuple<std::int64_t, std::int64_t, bool>, Plan> plans_;
 };
 
-void run_all(const Packed& packed, const std::vector<const Plan*>& plans,
-             const std::vector<std::int64_t>& large, const std::vector<std::int64_t>& small,
-             const Threads& pool) {
+void run_all(const Packed& packed, Plans& plans, const Threads& pool) {
+  std::vector<const Plan*> list;
+  std::vector<std::int64_t> large, small;
+  for (std::int64_t b = 0; b < packed.sequences(); ++b) {
+    list.push_back(&plans.of(b));
+    (plans.is_small(b) ? small : large).push_back(b);
+  }
   Scratch scratch;
-  for (const std::int64_t b : large) run(*plans[b], packed.inputs(b), scratch, packed.result(b));
+  for (const std::int64_t b : large) run(*list[b], packed.inputs(b), scratch, packed.result(b));
   std::atomic<std::size_t> next = 0;
   pool.run(pool.count(), [&](int) {
     Scratch own;
     for (std::size_t n = next++; n < small.size(); n = next++)
-      run(*plans[small[n]], packed.inputs(small[n]), own, packed.result(small[n]));
+      run(*list[small[n]], packed.inputs(small[n]), own, packed.result(small[n]));
   });
 }
 
@@ -139,16 +144,10 @@ nb::object attention_varlen(const Array& q, const Array& k, const Array& v, nb::
     packed.lse = lse->mutable_f32_view(2);
   }
   Plans plans(packed, options);
-  std::vector<const Plan*> list;
-  std::vector<std::int64_t> large, small;
-  for (std::int64_t b = 0; b < packed.sequences(); ++b) {
-    list.push_back(&plans.of(b));
-    (plans.is_small(b) ? small : large).push_back(b);
-  }
   const Threads pool = threads();
   {
     const nb::gil_scoped_release release;
-    run_all(packed, list, large, small, pool);
+    run_all(packed, plans, pool);
   }
   if (!return_lse) return o.object();
   return nb::make_tuple(o.object(), lse->object());

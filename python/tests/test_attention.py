@@ -102,6 +102,19 @@ def test_other_libraries_speak_dlpack():
     assert same_bits(rapt.attention(*views), rapt.attention(*arrays))
 
 
+def test_tensors_of_libraries_without_gradients():
+    """As tvm_ffi's, which speak torch's way of DLPack and know no requires_grad."""
+
+    class Other(torch.Tensor):
+        @property
+        def requires_grad(self):
+            raise AttributeError
+
+    arrays = tensors()
+    o = rapt.attention(*[torch.from_numpy(x).as_subclass(Other) for x in arrays])
+    assert isinstance(o, torch.Tensor) and same_bits(o, rapt.attention(*arrays))
+
+
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_out_is_written_where_it_is(library):
     q, k, v = to_library(library, "float32", *tensors())
@@ -169,7 +182,21 @@ def test_padding_reaches_nothing():
     assert not o[1, :1].any() and not o[1, 3:].any() and (lse[1, :, 3:] == -np.inf).all()
 
 
-@pytest.mark.parametrize("positions", [[3, 1, 4, 1, 5], np.array([[3, 1, 4, 1, 5]] * 2)])
+POSITIONS = [3, 1, 4, 1, 5]
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [
+        POSITIONS,
+        np.array(POSITIONS),
+        [np.int64(x) for x in POSITIONS],
+        [POSITIONS, POSITIONS],
+        (tuple(POSITIONS), np.array(POSITIONS)),
+        np.array([POSITIONS] * 2),
+        torch.tensor([POSITIONS] * 2),
+    ],
+)
 def test_positions_move_the_mask(positions):
     q, k, v = tensors()
     o = rapt.attention(
@@ -237,6 +264,11 @@ REFUSED = {
     "words": (lambda q: {"sinks": ["a"]}, "attention.sinks", "'a'"),
     "ranges": (lambda q: {"kv_ranges": [(0, 1, 2)] * 2}, "attention.kv_ranges", "3 numbers"),
     "positions": (lambda q: {"q_positions": [0.5] * 5}, "attention.q_positions", "0.5"),
+    "ragged positions": (
+        lambda q: {"q_positions": [[1, 2, 3], [1, 2]], "mask": rapt.Mask.causal()},
+        "attention.q_positions",
+        "2 numbers",
+    ),
     "fractions": (lambda q: {"q_positions": np.zeros(5)}, "attention.q_positions", "float64"),
     "heads": (lambda q: {"q": q[:, :, :3].copy()}, "q_heads", "got 3"),
     "softcap": (lambda q: {"softcap": -1.0}, "softcap", "-1"),

@@ -92,6 +92,22 @@ def test_composes(a, b):
     assert "and" in repr(x & y) and repr(x)[len("<rapt.Mask: ") : -1] in repr(x & y)
 
 
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (3,), (0, 1), (2, 3), (0, 1, 2, 3)])
+def test_dense_of_axes_that_are_expanded(axes):
+    shape, own = (2, 2, T, T), tuple(1 if a in axes else n for a, n in enumerate((2, 2, T, T)))
+    expanded = np.broadcast_to(np.random.default_rng(1).random(own) < 0.5, shape)
+    q, k, v = (oracle.random(2, T, 2, 8, seed=s) for s in range(3))
+    o = rapt.attention(q, k, v, mask=Mask.dense(expanded))
+    assert np.array_equal(o, rapt.attention(q, k, v, mask=Mask.dense(expanded.copy())))
+    assert np.array_equal(Mask.dense(expanded).visible(T, batch=2, heads=2), expanded)
+    with pytest.raises(rapt.Error, match="Mask::dense bits"):
+        rapt.attention(q[:, :5], k[:, :5], v[:, :5], mask=Mask.dense(expanded))
+
+
+def test_axes_that_are_expanded_are_packed_once():
+    Mask.dense(np.broadcast_to(np.ones((1, 1, 1, T), bool), (1 << 20, 1, 1 << 19, T)))
+
+
 def test_alignment_and_picture():
     assert Mask.causal().draw(2, 4).split() == "# # # . # # # #".split()
     assert np.array_equal(Mask.causal().visible(2, 4)[0, 0], np.tri(2, 4, 2, dtype=bool))

@@ -141,7 +141,7 @@ def test_refuses():
             "float32 or native_bfloat16, got bf16",
         ),
         (lambda: rapt.attention(Q, cache=cache, **NATIVE), "storage.k: expected bf16"),
-        (lambda: rapt.Model.load(MODEL, attention="native_bfloat16"), "expected"),
+        (lambda: rapt.Model.load(MODEL, attention="native_bfloat16"), "cache: expected bfloat16"),
     ]:
         with pytest.raises(rapt.Error, match=words) as error:
             refused()

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import pathlib
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import torch
 
 import rapt
 
+MODEL = pathlib.Path(__file__).parents[2] / "models" / "default"
 Q, K, V = (oracle.random(1, 1000, 4, 64, seed=s) for s in range(3))
 
 
@@ -49,24 +51,138 @@ def test_leaves_torch_alone():
     torch.set_num_threads(before)
 
 
-def test_other_python_threads_go_on():
+def others_run_during(call):
+    """Whether another Python thread runs while one calls: nothing but `call` lets it."""
+    may_run, ran = threading.Semaphore(0), threading.Event()
+    other = threading.Thread(target=lambda: may_run.acquire() and ran.set())
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        other.start()
+        may_run.release()
+        calls = iter(range(2000))
+        while not ran.is_set() and next(calls, None) is not None:
+            call()
+        return ran.is_set()
+    finally:
+        sys.setswitchinterval(interval)
+        other.join()
+
+
+def long_mask(tokens):
+    return rapt.Mask.documents([np.arange(tokens) // 3 % 50]) & rapt.Mask.strided(3)
+
+
+CALLS = {
+    "attention": lambda: rapt.attention(Q, K, V),
+    "attention_varlen": lambda: rapt.attention_varlen(Q[0], K[0], V[0], [0, 1000], [0, 1000]),
+    "Mask.dense": lambda: rapt.Mask.dense(np.broadcast_to(BITS, (1, 1, 1000, 1000))),
+    "Mask.dense of planes": lambda: rapt.Mask.dense(BITS),
+    "make_plan": lambda: rapt.make_plan(PROBLEM),
+    "visible_pairs": lambda: PROBLEM.visible_pairs,
+    "append and read": lambda: (CACHE.truncate(0, 0), CACHE.append(K, V), CACHE.read(0, 1000)),
+}
+BITS = np.ones((1, 1, 1000, 1000), bool)
+PROBLEM = rapt.Problem(q_tokens=3000, kv_tokens=3000, q_heads=1, head_dim=1, mask=long_mask(3000))
+CACHE = rapt.DenseKvCache(capacity=1000, kv_heads=4, head_dim=64)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_other_python_threads_go_on(name):
     rapt.set_threads(1)
-    q = oracle.random(1, 4000, 8, 64)
-    ticks = []
-    done = threading.Event()
+    assert others_run_during(CALLS[name])
 
-    def tick():
-        while not done.wait(0.001):
-            ticks.append(time.perf_counter())
 
-    ticker = threading.Thread(target=tick)
-    ticker.start()
-    begin = time.perf_counter()
-    rapt.attention(q, q, q)
-    end = time.perf_counter()
-    done.set()
-    ticker.join()
-    assert sum(begin < t < end for t in ticks) > 2
+def test_calls_of_one_thread_keep_the_others_waiting():
+    """What the test above would find if nothing let others run."""
+    assert not others_run_during(lambda: None)
+
+
+class Meanwhile:
+    """An array that has another thread call `then` while it is taken."""
+
+    def __init__(self, array, then):
+        self.array, self.then, self.error = array, then, None
+
+    def __dlpack__(self, **options):
+        thread = threading.Thread(target=self.call)
+        thread.start()
+        thread.join()
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+    def call(self):
+        try:
+            self.then()
+        except rapt.Error as error:
+            self.error = str(error)
+
+
+def refused(use, array, then):
+    """What `then` raises in another thread during use(array), which goes on undisturbed."""
+    meanwhile = Meanwhile(array, then)
+    assert np.array_equal(use(meanwhile), use(array))
+    assert (meanwhile.error or ": expected").count(": expected") == 1
+    return meanwhile.error and meanwhile.error.split(": expected")[0]
+
+
+def test_sessions_are_used_by_one_thread_at_a_time():
+    session = rapt.Session(rapt.Model.load(MODEL), 40)
+
+    def prefill(tokens):
+        session.truncate(0)
+        return session.prefill(tokens)
+
+    tokens = np.array([3, 5, 7])
+    for name, then in [
+        ("Session.prefill", lambda: session.prefill([1])),
+        ("Session.truncate", lambda: session.truncate(0)),
+        ("Session.length", lambda: session.length),
+    ]:
+        assert refused(prefill, tokens, then) == name
+    assert session.length == 3
+
+
+def test_layers_are_used_by_one_thread_at_a_time():
+    weights = {name: oracle.random(16, 16, seed=n) for n, name in enumerate("qkvo")}
+    layer = rapt.MultiHeadAttention(**weights, q_heads=2)
+    x, cache = oracle.random(1, 5, 16), layer.make_cache(1, 5)
+    assert refused(layer, x, lambda: layer(x)) == "MultiHeadAttention"
+    assert refused(layer, x, lambda: layer.append(x, cache)) == "MultiHeadAttention.append"
+    other = rapt.MultiHeadAttention(**weights, q_heads=2)
+    layer.append(x, cache)
+
+    def of_cache(given):
+        return layer(given, cache=cache)
+
+    assert refused(of_cache, x, lambda: other.append(x, cache)) == "MultiHeadAttention.append.cache"
+    assert refused(of_cache, x, lambda: other(x, cache=cache)) is None
+
+
+def test_caches_are_changed_by_one_thread_alone():
+    cache = rapt.DenseKvCache(capacity=1000, kv_heads=4, head_dim=64)
+    cache.append(K[:, :600], V[:, :600])
+    bias = oracle.random(1, 1, 1000, 600)
+
+    def attend(bias):
+        return rapt.attention(Q, cache=cache, bias=bias)
+
+    assert refused(attend, bias, lambda: cache.append(K, V)) == "DenseKvCache.append"
+    assert refused(attend, bias, lambda: cache.truncate(0, 0)) == "DenseKvCache.truncate"
+    assert refused(attend, bias, lambda: attend(bias)) is None
+    assert refused(attend, bias, lambda: cache.read(0, 5)) is None
+
+    def append(k):
+        cache.truncate(0, 0)
+        cache.append(k, V[:, :600])
+        return cache.read(0, 600)[0]
+
+    k = K[:, :600]
+    assert refused(append, k, lambda: rapt.attention(Q, cache=cache)) == "attention.cache"
+    assert refused(append, k, lambda: cache.length()) == "DenseKvCache.length"
+    assert refused(append, k, lambda: cache.read(0, 1)) == "DenseKvCache.read"
 
 
 def test_calls_may_overlap():

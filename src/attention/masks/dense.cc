@@ -8,16 +8,20 @@ namespace rapt {
 namespace {
 
 /// Extents are [B, Hq, Tq, Tk], each 1 where it is broadcast; a row of keys is words of 64 bits.
+/// What is packed has an extent of 1 also where the bits are the same for every index: a stride of 0.
 class Dense : public MaskNode {
  public:
   explicit Dense(const TensorView<const std::uint8_t>& bits)
-      : extents_(bits.extents), row_words_(ceil_div(bits.extents[3], 64)) {
-    words_.resize(static_cast<std::size_t>(extents_[0] * extents_[1] * extents_[2] * row_words_));
+      : extents_(bits.extents), packed_(bits.extents) {
+    for (std::size_t axis = 0; axis < packed_.size(); ++axis)
+      if (bits.strides[axis] == 0) packed_[axis] = std::min<std::int64_t>(packed_[axis], 1);
+    row_words_ = ceil_div(packed_[3], 64);
+    words_.resize(static_cast<std::size_t>(packed_[0] * packed_[1] * packed_[2] * row_words_));
     std::uint64_t* row = words_.data();
-    for (std::int64_t b = 0; b < extents_[0]; ++b)
-      for (std::int64_t h = 0; h < extents_[1]; ++h)
-        for (std::int64_t i = 0; i < extents_[2]; ++i, row += row_words_)
-          for (std::int64_t j = 0; j < extents_[3]; ++j)
+    for (std::int64_t b = 0; b < packed_[0]; ++b)
+      for (std::int64_t h = 0; h < packed_[1]; ++h)
+        for (std::int64_t i = 0; i < packed_[2]; ++i, row += row_words_)
+          for (std::int64_t j = 0; j < packed_[3]; ++j)
             if (bits.at(b, h, i, j) != 0) row[j / 64] |= std::uint64_t{1} << (j % 64);
   }
 
@@ -48,19 +52,19 @@ class Dense : public MaskNode {
       bits.words[(slot - first) / 64] = word_at(row, slot);
   }
 
-  bool varies_by_head() const override { return extents_[1] != 1; }
+  bool varies_by_head() const override { return packed_[1] != 1; }
 
   std::string describe() const override { return "dense"; }
 
  private:
   /// Bits of slots slot .. slot + 63; those beyond the row are 0.
   std::uint64_t word_at(const MaskRow& row, std::int64_t slot) const {
-    const auto axis = [&](int n, std::int64_t index) { return extents_[n] == 1 ? 0 : index; };
+    const auto axis = [&](int n, std::int64_t index) { return packed_[n] == 1 ? 0 : index; };
     const std::uint64_t* words =
-        words_.data() + ((axis(0, row.sequence.b) * extents_[1] + axis(1, row.head)) * extents_[2] +
+        words_.data() + ((axis(0, row.sequence.b) * packed_[1] + axis(1, row.head)) * packed_[2] +
                          axis(2, row.query)) *
                             row_words_;
-    if (extents_[3] == 1) return (words[0] & 1) == 0 ? 0 : ~std::uint64_t{0};
+    if (packed_[3] == 1) return (words[0] & 1) == 0 ? 0 : ~std::uint64_t{0};
     const std::int64_t token = row.sequence.keys.begin + slot, shift = token % 64;
     const std::int64_t word = token / 64;
     std::uint64_t bits = words[word] >> shift;
@@ -68,8 +72,8 @@ class Dense : public MaskNode {
     return bits;
   }
 
-  Dims extents_;
-  std::int64_t row_words_;
+  Dims extents_, packed_;
+  std::int64_t row_words_ = 0;
   std::vector<std::uint64_t> words_;
 };
 
