@@ -118,10 +118,11 @@ class _Call:
 @contextmanager
 def _recording(calls: list[_Call]) -> Iterator[None]:
     """Keeps every call of attention that models make meanwhile."""
-    get_interface = AttentionInterface.get_interface
+    name = "get_interface" if hasattr(AttentionInterface, "get_interface") else "__getitem__"
+    original: Any = getattr(AttentionInterface, name)  # the second one before transformers 5
 
-    def recorder(self: AttentionInterface, name: str, default: Callable[..., Any]) -> Any:
-        function = get_interface(self, name, default)
+    def recorder(self: AttentionInterface, *asked: Any) -> Any:
+        function = original(self, *asked)
 
         def recorded(
             module: Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
@@ -132,7 +133,7 @@ def _recording(calls: list[_Call]) -> Iterator[None]:
 
         return recorded
 
-    with mock.patch.object(AttentionInterface, "get_interface", recorder):
+    with mock.patch.object(AttentionInterface, name, recorder):
         yield
 
 
