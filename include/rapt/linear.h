@@ -19,16 +19,18 @@ namespace rapt {
 /// bias: the same bits for any number of rows, threads, blocking and instruction set. Weights in
 /// bf16 or f16 give the bits of the same numbers in f32.
 ///
-/// In native bf16, x_tk is rounded to bf16, nearest, ties to even, and the chain goes over pairs (k, k +
-/// 1), k even, ascending: the odd element's fma, then the even one's, denormals flushed (docs/numerics.md,
-/// "Native bf16"). Then the bias, as above.
+/// In native bf16, x_tk is rounded to bf16, nearest, ties to even, and the chain goes over pairs
+/// (k, k + 1), k even, ascending: the odd element's fma, then the even one's, denormals flushed
+/// (docs/numerics.md, "Native bf16"). Then the bias, as above.
 ///
 /// In int8, W_nk = scale_n q_nk: the chain is that of x_tk and q_nk, then comes one fma with scale_n
-/// and the bias, or a product where there is no bias.
+/// and the bias, or a product where there is no bias. The chain can be as large as 127 sum_k |x_tk|:
+/// where that passes the largest f32 an output may be infinite or NaN, though y itself would not be.
 ///
 /// @shape  weight [1, 1, N, K], bias [1, 1, 1, N]; views of any strides
 /// @error  |y - y64| <= (K + 1) 2^-24 (sum_k |x_tk W_nk| + |bias_n|), to first order, W as kept.
-///         Native bf16 adds 2^-8 sum_k |x_tk W_nk|; denormals are lost. int8 keeps W within scale_n / 2 = max_k |W_nk| / 254.
+///         Native bf16 adds 2^-8 sum_k |x_tk W_nk|; denormals are lost. int8 keeps W within
+///         scale_n / 2 = max_k |W_nk| / 254.
 class Linear {
  public:
   /// Copies `weight` into tiles [group of 16 outputs][K][16 outputs], and `bias`; without data,

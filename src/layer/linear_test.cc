@@ -207,6 +207,17 @@ TEST(Linear, Int8StaysWithinItsBound) {
   }
 }
 
+// The chain of x and q = 127 comes first, the scale of 1 / 127 then.
+TEST(Linear, Int8OverflowsBeforeItIsScaled) {
+  Tensor w({1, 1, 1, 1}), x({1, 1, 2, 1});
+  w.view.at(0, 0, 0, 0) = 1.0f;
+  x.view.at(0, 0, 0, 0) = 0x1p120f;
+  x.view.at(0, 0, 1, 0) = 0x1p122f;
+  const Tensor y = multiply(Linear(w.view, {}, WeightType::kInt8), x.view);
+  EXPECT_FLOAT_EQ(y.view.at(0, 0, 0, 0), 0x1p120f);
+  EXPECT_EQ(y.view.at(0, 0, 1, 0), std::numeric_limits<float>::infinity());
+}
+
 TEST(Linear, Int8RefusesWeightsThatAreNotFinite) {
   Tensor w = normal({1, 1, 40, 9}, 27);
   w.view.at(0, 0, 33, 4) = -std::numeric_limits<float>::infinity();
