@@ -20,6 +20,7 @@
 #include "base/check.h"
 #include "base/float_env.h"
 #include "base/fork.h"
+#include "base/handover.h"
 #include "base/memory.h"
 
 namespace rapt {
@@ -28,41 +29,63 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Where workers wait for each other.
+class Gate {
+ public:
+  Gate() { give(this); }
+  ~Gate() { take(this); }
+
+  void wait() {
+    take(this);
+    {
+      std::unique_lock lock(mutex_);
+      ++arrived_;
+      changed_.notify_all();
+      changed_.wait(lock, [&] { return open_; });
+    }
+    give(this);
+  }
+
+  /// False if fewer have come by then.
+  bool have_come(int count, Clock::time_point deadline) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_until(lock, deadline, [&] { return arrived_ == count; });
+  }
+
+  void open() {
+    {
+      const std::lock_guard lock(mutex_);
+      open_ = true;
+      changed_.notify_all();
+    }
+    give(this);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int arrived_ = 0;
+  bool open_ = false;
+};
+
 // oneTBB starts most workers from other workers, when they are first needed; where the system then
 // refuses a thread, the process ends. So workers are started here, by the calling thread, where a
 // refusal is an exception: one after the other, each kept busy so that the next is a new one.
 class Starter {
  public:
-  ~Starter() {
-    const std::lock_guard lock(gate_->mutex);
-    gate_->open = true;
-    gate_->changed.notify_all();
-  }
+  ~Starter() { gate_->open(); }
 
   /// False where no worker comes until then, as when the host's own tasks have them all.
   bool start_one(Clock::time_point deadline) {
     free_aligned(allocate_aligned(kFirstBytes));
-    arenas_.emplace_back(1, 0).enqueue([gate = gate_] {
-      std::unique_lock lock(gate->mutex);
-      ++gate->arrived;
-      gate->changed.notify_all();
-      gate->changed.wait(lock, [&] { return gate->open; });
-    });
-    std::unique_lock lock(gate_->mutex);
-    return gate_->changed.wait_until(
-        lock, deadline, [&] { return gate_->arrived == static_cast<int>(arenas_.size()); });
+    arenas_.emplace_back(1, 0).enqueue([gate = gate_] { gate->wait(); });
+    return gate_->have_come(static_cast<int>(arenas_.size()), deadline);
   }
 
  private:
   // A worker asks for some memory before it can report that there is none.
   static constexpr std::size_t kFirstBytes = std::size_t{1} << 18;
 
-  struct Gate {
-    std::mutex mutex;
-    std::condition_variable changed;
-    int arrived = 0;
-    bool open = false;
-  };
   const std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();  // a task may outlive the starter
   std::list<tbb::task_arena> arenas_;
 };
@@ -116,9 +139,8 @@ class Workers {
     return arena;
   }
 
-  /// How many workers there are to be; 0 where as many have been started.
-  int goal() {
-    const std::lock_guard lock(mutex_);
+  /// How many workers there are to be; 0 where as many have been started. Under the lock.
+  int goal() const {
     const std::size_t limit =
         tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism);
     const int goal = std::min(wanted_, static_cast<int>(limit) - 1);
@@ -126,16 +148,28 @@ class Workers {
   }
 
   void start(Clock::time_point deadline) {
-    if (goal() == 0) return;
-    const std::unique_lock turn(turn_, deadline);  // two at once would take each other's workers
-    const int count = turn ? goal() : 0;
+    std::unique_lock lock(mutex_);
+    // Two at once would take each other's workers.
+    turn_.wait_until(lock, deadline, [&] { return !starting_ || goal() == 0; });
+    const int count = starting_ ? 0 : goal();
     if (count == 0) return;
-    {
+    starting_ = true;
+    lock.unlock();
+    try {
       Starter starter;
       for (int n = 0; n < count && starter.start_one(deadline);) ++n;
+    } catch (...) {
+      end_start(0);
+      throw;
     }
+    end_start(count);  // or as many as came: whoever waited once does not again
+  }
+
+  void end_start(int started) {
     const std::lock_guard lock(mutex_);
-    started_ = count;  // or as many as came: whoever waited once does not again
+    starting_ = false;
+    started_ = std::max(started_, started);
+    turn_.notify_all();
   }
 
   std::mutex mutex_;
@@ -145,7 +179,8 @@ class Workers {
   Arenas arenas_;
   int wanted_ = 0;  // by these
   int started_ = 0;
-  std::timed_mutex turn_;  // of whoever starts workers
+  bool starting_ = false;
+  std::condition_variable turn_;
 };
 
 // For a forked process, which has none of oneTBB's workers: threads of this run alone.
@@ -196,13 +231,16 @@ void Threads::run(int workers, const std::function<void(int)>& body) const {
   std::exception_ptr failure;
   std::atomic_flag failed;
   const auto guarded = [&](int worker) {
+    take(&failed);
     try {
       CanonicalFloatEnv env;
       body(worker);
     } catch (...) {
       if (!failed.test_and_set()) failure = std::current_exception();
     }
+    give(&failed);
   };
+  give(&failed);
   try {
     if (is_forked())
       run_on_new_threads(count_, workers, guarded);
@@ -214,6 +252,7 @@ void Threads::run(int workers, const std::function<void(int)>& body) const {
         ErrorCode::kOutOfMemory,
         std::string("Threads.run: expected memory for tasks, got \"") + refused.what() + "\"");
   }
+  take(&failed);
   if (failure) std::rethrow_exception(failure);
 }
 
