@@ -37,6 +37,10 @@ class BlockRunner {
     for (int level = 0; level < plan.levels; ++level) levels_[level] = take_rows(carver, rows);
     if (plan.packing == Packing::kChunk)
       chunk_ = carver.take<float>(kChunkKeys * (plan.k_floats + plan.v_floats));
+    if (plan.packing == Packing::kRows) {
+      k_packed_ = carver.take<float>(kRowGroups * kGroupKeys * plan.k_floats);
+      chunk_ = carver.take<float>(std::min<std::int64_t>(kChunkKeys, plan.slots) * plan.v_floats);
+    }
   }
 
   /// Computes the node of every tile of `item` over the item's chunks, and hands it to
@@ -54,7 +58,7 @@ class BlockRunner {
       emit(item.row_begin + row, count, current_);
     }
     for (std::int64_t chunk; (chunk = next_chunk(rows)) < item.chunk_end;) {
-      const KvTile kv = reader.read(item.sequence, item.kv_head, chunk, chunk_);
+      const KvChunk kv = reader.read(item.sequence, item.kv_head, chunk, chunk_);
       tile_rows_.enter(item.sequence, chunk);
       for (int row = 0; row < rows; row += kTileQueries) {
         TileState& state = tile_states_[row / kTileQueries];
@@ -176,19 +180,30 @@ class BlockRunner {
     return chunk;
   }
 
+  /// Those of a chunk; where they are not known, only those that some row sees in part.
+  std::uint32_t nonfinite_groups(const KvChunk& kv, int rows) const {
+    if (kv.v_rows.data == nullptr) return kv.tile.nonfinite_groups;
+    std::uint32_t seen = 0, whole = ~0u;
+    for (int r = 0; r < rows; ++r) {
+      seen |= tile_rows_.seen()[r];
+      whole &= tile_rows_.whole()[r];
+    }
+    return plan_.kernels->reading(kv.tile.dtype).nonfinite_groups(kv.v_rows, seen & ~whole);
+  }
+
   /// The scores of some rows, from the item's row `row` on, against one chunk, changed and masked.
   AttentionTile scores(const WorkItem& item, int row, int count, const TileState& state,
-                       const KvTile& kv, const Inputs& inputs, const StateRows& node) {
+                       const KvChunk& kv, const Inputs& inputs, const StateRows& node) {
     tile_rows_.prepare(item, item.row_begin + row, count, state.chunk, state.coverage(), inputs);
     const AttentionTile tile{plan_.stream,
                              count,
                              plan_.problem.head_dim,
                              plan_.v_stride,
                              q_ + row * plan_.q_stride,
-                             kv.dtype,
-                             kv.k,
-                             kv.v,
-                             kv.nonfinite_groups,
+                             kv.tile.dtype,
+                             kv.tile.k,
+                             kv.tile.v,
+                             nonfinite_groups(kv, count),
                              tile_rows_.seen(),
                              tile_rows_.whole(),
                              tile_rows_.visible(),
@@ -197,6 +212,10 @@ class BlockRunner {
                              node.m,
                              node.l,
                              node.acc,
+                             kv.v_row,
+                             kv.k_rows.data == nullptr ? nullptr : &kv.k_rows,
+                             kv.k_dtype,
+                             k_packed_,
                              plan_.score_factor};
     const AttentionKernels& kernels = *plan_.kernels;
     kernels.scores(tile);
@@ -205,7 +224,7 @@ class BlockRunner {
   }
 
   /// Computes the node of one tile and one chunk, a strip after the other.
-  void compute(const WorkItem& item, int row, int count, const TileState& state, const KvTile& kv,
+  void compute(const WorkItem& item, int row, int count, const TileState& state, const KvChunk& kv,
                const Inputs& inputs, const StateRows& node) {
     const int strip = plan_.stream ? kStreamQueries : kStripQueries;
     for (int first = 0; first < count; first += strip) {
@@ -264,6 +283,7 @@ class BlockRunner {
   StateRows current_;
   StateRows levels_[kMaxLevels];
   float* chunk_ = nullptr;
+  float* k_packed_ = nullptr;
 };
 
 /// The scratch memory of a run, laid out.

@@ -8,6 +8,15 @@
 
 namespace rapt {
 
+/// Keys and values of a chunk as the kernels take them.
+struct KvChunk {
+  KvTile tile;
+  std::int64_t v_row;   ///< elements from a value to the next
+  KeyRows k_rows = {};  ///< keys that are read where they lie, instead of tile.k
+  DType k_dtype = DType::kF32;
+  KeyRows v_rows = {};  ///< values whose non-finite groups are not known
+};
+
 /// Keys and values of a chunk, wherever the plan keeps them.
 class KvReader {
  public:
@@ -15,16 +24,11 @@ class KvReader {
            std::int64_t first_head)
       : plan_(plan), inputs_(inputs), packed_(packed), flags_(flags), first_head_(first_head) {}
 
-  /// Tiles of one chunk. With Packing::kChunk they are put into `buffer`.
-  KvTile read(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk,
-              float* buffer) const {
-    if (plan_.packing == Packing::kInPlace) return inputs_.cache->tile(sequence, kv_head, chunk);
-    if (plan_.packing == Packing::kChunk) {
-      float* values = buffer + kChunkKeys * plan_.k_floats;
-      return {packed_type(), buffer, values, pack(sequence, kv_head, chunk, buffer, values)};
-    }
-    const Place place = place_of(sequence * plan_.problem.kv_heads + kv_head, chunk);
-    return {packed_type(), place.keys, place.values, *place.nonfinite};
+  /// One chunk. With Packing::kChunk it is put into `buffer`, with kRows its values where need be.
+  KvChunk read(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk,
+               float* buffer) const {
+    if (plan_.packing == Packing::kRows) return rows(sequence, kv_head, chunk, buffer);
+    return {tile(sequence, kv_head, chunk, buffer), plan_.v_stride};
   }
 
   /// With Packing::kHead: packs a chunk of a head of the wave, for all who read it.
@@ -35,6 +39,32 @@ class KvReader {
   }
 
  private:
+  static constexpr int kF32 = static_cast<int>(DType::kF32);
+
+  int keys_of(std::int64_t sequence, std::int64_t chunk) const {
+    const std::int64_t left = plan_.problem.kv_range(sequence).size() - chunk * kChunkKeys;
+    return static_cast<int>(std::min<std::int64_t>(kChunkKeys, left));
+  }
+
+  /// A chunk of a plain tensor.
+  KeyRows rows_of(const AnyConstTensor& x, std::int64_t sequence, std::int64_t kv_head,
+                  std::int64_t chunk) const {
+    const std::int64_t first = plan_.problem.kv_range(sequence).begin + chunk * kChunkKeys;
+    return {x.address(sequence, first, kv_head, 0), x.strides[1], x.strides[3],
+            keys_of(sequence, chunk), x.extents[3]};
+  }
+
+  KvTile tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk,
+              float* buffer) const {
+    if (plan_.packing == Packing::kInPlace) return inputs_.cache->tile(sequence, kv_head, chunk);
+    if (plan_.packing == Packing::kChunk) {
+      float* values = buffer + kChunkKeys * plan_.k_floats;
+      return {packed_type(), buffer, values, pack(sequence, kv_head, chunk, buffer, values)};
+    }
+    const Place place = place_of(sequence * plan_.problem.kv_heads + kv_head, chunk);
+    return {packed_type(), place.keys, place.values, *place.nonfinite};
+  }
+
   /// A chunk of a packed head: tiles of keys, then rows of values.
   struct Place {
     float* keys;
@@ -54,23 +84,31 @@ class KvReader {
   /// Packs a chunk of plain tensors or of a cache; returns its non-finite groups.
   std::uint32_t pack(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk, float* keys,
                      float* values) const {
-    const Range range = plan_.problem.kv_range(sequence);
-    const std::int64_t first = range.begin + chunk * kChunkKeys;
-    const int count = static_cast<int>(std::min<std::int64_t>(kChunkKeys, range.end - first));
     if (plan_.source == KvSource::kCache)
-      return widen(inputs_.cache->tile(sequence, kv_head, chunk), count, keys, values);
-    const auto rows = [&](const AnyConstTensor& x) {
-      return KeyRows{x.address(sequence, first, kv_head, 0), x.strides[1], x.strides[3], count,
-                     x.extents[3]};
-    };
+      return widen(inputs_.cache->tile(sequence, kv_head, chunk), keys_of(sequence, chunk), keys,
+                   values);
+    const KeyRows k = rows_of(inputs_.k, sequence, kv_head, chunk);
+    const KeyRows v = rows_of(inputs_.v, sequence, kv_head, chunk);
     if (plan_.native()) {
-      plan_.kernels->pairs.pack_keys(rows(inputs_.k), keys);
-      return plan_.kernels->pairs.pack_values(rows(inputs_.v), plan_.v_stride, values);
+      plan_.kernels->pairs.pack_keys(k, keys);
+      return plan_.kernels->pairs.pack_values(v, plan_.v_stride, values);
     }
-    constexpr int kTo = static_cast<int>(DType::kF32);
-    plan_.kernels->reading(inputs_.k.dtype).pack_keys[kTo](rows(inputs_.k), keys);
-    return plan_.kernels->reading(inputs_.v.dtype)
-        .pack_values[kTo](rows(inputs_.v), plan_.v_stride, values);
+    plan_.kernels->reading(inputs_.k.dtype).pack_keys[kF32](k, keys);
+    return plan_.kernels->reading(inputs_.v.dtype).pack_values[kF32](v, plan_.v_stride, values);
+  }
+
+  /// A chunk of plain tensors, read where it lies. Values are packed into `buffer` unless their features
+  /// are whole vectors; those that do not follow each other, too, unless they are read once.
+  KvChunk rows(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk,
+               float* buffer) const {
+    const KeyRows k = rows_of(inputs_.k, sequence, kv_head, chunk);
+    const KeyRows v = rows_of(inputs_.v, sequence, kv_head, chunk);
+    const bool in_order = v.key_stride == v.dim || plan_.rows() <= kFewStreamRows;
+    if (v.feature_stride == 1 && v.dim == plan_.v_stride && in_order)
+      return {{inputs_.v.dtype, nullptr, v.data, 0}, v.key_stride, k, inputs_.k.dtype, v};
+    const std::uint32_t nonfinite =
+        plan_.kernels->reading(inputs_.v.dtype).pack_values[kF32](v, plan_.v_stride, buffer);
+    return {{DType::kF32, nullptr, buffer, nonfinite}, plan_.v_stride, k, inputs_.k.dtype};
   }
 
   DType packed_type() const { return plan_.native() ? DType::kBF16 : DType::kF32; }

@@ -108,6 +108,8 @@ class Planner {
     const bool one_block = plan_.rows() <= plan_.block_rows;
     if (plan_.source == KvSource::kCache && (plan_.stream || problem_.storage.k == DType::kF32))
       plan_.packing = Packing::kInPlace;
+    else if (plan_.stream)
+      plan_.packing = Packing::kRows;
     else
       plan_.packing = one_block ? Packing::kChunk : Packing::kHead;
     parts_of_block_ = one_block && heads() > 0 ? ceil_div(wanted, heads()) : 1;
@@ -204,6 +206,7 @@ class Planner {
                                : plan_.native()                   ? "cache tiles, paired"
                                                                   : "cache tiles, widened";
     line("kv", plan_.packing == Packing::kInPlace ? "cache tiles, read in place"
+               : plan_.packing == Packing::kRows  ? "tensors, read in place"
                : plan_.packing == Packing::kHead  ? packed + " once a kv head"
                                                   : packed + " once a chunk");
     line("tile", number(kTileQueries) + " rows by " + number(kChunkKeys) + " keys, registers " +

@@ -17,6 +17,7 @@ namespace rapt {
 enum class Packing {
   kInPlace,  ///< the cache's tiles are read where they are
   kHead,     ///< what a kv head's rows see is packed once, and shared by all its query blocks
+  kRows,     ///< plain tensors are streamed where they are
   kChunk,    ///< the one block of a kv head packs each chunk as it comes to it
 };
 

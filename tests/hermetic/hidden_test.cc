@@ -159,5 +159,37 @@ TEST(Hermetic, EveryMaskModifierAndPosition) {
       }
 }
 
+// Few rows read plain tensors where they lie: values of whole vectors are not copied. The poison is alone
+// in its group, which some rows see in part.
+TEST(Hermetic, StreamedTensors) {
+  for (const auto& [isa, dtype] : isas_and_dtypes()) {
+    const ForcedIsa forced(isa);
+    for (const std::int64_t rows : {1, 2, 5, 16})
+      for (const Layout layout : {Layout::kContiguous, Layout::kHeadMajor, Layout::kUnaligned})
+        for (const char* mask : {"causal", "window5", "documents_shuffled"}) {
+          AttentionCase c;
+          c.q_tokens = rows;
+          c.kv_tokens = 537;
+          c.kv_heads = c.q_heads = 2;
+          c.head_dim = 8;
+          c.v_head_dim = 32;
+          c.mask = &mask_named(mask);
+          c.layout = layout;
+          c.storage.k = c.storage.v = dtype;
+          SCOPED_TRACE(c.name() + " on " + name(isa));
+          CaseInputs in(c);
+          const Outputs clean = run_case(c, in);
+          for (const std::int64_t j : {100, 511, 517, 527, 530, 531, 532, 533, 535, 536})
+            for (const Tensor* tensor : {&in.k, &in.v}) {
+              const float before = tensor->view.at(0, j, 1, 3);
+              tensor->view.at(0, j, 1, 3) = kPoisons[j % 2];
+              const Outputs out = run_case(c, in);
+              expect_others_clean(c, clean, out, {j});
+              tensor->view.at(0, j, 1, 3) = before;
+            }
+        }
+  }
+}
+
 }  // namespace
 }  // namespace rapt::test

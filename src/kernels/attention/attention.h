@@ -20,6 +20,12 @@ inline constexpr int kStripQueries = 12;
 inline constexpr int kStreamQueries = 16;
 inline constexpr int kMostStripQueries = kStreamQueries;
 
+/// A stream of so few rows goes through values once.
+inline constexpr int kFewStreamRows = 2;
+
+/// Groups of a plain tensor's keys that a stream packs at a time: they stay in L1.
+inline constexpr int kRowGroups = 2;
+
 /// Floats between the rows of a score buffer: a chunk, padded so that rows do not share cache sets.
 inline constexpr int kScoreStride = kChunkKeys + 16;
 
@@ -33,13 +39,21 @@ struct KeyBits {
   }
 };
 
+/// Elements [key][feature] of one type in memory.
+struct KeyRows {
+  const void* data;
+  std::int64_t key_stride, feature_stride;  ///< in elements
+  int keys;
+  std::int64_t dim;
+};
+
 /// One strip of a tile against one chunk of keys of one kv head.
 ///
 /// Row r sees the keys of `visible[r]`, and no other. The kernels know no mask, cache or model. What
 /// a row does not see never reaches its m, l or acc, not even as NaN.
 ///
 /// @shape  q [rows, head_dim], scaled;
-///         k tiles [group of 16 keys][head_dim][16 keys]; v [keys, v_stride];
+///         k tiles [group of 16 keys][head_dim][16 keys]; v [keys, v_row];
 ///         s [rows, kScoreStride]; m, l [rows]; acc [rows, v_stride].
 struct AttentionTile {
   bool stream;  ///< k and v come from memory and are read once, in order; else from a cache
@@ -59,6 +73,14 @@ struct AttentionTile {
   float* m;
   float* l;
   float* acc;
+
+  std::int64_t v_row = 0;  ///< elements from a value to the next
+
+  // Keys of a plain tensor that is streamed, instead of k: packed as they are used, kRowGroups groups at
+  // a time.
+  const KeyRows* k_rows = nullptr;
+  DType k_dtype = DType::kF32;
+  float* k_packed = nullptr;
 
   // Of native bf16: q holds what `scale_query` made, k and v are bf16, in pairs unless `stream`, and s
   // holds p rounded.
@@ -87,14 +109,6 @@ struct StateRows {
   float* acc;  ///< [rows, v_stride]
 };
 
-/// Elements [key][feature] of one type in memory.
-struct KeyRows {
-  const void* data;
-  std::int64_t key_stride, feature_stride;  ///< in elements
-  int keys;
-  std::int64_t dim;
-};
-
 /// The kernels that read elements of one type. Same type to same type copies bits.
 struct ReadKernels {
   /// Step 2: q[e] = scale x[e stride].
@@ -108,6 +122,10 @@ struct ReadKernels {
   /// are not finite there.
   std::uint32_t (*pack_values[kDTypes])(const KeyRows& v, std::int64_t v_stride,
                                         void* out) noexcept;
+
+  /// Those of `groups` in which v has an element that is not finite.
+  /// @pre  features lie side by side, a multiple of 16
+  std::uint32_t (*nonfinite_groups)(const KeyRows& v, std::uint32_t groups) noexcept;
 
   /// to[i] = from[i], i < count, a multiple of 16.
   void (*widen)(const void* from, std::int64_t count, float* to) noexcept;

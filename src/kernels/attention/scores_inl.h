@@ -2,19 +2,18 @@
 
 // Scores, and what the modifiers make of them: steps 2 and 3 of docs/numerics.md.
 
-#include "kernels/attention/tile_inl.h"
+#include "kernels/attention/pack_inl.h"
 
 namespace rapt::RAPT_ISA {
 namespace {
 
-/// s[r][16 g + lane] for kRows rows and kVectors groups of keys, hidden keys -inf.
+/// s[r][16 g + lane] for kRows rows and kVectors groups of keys, the tiles at k; hidden keys -inf.
 template <class T, Fetch kFetch, int kRows, int kVectors>
-inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int row, int group,
-                                                  bool ragged) noexcept {
+inline __attribute__((noinline)) void score_block(const AttentionTile& tile, const T* k, int row,
+                                                  int group, bool ragged) noexcept {
   F32x16 acc[kRows][kVectors];
   clear(acc);
   const std::int64_t d = tile.head_dim;
-  const T* k = static_cast<const T*>(tile.k) + group * kGroupKeys * d;
   product<kFetch.to>({tile.q + row * d, d}, LaneOperand<T>{k, kGroupKeys * d, kGroupKeys}, d, acc,
                      k + kFetch.ahead_bytes / sizeof(T));
   const F32x16 hidden = broadcast(-kInfinity);
@@ -32,7 +31,19 @@ inline __attribute__((noinline)) void score_block(const AttentionTile& tile, int
   });
 }
 
-template <class T, int kMostRows, int kGroups, Fetch kFetch>
+/// Packs the groups from `begin` on that `seen` has, at most kRowGroups, of a plain tensor's keys.
+inline const float* pack_groups(const AttentionTile& tile, int begin, std::uint32_t seen) {
+  const int first = begin * kGroupKeys, end = groups_end(seen) * kGroupKeys;
+  with_type(tile.k_dtype, [&]<class T>(T) {
+    KeyRows rows = *tile.k_rows;
+    rows.data = static_cast<const T*>(rows.data) + first * rows.key_stride;
+    rows.keys = at_most(rows.keys, end) - first;
+    pack_keys<T, float>(rows, tile.k_packed);
+  });
+  return tile.k_packed;
+}
+
+template <class T, int kMostRows, int kGroups, Fetch kFetch, bool kPacks = false>
 inline void score_blocks(const AttentionTile& tile) {
   RowBlocks blocks = row_blocks(tile);
   std::uint32_t all = 0;
@@ -43,6 +54,11 @@ inline void score_blocks(const AttentionTile& tile) {
     const int begin = first_group(left);
     left &= groups_from(begin + kGroups);
     const std::uint32_t window = groups_from(begin) & ~groups_from(begin + kGroups);
+    const T* k;
+    if constexpr (kPacks)
+      k = pack_groups(tile, begin, all & window);
+    else
+      k = static_cast<const T*>(tile.k) + begin * kGroupKeys * tile.head_dim;
     for (const RowBlock& block : blocks)
       for (std::uint32_t here = block.seen & window; here != 0;) {
         GroupRun run = first_run(here);
@@ -54,8 +70,9 @@ inline void score_blocks(const AttentionTile& tile) {
               constexpr int kRows = decltype(r)::value;
               with_count<kGroups>(
                   run.end - run.begin, [&](auto n) __attribute__((always_inline)) {
-                    score_block<T, kFetch, kRows, decltype(n)::value>(tile, block.row, run.begin,
-                                                                      ragged);
+                    score_block<T, kFetch, kRows, decltype(n)::value>(
+                        tile, k + (run.begin - begin) * kGroupKeys * tile.head_dim, block.row,
+                        run.begin, ragged);
                   });
             });
       }
@@ -69,9 +86,18 @@ inline void fetch_values(const AttentionTile& tile) {
   std::uint32_t all = 0;
   for (int r = 0; r < tile.rows; ++r) all |= tile.seen[r];
   if (tile.rows <= kStream<T>.few_value_rows || all == 0) return;
-  const T* first = static_cast<const T*>(tile.v) + first_group(all) * kGroupKeys * tile.v_stride;
+  const T* first = static_cast<const T*>(tile.v) + first_group(all) * kGroupKeys * tile.v_row;
   constexpr std::int64_t kAhead = kFetch.ahead_bytes / sizeof(T), kLine = 64 / sizeof(T);
   for (std::int64_t i = 0; i < kAhead; i += kLine) fetch<kFetch.to>(first + i);
+}
+
+static_assert(fits_registers(kFewStreamRows, kRowGroups));
+
+inline void row_scores(const AttentionTile& tile) {
+  if (tile.rows <= kFewStreamRows)
+    score_blocks<float, kFewStreamRows, kRowGroups, kNoFetch, true>(tile);
+  else
+    score_blocks<float, kStreamTileRows, 1, kNoFetch, true>(tile);
 }
 
 template <class T>
@@ -86,6 +112,7 @@ inline void stream_scores(const AttentionTile& tile) {
 
 inline void scores(const AttentionTile& tile) noexcept {
   if (!tile.stream) return score_blocks<float, kTileRows, kTileVectors, kNoFetch>(tile);
+  if (tile.k_rows != nullptr) return row_scores(tile);
   with_type(tile.dtype, [&]<class T>(T) { stream_scores<T>(tile); });
 }
 

@@ -25,9 +25,9 @@ RAPT_INLINE void value_tile(const AttentionTile& tile, int row, int vector, cons
     unroll<kRows>(RAPT_UNROLLED(r) {
       unroll<kVectors>(RAPT_UNROLLED(n) { acc[r][n] = load(out + r * tile.v_stride + n * 16); });
     });
-  const T* v = static_cast<const T*>(tile.v) + keys.begin * tile.v_stride + vector * 16;
+  const T* v = static_cast<const T*>(tile.v) + keys.begin * tile.v_row + vector * 16;
   product<kFetch, kKeys>({tile.s + row * kScoreStride + keys.begin, kScoreStride},
-                         LaneOperand<T>{v, 16, tile.v_stride}, keys.end - keys.begin, acc, fetched);
+                         LaneOperand<T>{v, 16, tile.v_row}, keys.end - keys.begin, acc, fetched);
   unroll<kRows>(RAPT_UNROLLED(r) {
     unroll<kVectors>(RAPT_UNROLLED(n) {
       // A hidden key, of weight +0, and a skipped one agree on -0.
@@ -61,7 +61,7 @@ RAPT_INLINE void stream_pass(const AttentionTile& tile, int row, const KeyRun& k
   constexpr int kVectors = kStreamVectors<kRows>;
   constexpr Fetch kFetch = kValueStream<T, kRows>.fetch;
   const int all = static_cast<int>(tile.v_stride / 16);
-  const T* fetched = static_cast<const T*>(tile.v) + keys.begin * tile.v_stride +
+  const T* fetched = static_cast<const T*>(tile.v) + keys.begin * tile.v_row +
                      kFetch.ahead_bytes / static_cast<std::int64_t>(sizeof(T));
   const int of_vector = (keys.end - keys.begin) * 16;  // elements that its keys fetch
   int vector = 0;
