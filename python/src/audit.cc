@@ -124,6 +124,18 @@ void bind_findings(nb::module_& m) {
            "The finding of the first row; None if the audit has passed.");
 }
 
+PrefixReport audit_prefixes(nb::handle logits, nb::handle tokens, std::int64_t vocab_size) {
+  const auto text = tokens_of(tokens, "audit_prefixes.tokens");
+  std::optional<Array> latest;  // lives until the next call
+  const auto logits_of = [&](std::span<const std::int32_t> prefix) {
+    nb::list ids;
+    for (const std::int32_t id : prefix) ids.append(id);
+    latest.emplace(nb::object(logits(ids)), "audit_prefixes.logits");
+    return latest->f32_view(2);
+  };
+  return rapt::audit_prefixes(logits_of, text, vocab_size);
+}
+
 void bind_model_audit(nb::module_& m) {
   nb::class_<PrefixReport>(m, "PrefixReport",
                            "Whether logits keep their bits, whatever comes after them.")
@@ -132,6 +144,13 @@ void bind_model_audit(nb::module_& m) {
       .def_ro("findings", &PrefixReport::findings,
               "One at most: the first token whose logits changed, and the first later one that\n"
               "changes them.");
+  m.def(
+      "audit_prefixes", &audit_prefixes, "logits"_a, "tokens"_a, "vocab_size"_a,
+      nb::sig("def audit_prefixes(logits: Callable[[list[int]], Array], tokens: Ints,"
+              " vocab_size: int) -> PrefixReport"),
+      "Audits any model from outside: logits(tokens) gives those of every token, [T, vocab_size]\n"
+      "float32. Whatever comes after a cut, other tokens or none, the logits before it keep their\n"
+      "bits. Two calls a cut.");
   nb::class_<LayerAudit>(m, "LayerAudit",
                          "One layer's attention over the tokens that ran together.")
       .def_ro("layer", &LayerAudit::layer)

@@ -100,3 +100,25 @@ def test_an_audit_of_a_model_refuses_and_can_be_ended(model):
 
     with pytest.raises(KeyboardInterrupt):
         rapt.audit_model(model, [1, 2, 3], progress=end)
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy])
+def test_prefixes_of_any_function(library):
+    table = oracle.random(50, 50)
+    calls = []
+
+    def logits(tokens, ahead=0):
+        calls.append(len(tokens))
+        sums = np.cumsum(table[tokens], axis=0, dtype=np.float32)
+        sums[: len(sums) - ahead] += ahead * table[tokens][ahead:]
+        return library(sums)
+
+    report = rapt.audit_prefixes(logits, range(30), 50)
+    assert report.passed and report.cuts[0] == 1 and calls[0] == 30
+    report = rapt.audit_prefixes(lambda tokens: logits(tokens, 1), np.arange(30), 50)
+    finding = report.findings[0]
+    assert not report.passed and finding.check == "suffix" and finding.key == finding.query + 1
+    with pytest.raises(rapt.Error, match=r"audit_prefixes\.logits: expected float32"):
+        rapt.audit_prefixes(lambda tokens: table[tokens].astype(np.float64), [1, 2], 50)
+    with pytest.raises(rapt.Error, match="audit_prefixes logits: expected"):
+        rapt.audit_prefixes(lambda tokens: table[:1], [1, 2], 50)
