@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
+#include <cassert>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -238,6 +239,7 @@ class BlockRunner {
   /// The merge tree is walked as a binary counter. Once all chunks before `next` are done, the node
   /// that holds `chunk` is on this level; chunks in between are hidden, the identity.
   static int level_of(std::int64_t chunk, std::int64_t next) {
+    assert(chunk < next);
     return std::bit_width(static_cast<std::uint64_t>(chunk ^ next)) - 1;
   }
 

@@ -272,7 +272,8 @@ std::size_t Plan::scratch_bytes() const { return detail_->scratch_bytes; }
 
 std::string Plan::explain() const {
   std::string text;
-  for (const auto& [name, value] : detail_->explanation) text += name + ": " + value + "\n";
+  for (const auto& [name, value] : detail_->explanation)
+    text.append(name).append(": ").append(value) += "\n";
   return text;
 }
 
