@@ -23,6 +23,8 @@ class BlockMask {
     std::int64_t kv_blocks = 0;
     std::int64_t q_block = 64;   ///< queries of a block
     std::int64_t kv_block = 64;  ///< keys of a block
+
+    bool operator==(const Shape&) const = default;
   };
 
   /// A map with nothing set.
@@ -53,6 +55,8 @@ class BlockMask {
 
   const Shape& shape() const { return shape_; }
   std::int64_t count() const;  ///< blocks that are set
+
+  bool operator==(const BlockMask&) const = default;
 
  private:
   std::int64_t index(std::int64_t b, std::int64_t h, std::int64_t x, std::int64_t y) const;

@@ -129,6 +129,10 @@ class Mask {
   Mask operator|(const Mask& other) const;  ///< visible under one at least
   Mask operator~() const;                   ///< visible where this hides
 
+  /// Whether both are made in the same way of equal parts. Of masks made in different ways it is
+  /// false, even if they show the same.
+  bool operator==(const Mask& other) const;
+
   /// For people and for `explain()`, for example "causal and documents".
   std::string describe() const;
 

@@ -23,6 +23,8 @@ struct RelativeBias {
   /// Bucket of a distance pos_j - pos_i.
   /// @throws Error{kBadArgument} if buckets or max_distance are out of range.
   std::int64_t bucket(std::int64_t distance) const;
+
+  bool operator==(const RelativeBias&) const = default;
 };
 
 /// What changes scores. Masks hide keys; modifiers change what visible keys weigh. In this order,
@@ -46,6 +48,8 @@ struct ScoreModifiers {
   bool changes_scores() const {
     return softcap || !alibi_slopes.empty() || relative_bias || additive_bias;
   }
+
+  bool operator==(const ScoreModifiers&) const = default;
 };
 
 /// ALiBi's slopes 2^(-8 (h + 1) / H) for a power of two H; for other counts those of the power of

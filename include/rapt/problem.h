@@ -97,6 +97,8 @@ struct Problem {
 
   /// @throws Error{kBadArgument} that names the first field out of range.
   void validate() const;
+
+  bool operator==(const Problem&) const = default;
 };
 
 }  // namespace rapt

@@ -34,21 +34,6 @@ std::vector<std::unique_ptr<Scratch>>& idle() {
 
 int forgotten = 0;  // how often plans were
 
-bool same(const ScoreModifiers& a, const ScoreModifiers& b) {
-  return a.softcap == b.softcap && a.alibi_slopes == b.alibi_slopes && !a.relative_bias &&
-         !b.relative_bias && a.additive_bias == b.additive_bias && a.sinks == b.sinks;
-}
-
-// Masks are told apart by their nodes: the kept plan holds its own, so none takes its address.
-bool same(const Problem& a, const Problem& b) {
-  return a.q_tokens == b.q_tokens && a.kv_tokens == b.kv_tokens && a.batch == b.batch &&
-         a.q_heads == b.q_heads && a.kv_heads == b.kv_heads && a.head_dim == b.head_dim &&
-         a.value_dim() == b.value_dim() && a.storage == b.storage && a.arithmetic == b.arithmetic &&
-         &a.mask.node() == &b.mask.node() && a.scale == b.scale && same(a.modifiers, b.modifiers) &&
-         a.q_ranges == b.q_ranges && a.kv_ranges == b.kv_ranges && a.q_positions == b.q_positions &&
-         a.kv_positions == b.kv_positions;
-}
-
 }  // namespace
 
 Plan new_plan(const Problem& problem, KvSource source) {
@@ -60,7 +45,7 @@ Plan new_plan(const Problem& problem, KvSource source) {
 Plan plan_of(const Problem& problem, KvSource source) {
   std::vector<Kept>& kept = plans();
   const auto found = std::find_if(kept.begin(), kept.end(), [&](const Kept& k) {
-    return k.source == source && same(k.plan.problem(), problem);
+    return k.source == source && k.plan.problem() == problem;
   });
   if (found != kept.end()) {
     std::rotate(kept.begin(), found, found + 1);

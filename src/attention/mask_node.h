@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/check.h"
@@ -129,6 +130,9 @@ class MaskNode {
 
   virtual bool varies_by_head() const { return false; }
 
+  /// Whether the other node is of this kind and has equal fields.
+  virtual bool equals(const MaskNode& other) const = 0;
+
   virtual std::string describe() const = 0;
 
  protected:
@@ -136,5 +140,12 @@ class MaskNode {
   MaskNode(const MaskNode&) = delete;
   MaskNode& operator=(const MaskNode&) = delete;
 };
+
+/// MaskNode::equals of a kind that has `fields()`, a tuple.
+template <class Node>
+bool equal_fields(const Node& node, const MaskNode& other) {
+  const auto* of_kind = dynamic_cast<const Node*>(&other);
+  return of_kind != nullptr && node.fields() == of_kind->fields();
+}
 
 }  // namespace rapt

@@ -67,6 +67,9 @@ class Band : public MaskNode {
             std::min(tile.slots.end, q.low + after_ + 1)};
   }
 
+  auto fields() const { return std::tie(before_, after_, top_left_); }
+  bool equals(const MaskNode& other) const override { return equal_fields(*this, other); }
+
   std::string describe() const override {
     if (top_left_) return "causal from the top left";
     if (before_ == kUnbounded && after_ == kUnbounded) return "none";
@@ -109,6 +112,9 @@ class Strided : public MaskNode {
       set_slot(bits, first, slot);
   }
 
+  auto fields() const { return std::tie(stride_); }
+  bool equals(const MaskNode& other) const override { return equal_fields(*this, other); }
+
   std::string describe() const override { return "every " + std::to_string(stride_) + " keys"; }
 
  private:
@@ -141,6 +147,9 @@ class Prefix : public MaskNode {
   Range full(const MaskTile& tile) const override { return bounds(tile); }
 
   bool same(const MaskRow&, const MaskRow&) const override { return true; }
+
+  auto fields() const { return std::tie(lengths_); }
+  bool equals(const MaskNode& other) const override { return equal_fields(*this, other); }
 
   std::string describe() const override {
     return lengths_.size() == 1 ? "prefix " + std::to_string(lengths_.front()) : "prefixes";

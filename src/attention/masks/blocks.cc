@@ -50,6 +50,9 @@ class Blocks : public MaskNode {
 
   bool varies_by_head() const override { return shape().heads != 1; }
 
+  auto fields() const { return std::tie(blocks_); }
+  bool equals(const MaskNode& other) const override { return equal_fields(*this, other); }
+
   std::string describe() const override {
     const auto number = [](std::int64_t n) { return std::to_string(n); };
     return number(blocks_.count()) + " of " +

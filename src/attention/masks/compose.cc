@@ -1,5 +1,6 @@
 #include "attention/masks/compose.h"
 
+#include <typeinfo>
 #include <utility>
 
 namespace rapt {
@@ -19,6 +20,11 @@ class Binary : public MaskNode {
     return a_->same(a, b) && b_->same(a, b);
   }
   bool varies_by_head() const override { return a_->varies_by_head() || b_->varies_by_head(); }
+  bool equals(const MaskNode& other) const override {
+    if (typeid(*this) != typeid(other)) return false;
+    const auto& binary = static_cast<const Binary&>(other);
+    return a_->equals(*binary.a_) && b_->equals(*binary.b_);
+  }
 
  protected:
   /// Two parts as one tile classifies them: `decides` of either is the whole's, both kFull or
@@ -102,6 +108,10 @@ class Not : public MaskNode {
   }
   bool same(const MaskRow& a, const MaskRow& b) const override { return a_->same(a, b); }
   bool varies_by_head() const override { return a_->varies_by_head(); }
+  bool equals(const MaskNode& other) const override {
+    const auto* negated = dynamic_cast<const Not*>(&other);
+    return negated != nullptr && a_->equals(*negated->a_);
+  }
   std::string describe() const override { return "not (" + a_->describe() + ")"; }
 
  private:

@@ -54,6 +54,9 @@ class Dense : public MaskNode {
 
   bool varies_by_head() const override { return packed_[1] != 1; }
 
+  auto fields() const { return std::tie(extents_, packed_, words_); }
+  bool equals(const MaskNode& other) const override { return equal_fields(*this, other); }
+
   std::string describe() const override { return "dense"; }
 
  private:

@@ -26,6 +26,8 @@ class LabelMask : public MaskNode {
     return labels.at(a.place(), beyond_) == labels.at(b.place(), beyond_);
   }
 
+  auto fields() const { return std::tie(beyond_, labels_, name_); }
+
   std::string describe() const override { return name_; }
 
  protected:
@@ -47,6 +49,8 @@ class SameLabel : public LabelMask {
  public:
   SameLabel(std::vector<LabelList> labels, std::string name)
       : LabelMask(std::move(labels), std::move(name), -1) {}
+
+  bool equals(const MaskNode& other) const override { return equal_fields(*this, other); }
 
   Coverage classify(const MaskTile& tile) const override {
     const bool outside = tile.places().begin < 0;
@@ -94,6 +98,9 @@ class LabelTable : public LabelMask {
   LabelTable(std::vector<LabelList> labels, std::vector<std::uint64_t> table, std::string name,
              std::int64_t beyond)
       : LabelMask(std::move(labels), std::move(name), beyond), table_(std::move(table)) {}
+
+  auto fields() const { return std::tuple_cat(LabelMask::fields(), std::tie(table_)); }
+  bool equals(const MaskNode& other) const override { return equal_fields(*this, other); }
 
   Coverage classify(const MaskTile& tile) const override {
     const std::uint64_t keys = present(tile, tile.slots);

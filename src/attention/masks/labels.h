@@ -23,6 +23,8 @@ class LabelList {
     size_ += count;
   }
 
+  bool operator==(const LabelList&) const = default;
+
   std::int64_t size() const { return size_; }
   bool ascending() const { return ascending_; }
 
@@ -58,6 +60,7 @@ class LabelList {
  private:
   struct Run {
     std::int64_t begin, label;
+    bool operator==(const Run&) const = default;
   };
   using Iterator = std::vector<Run>::const_iterator;
 

@@ -37,6 +37,9 @@ class Tree : public MaskNode {
     return {tile.slots.begin, std::min(tile.slots.end, tile.places().end)};
   }
 
+  auto fields() const { return std::tie(parents_); }
+  bool equals(const MaskNode& other) const override { return equal_fields(*this, other); }
+
   std::string describe() const override { return "tree"; }
 
  private:
