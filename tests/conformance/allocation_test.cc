@@ -122,10 +122,13 @@ TEST_F(Allocation, IsCounted) {
 TEST_F(Allocation, RunAllocatesNothingOnceWarm) {
   for (const auto& [queries, keys] : {std::pair{600, 600}, {1, 3000}, {4, 700}})
     for (const NamedMask& mask : masks())
-      for (const auto layout : {Layout::kContiguous, Layout::kFeatureMajor}) {
-        const DType dtype = layout == Layout::kContiguous ? DType::kF32 : DType::kBF16;
+      for (const auto& [arithmetic, q_type, dtype, layout] :
+           {std::tuple{Arithmetic::kF32, DType::kF32, DType::kF32, Layout::kContiguous},
+            {Arithmetic::kF32, DType::kF32, DType::kBF16, Layout::kFeatureMajor},
+            {Arithmetic::kNativeBF16, DType::kBF16, DType::kBF16, Layout::kContiguous}}) {
         AttentionCase c;
-        c.storage = {DType::kF32, dtype, dtype, DType::kF32};
+        c.arithmetic = arithmetic;
+        c.storage = {q_type, dtype, dtype, DType::kF32};
         c.batch = 2;
         c.q_tokens = queries;
         c.kv_tokens = keys;
@@ -138,13 +141,14 @@ TEST_F(Allocation, RunAllocatesNothingOnceWarm) {
         const CaseInputs in(c);
         DenseKvCache cache({c.batch, c.kv_heads, c.head_dim, c.head_dim, keys, dtype});
         cache.append(in.k.view, in.v.view);
-        const Stored k(in.k.view, dtype, layout), v(in.v.view, dtype, layout);
+        const Stored q(in.q.view, q_type, layout), k(in.k.view, dtype, layout),
+            v(in.v.view, dtype, layout);
         for (const auto source : {KvSource::kTensors, KvSource::kCache})
           for (const int threads : {1, 3}) {
             const Plan plan = make_plan(c.problem(), Threads(threads), source);
             const Inputs inputs = source == KvSource::kTensors
-                                      ? Inputs{.q = in.q.view, .k = k.view, .v = v.view}
-                                      : Inputs{.q = in.q.view, .k = {}, .v = {}, .cache = &cache};
+                                      ? Inputs{.q = q.view, .k = k.view, .v = v.view}
+                                      : Inputs{.q = q.view, .k = {}, .v = {}, .cache = &cache};
             Outputs out(plan.problem());
             const Result result = out.result();
             Scratch scratch;

@@ -11,26 +11,11 @@
 #include "base/float_control.h"
 #include "cases.h"
 #include "invariance/canonical_order.h"
+#include "invariance/grouped_case.h"
 #include "oracle.h"
 
 namespace rapt::test {
 namespace {
-
-AttentionCase case_of(const std::string& mask, std::int64_t queries, std::int64_t keys) {
-  AttentionCase c;
-  c.q_tokens = queries;
-  c.kv_tokens = keys;
-  c.q_heads = 4;
-  c.kv_heads = 2;
-  c.head_dim = 24;
-  c.v_head_dim = 40;
-  c.mask = &mask_named(mask);
-  return c;
-}
-
-std::string explained(const AttentionCase& c, const std::string& name) {
-  return make_plan(c.problem(), Threads(c.threads), c.source).explain(name);
-}
 
 // --- The canonical order itself
 // ----------------------------------------------------------------------
@@ -55,7 +40,7 @@ INSTANTIATE_TEST_SUITE_P(Shards, Canonical, testing::Range(0, kShards));
 
 TEST(Invariance, CanonicalOrderOfEveryMask) {
   for (const NamedMask& mask : masks()) {
-    AttentionCase c = case_of(mask.name, 40, 1300);
+    AttentionCase c = grouped_case(mask.name, 40, 1300);
     for (const auto values : {Values::kNormal, Values::kPeaked, Values::kLarge, Values::kTiny}) {
       c.values = values;
       SCOPED_TRACE(c.name());
@@ -69,7 +54,7 @@ TEST(Invariance, CanonicalOrderOfEveryMask) {
 // At 0.9, c rounded once differs from the product of two rounded factors.
 TEST(Invariance, CanonicalOrderOfAnyScale) {
   for (const float scale : {1.0f, 0.9f, -2.0f, 1e-30f, 0.0f}) {
-    const AttentionCase c = case_of("causal", 20, 700);
+    const AttentionCase c = grouped_case("causal", 20, 700);
     const CaseInputs in(c);
     Problem p = c.problem();
     p.scale = scale;
@@ -107,7 +92,7 @@ Outputs running_maximum(const AttentionCase& c, const CaseInputs& in) {
 
 // What these tests are worth: they tell an order from another.
 TEST(Invariance, RunningMaximumIsAnotherOrder) {
-  const AttentionCase c = case_of("causal", 8, 700);
+  const AttentionCase c = grouped_case("causal", 8, 700);
   const CaseInputs in(c);
   const Outputs canonical = run_case(c, in), other = running_maximum(c, in);
   const Oracle oracle(c.problem(), c.mask->reference, in.inputs(), sample_rows(8, 8));
@@ -153,7 +138,7 @@ TEST(Invariance, StorageTypesOfCaches) {
   for (const DType dtype : kAllDTypes)
     for (const char* mask : {"none", "causal", "window600"})
       for (const std::int64_t queries : {1, 2, 3, 5, 8, 70}) {
-        AttentionCase c = case_of(mask, queries, 1500);
+        AttentionCase c = grouped_case(mask, queries, 1500);
         c.head_dim = 64;
         c.v_head_dim = 80;
         c.source = KvSource::kCache;
@@ -179,7 +164,7 @@ TEST(Invariance, CachesOfHalvesAreWidenedOnce) {
        {std::tuple{70, 2, "cache tiles, widened once a chunk", "1"},
         {400, 1, "cache tiles, widened once a kv head", "1"},  // its first chunk is hidden
         {400, 40, "cache tiles, widened once a kv head", "2"}}) {
-    AttentionCase c = case_of("window600", queries, 1500 / batch + 400);
+    AttentionCase c = grouped_case("window600", queries, 1500 / batch + 400);
     c.source = KvSource::kCache;
     c.storage = Storage::all(DType::kBF16);
     c.batch = batch;
@@ -215,10 +200,10 @@ void expect_same_for_threads(AttentionCase c, bool splits) {
 
 TEST(Invariance, Threads) {
   for (const char* mask : {"none", "causal", "window600"})
-    expect_same_for_threads(case_of(mask, 600, 1500), false);
+    expect_same_for_threads(grouped_case(mask, 600, 1500), false);
   for (const auto source : {KvSource::kTensors, KvSource::kCache})
     for (const auto& [queries, keys] : {std::pair{1, 70000}, {5, 20000}}) {
-      AttentionCase c = case_of("causal", queries, keys);
+      AttentionCase c = grouped_case("causal", queries, keys);
       c.source = source;
       expect_same_for_threads(c, true);
     }
@@ -226,7 +211,7 @@ TEST(Invariance, Threads) {
 
 // Heads whose packed keys do not fit together are packed one wave after the other.
 TEST(Invariance, Waves) {
-  AttentionCase c = case_of("window_and_global", 600, 40000);
+  AttentionCase c = grouped_case("window_and_global", 600, 40000);
   c.q_heads = c.kv_heads = 3;
   const CaseInputs in(c);
   const Outputs alone = run_case(c, in);
@@ -262,7 +247,7 @@ TEST(Invariance, InstructionSetsExhaustive) {
 TEST(Invariance, Layouts) {
   for (const auto source : {KvSource::kTensors, KvSource::kCache})
     for (const auto& [queries, keys] : {std::pair{70, 600}, {1, 1100}}) {
-      AttentionCase c = case_of("causal", queries, keys);
+      AttentionCase c = grouped_case("causal", queries, keys);
       c.source = source;
       const Outputs expected = run_case(c, CaseInputs(c));
       for (int n = 1; n < kLayouts; ++n) {
@@ -275,7 +260,7 @@ TEST(Invariance, Layouts) {
 
 // A broadcast axis, stride 0, is the same as copies.
 TEST(Invariance, BroadcastAxes) {
-  AttentionCase c = case_of("causal", 70, 600);
+  AttentionCase c = grouped_case("causal", 70, 600);
   c.batch = 3;
   c.layout = Layout::kBroadcast;
   const CaseInputs in(c);
@@ -289,7 +274,7 @@ TEST(Invariance, BroadcastAxes) {
 // The caller may round upwards and flush denormals: the result is the same, and so is the caller's
 // environment afterwards.
 TEST(Invariance, FloatEnvironmentOfTheCaller) {
-  AttentionCase c = case_of("causal", 70, 600);
+  AttentionCase c = grouped_case("causal", 70, 600);
   c.values = Values::kTiny;
   const CaseInputs in(c);
   const Inputs inputs = in.inputs();
@@ -316,7 +301,7 @@ TEST(Invariance, OneSequenceAgainstABatch) {
   for (const NamedMask& mask : masks())
     for (const auto padding : {Padding::kNone, Padding::kLeft, Padding::kRight, Padding::kMixed}) {
       if (mask.of_tokens) continue;  // alone it is another mask
-      AttentionCase c = case_of(mask.name, 90, 1100);
+      AttentionCase c = grouped_case(mask.name, 90, 1100);
       c.batch = 3;
       c.modifiers = mask.name == std::string("causal") ? Modifiers::kAlibi : Modifiers::kNone;
       c.padding = padding;
@@ -353,7 +338,7 @@ TEST(Invariance, OneSequenceAgainstABatch) {
 // Any amount of padding, left or right, moves tokens in memory and no bit of a result.
 TEST(Invariance, AmountOfPadding) {
   const std::int64_t length = 600;
-  const AttentionCase c = case_of("causal", length, length);
+  const AttentionCase c = grouped_case("causal", length, length);
   const CaseInputs in(c);
   const Outputs expected = run_case(c, in);
   for (const std::int64_t left : {0, 1, 5, 16, 100, 512})
@@ -377,7 +362,7 @@ TEST(Invariance, AmountOfPadding) {
 TEST(Invariance, GroupedHeadsAgainstRepeatedKeys) {
   for (const std::int64_t group : {2, 7, 8, 71})
     for (const std::int64_t queries : {1, 3, 60}) {
-      AttentionCase c = case_of("causal", queries, 700);
+      AttentionCase c = grouped_case("causal", queries, 700);
       c.kv_heads = group == 71 ? 1 : 2;
       c.q_heads = group * c.kv_heads;
       SCOPED_TRACE(c.name());
@@ -398,7 +383,7 @@ TEST(Invariance, GroupedHeadsAgainstRepeatedKeys) {
 
 // A row's neighbours: any subset of the queries, through a strided view or alone.
 TEST(Invariance, QueriesAlone) {
-  const AttentionCase c = case_of("none", 67, 900);
+  const AttentionCase c = grouped_case("none", 67, 900);
   const CaseInputs in(c);
   const Outputs all = run_case(c, in);
   for (const std::int64_t count : {1, 2, 5, 16, 49})

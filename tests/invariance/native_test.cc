@@ -7,26 +7,25 @@
 
 #include "cases.h"
 #include "invariance/canonical_order.h"
+#include "invariance/grouped_case.h"
 #include "oracle.h"
 
 namespace rapt::test {
 namespace {
 
-AttentionCase case_of(const std::string& mask, std::int64_t queries, std::int64_t keys) {
-  AttentionCase c;
-  c.q_tokens = queries;
-  c.kv_tokens = keys;
-  c.q_heads = 4;
-  c.kv_heads = 2;
-  c.head_dim = 23;
-  c.v_head_dim = 40;
-  c.mask = &mask_named(mask);
-  return in_native(c);
+AttentionCase native_case(const std::string& mask, std::int64_t queries, std::int64_t keys) {
+  AttentionCase c = in_native(grouped_case(mask, queries, keys));
+  c.head_dim = 23;  // half of the last pair is missing
+  return c;
 }
 
-std::string explained(const AttentionCase& c, const std::string& name) {
-  return make_plan(c.problem(), Threads(c.threads), c.source).explain(name);
-}
+/// q, k and v in bf16.
+struct Halves {
+  Stored q, k, v;
+
+  explicit Halves(const Inputs& in)
+      : q(in.q, DType::kBF16), k(in.k, DType::kBF16), v(in.v, DType::kBF16) {}
+};
 
 std::vector<std::int64_t> rows_of(const AttentionCase& c, double cost, std::int64_t least) {
   const double of_one_row = c.cost() / static_cast<double>(c.q_tokens);
@@ -74,7 +73,7 @@ TEST(NativeBf16, OrderOfEveryMask) {
   for (const NamedMask& mask : masks())
     for (const auto values : {Values::kNormal, Values::kPeaked, Values::kLarge, Values::kTiny})
       for (const auto source : {KvSource::kTensors, KvSource::kCache}) {
-        AttentionCase c = case_of(mask.name, values == Values::kPeaked ? 3 : 40, 1301);
+        AttentionCase c = native_case(mask.name, values == Values::kPeaked ? 3 : 40, 1301);
         c.values = values;
         c.source = source;
         SCOPED_TRACE(c.name());
@@ -86,7 +85,7 @@ TEST(NativeBf16, OrderOfEveryMask) {
 
 TEST(NativeBf16, OrderOfAnyScale) {
   for (const float scale : {1.0f, 0.9f, -2.0f, 1e-38f, 0.0f}) {
-    const AttentionCase c = case_of("causal", 20, 700);
+    const AttentionCase c = native_case("causal", 20, 700);
     const CaseInputs in(c);
     const Inputs inputs = in.inputs();
     Problem p = c.problem();
@@ -99,7 +98,7 @@ TEST(NativeBf16, OrderOfAnyScale) {
 
 // It is another order than that of f32, on the same numbers.
 TEST(NativeBf16, IsAnotherOrder) {
-  AttentionCase c = case_of("causal", 20, 700);
+  AttentionCase c = native_case("causal", 20, 700);
   const CaseInputs in(c);
   const Outputs native = run_case(c, in);
   EXPECT_EQ(explained(c, "arithmetic").rfind("native bf16", 0), 0u);
@@ -113,7 +112,7 @@ TEST(NativeBf16, IsAnotherOrder) {
 TEST(NativeBf16, ThreadsAndSources) {
   for (const char* mask : {"none", "causal", "window600"})
     for (const auto& [queries, keys] : {std::pair{600, 1500}, {1, 20001}, {5, 9000}}) {
-      AttentionCase c = case_of(mask, queries, keys);
+      AttentionCase c = native_case(mask, queries, keys);
       const CaseInputs in(c);
       const Outputs expected = run_case(c, in);
       for (const auto source : {KvSource::kTensors, KvSource::kCache})
@@ -132,11 +131,10 @@ TEST(NativeBf16, ThreadsAndSources) {
 TEST(NativeBf16, ChunkedPrefill) {
   constexpr std::int64_t kTokens = 1100;
   for (const char* mask : {"causal", "window600", "window5"}) {
-    const AttentionCase whole = case_of(mask, kTokens, kTokens);
+    const AttentionCase whole = native_case(mask, kTokens, kTokens);
     const CaseInputs in(whole);
     const Outputs expected = run_case(whole, in);
-    const Stored q(in.inputs().q, DType::kBF16), k(in.inputs().k, DType::kBF16),
-        v(in.inputs().v, DType::kBF16);
+    const auto [q, k, v] = Halves(in.inputs());
     for (const std::int64_t size : {1, 2, 7, 16, 17, 100, 513}) {
       DenseKvCache cache(
           {1, whole.kv_heads, whole.head_dim, whole.v_head_dim, kTokens, DType::kBF16});
@@ -159,10 +157,9 @@ TEST(NativeBf16, ChunkedPrefill) {
 
 // States of chunk ranges merge to the same bits, and the rows of A sum to one.
 TEST(NativeBf16, StatesAndRows) {
-  const AttentionCase c = case_of("causal", 40, 2600);
+  const AttentionCase c = native_case("causal", 40, 2600);
   const CaseInputs in(c);
-  const Stored q(in.inputs().q, DType::kBF16), k(in.inputs().k, DType::kBF16),
-      v(in.inputs().v, DType::kBF16);
+  const auto [q, k, v] = Halves(in.inputs());
   const Inputs inputs{.q = q.view, .k = k.view, .v = v.view};
   const Plan plan = make_plan(c.problem(), Threads(1));
   Scratch scratch;
@@ -191,52 +188,57 @@ TEST(NativeBf16, StatesAndRows) {
 TEST(NativeBf16, HidesPoison) {
   const float poisons[] = {std::numeric_limits<float>::quiet_NaN(),
                            -std::numeric_limits<float>::infinity(), 3e38f, 1e-40f};
-  for (const char* mask : {"causal", "window5", "strided_7", "documents"})
-    for (const auto& [queries, source] :
-         {std::pair{601, KvSource::kTensors}, {601, KvSource::kCache}, {7, KvSource::kCache}}) {
-      AttentionCase c = case_of(mask, queries, 601);
-      c.source = source;
-      c.q_heads = 2;
-      c.head_dim = 6;
-      c.v_head_dim = 19;
-      CaseInputs in(c);
-      for (const std::int64_t j : {0, 1, 16, 17, 500, 511, 512, 599, 600})
-        for (const float poison : poisons)
+  std::size_t turn = 0;
+  for (const Isa isa : supported_isas())
+    for (const char* mask : {"causal", "window5", "strided_7", "documents"})
+      for (const auto& [queries, source] :
+           {std::pair{40, KvSource::kTensors}, {40, KvSource::kCache}, {7, KvSource::kCache}}) {
+        const ForcedIsa forced(isa);
+        AttentionCase c = in_native(grouped_case(mask, queries, 530));
+        c.source = source;
+        c.head_dim = 6;
+        c.v_head_dim = 19;
+        CaseInputs in(c);
+        for (const std::int64_t j : {0, 1, 17, 496, 511, 512, 526, 528, 529}) {
+          ++turn;
           for (const bool keys : {true, false}) {
-            SCOPED_TRACE(testing::Message() << c.name() << ", token " << j << ", " << poison
-                                            << (keys ? " in k" : " in v"));
+            const float poison = poisons[(turn + (keys ? 1 : 0)) % std::size(poisons)];
+            SCOPED_TRACE(testing::Message() << name(isa) << ", " << c.name() << ", token " << j
+                                            << ", " << poison << (keys ? " in k" : " in v"));
             float& target = (keys ? in.k : in.v).view.at(0, j, 0, keys ? 3 : 17);
             const float before = target;
             target = poison;
-            std::vector<std::int64_t> rows = sample_rows(c.q_tokens, 4);
-            rows.push_back(std::clamp<std::int64_t>(j - 601 + queries + 1, 0, queries - 1));
+            std::vector<std::int64_t> rows = sample_rows(queries, 4);
+            rows.push_back(std::clamp<std::int64_t>(j - 530 + queries + 1, 0, queries - 1));
             ASSERT_TRUE(
                 canonical_bits(c.problem(), c.mask->reference, in.inputs(), run_case(c, in), rows));
             target = before;
           }
-    }
+        }
+      }
 }
 
-// What a cache holds beyond its tokens is not read, of the last pair neither.
+// What a cache holds beyond its tokens is not read, of the last pair neither: by a stream and where
+// it is put in pairs.
 TEST(NativeBf16, UnusedCapacityIsNotRead) {
-  for (const std::int64_t length : {1, 15, 33, 513}) {
-    AttentionCase c = case_of("none", 3, length);
-    const CaseInputs in(c);
-    const Outputs expected = run_case(c, in);
-    const Stored q(in.inputs().q, DType::kBF16), k(in.inputs().k, DType::kBF16),
-        v(in.inputs().v, DType::kBF16);
-    DenseKvCache cache({1, c.kv_heads, c.head_dim, c.v_head_dim, 600, DType::kBF16});
-    Tensor nan_k({1, 600, c.kv_heads, c.head_dim}), nan_v({1, 600, c.kv_heads, c.v_head_dim});
-    fill(nan_k.view, std::numeric_limits<float>::quiet_NaN());
-    fill(nan_v.view, std::numeric_limits<float>::quiet_NaN());
-    cache.append(nan_k.view, nan_v.view);
-    cache.truncate(0, 0);
-    cache.append(k.view, v.view);
-    const Plan plan = make_plan(c.problem(), Threads(1), KvSource::kCache);
-    EXPECT_TRUE(
-        same_bits(run_attention(plan, {.q = q.view, .k = {}, .v = {}, .cache = &cache}), expected))
-        << length;
-  }
+  for (const std::int64_t queries : {3, 20})
+    for (const std::int64_t length : {1, 15, 33, 513}) {
+      const AttentionCase c = native_case("none", queries, length);
+      const CaseInputs in(c);
+      const Outputs expected = run_case(c, in);
+      const auto [q, k, v] = Halves(in.inputs());
+      DenseKvCache cache({1, c.kv_heads, c.head_dim, c.v_head_dim, 600, DType::kBF16});
+      Tensor nan_k({1, 600, c.kv_heads, c.head_dim}), nan_v({1, 600, c.kv_heads, c.v_head_dim});
+      fill(nan_k.view, std::numeric_limits<float>::quiet_NaN());
+      fill(nan_v.view, std::numeric_limits<float>::quiet_NaN());
+      cache.append(nan_k.view, nan_v.view);
+      cache.truncate(0, 0);
+      cache.append(k.view, v.view);
+      const Plan plan = make_plan(c.problem(), Threads(1), KvSource::kCache);
+      EXPECT_EQ(plan.explain("path"), queries == 3 ? "decode" : "prefill");
+      const Inputs inputs{.q = q.view, .k = {}, .v = {}, .cache = &cache};
+      EXPECT_TRUE(same_bits(run_attention(plan, inputs), expected)) << queries << ", " << length;
+    }
 }
 
 // --- Error and bad input
@@ -258,7 +260,7 @@ TEST_P(NativeBf16Cases, IsWithinTheBoundExhaustive) {
 TEST(NativeBf16, NeedsStoredBf16) {
   for (int field = 0; field < 3; ++field)
     for (const DType dtype : {DType::kF32, DType::kF16}) {
-      Problem p = case_of("causal", 4, 4).problem();
+      Problem p = native_case("causal", 4, 4).problem();
       (field == 0 ? p.storage.q : field == 1 ? p.storage.k : p.storage.v) = dtype;
       const std::string message = error_of([&] { make_plan(p, Threads(1)); });
       EXPECT_EQ(message, std::string("Problem.storage.") + "qkv"[field] +
