@@ -99,37 +99,40 @@ struct Row {
            !hidden_by_bias(problem, in.bias, pair_of(problem, b, h, i, j));
   }
 
-  /// @shape s, a [Tk], o [Dv], lse one value
-  void compute(Real* s, Real* a, Real* o, Real* lse) const {
-    const Real hidden = -std::numeric_limits<Real>::infinity();
-    const std::int64_t kv_head = h / (problem.q_heads / problem.kv_heads);
-    const std::int64_t v_head_dim = in.v.extents[3];
+  static constexpr Real kHidden = -std::numeric_limits<Real>::infinity();
+
+  std::int64_t kv_head() const { return h / (problem.q_heads / problem.kv_heads); }
+
+  /// scale sum_e q_e k_je, modified.
+  Real score(std::int64_t j) const {
     const Real scale = problem.scale ? static_cast<Real>(*problem.scale)
                                      : 1 / std::sqrt(static_cast<Real>(problem.head_dim));
+    Real dot = 0;
+    for (std::int64_t e = 0; e < problem.head_dim; ++e)
+      dot +=
+          static_cast<Real>(in.q.at(b, i, h, e)) * static_cast<Real>(in.k.at(b, j, kv_head(), e));
+    return modified(problem, in.bias, pair_of(problem, b, h, i, j), scale * dot);
+  }
 
-    // 1. Scores: s_j = scale sum_e q_e k_je, modified; -inf where the key is hidden.
-    for (std::int64_t j = 0; j < problem.kv_tokens; ++j) {
-      s[j] = hidden;
-      if (!sees(j)) continue;
-      Real dot = 0;
-      for (std::int64_t e = 0; e < problem.head_dim; ++e)
-        dot +=
-            static_cast<Real>(in.q.at(b, i, h, e)) * static_cast<Real>(in.k.at(b, j, kv_head, e));
-      s[j] = modified(problem, in.bias, pair_of(problem, b, h, i, j), scale * dot);
-    }
+  /// @shape s, a [Tk], o [Dv], lse one value
+  void compute(Real* s, Real* a, Real* o, Real* lse) const {
+    const std::int64_t v_head_dim = in.v.extents[3];
+
+    // 1. Scores: -inf where the key is hidden.
+    for (std::int64_t j = 0; j < problem.kv_tokens; ++j) s[j] = sees(j) ? score(j) : kHidden;
 
     // 2. The row's maximum, so that no exponential overflows. A sink is a score without a value.
     const std::vector<float>& sinks = problem.modifiers.sinks;
-    const Real sink = sinks.empty() ? hidden : static_cast<Real>(sinks[h]);
+    const Real sink = sinks.empty() ? kHidden : static_cast<Real>(sinks[h]);
     Real max = sink;
     for (std::int64_t j = 0; j < problem.kv_tokens; ++j)
       if (s[j] > max) max = s[j];
 
     // 3. Weights p_j = exp(s_j - max) and their sum. A score of -inf weighs nothing, even where
     // the maximum is -inf too.
-    Real sum = sink == hidden ? 0 : std::exp(sink - max);
+    Real sum = sink == kHidden ? 0 : std::exp(sink - max);
     for (std::int64_t j = 0; j < problem.kv_tokens; ++j) {
-      a[j] = s[j] == hidden ? 0 : std::exp(s[j] - max);
+      a[j] = s[j] == kHidden ? 0 : std::exp(s[j] - max);
       sum += a[j];
     }
 
@@ -141,7 +144,7 @@ struct Row {
     for (std::int64_t j = 0; j < problem.kv_tokens; ++j) {
       if (!sees(j)) continue;
       for (std::int64_t e = 0; e < v_head_dim; ++e)
-        o[e] += a[j] * static_cast<Real>(in.v.at(b, j, kv_head, e));
+        o[e] += a[j] * static_cast<Real>(in.v.at(b, j, kv_head(), e));
     }
     for (std::int64_t e = 0; e < v_head_dim; ++e) o[e] = sum == 0 ? 0 : o[e] / sum;
 

@@ -86,6 +86,38 @@ void check_state(const State& state, const char* where) {
             node.m.size());
 }
 
+/// The state of chunks of which none is seen yet.
+State identity(const PlanDetail& plan, ChunkRange chunks) {
+  const Problem& p = plan.problem;
+  State state;
+  state.o_extents = {p.batch, p.q_tokens, p.q_heads, p.value_dim()};
+  state.chunks = chunks;
+  state.sinks = plan.sinks;
+  for_each_subtree(chunks, [&](int level, std::int64_t index) {
+    state.nodes.push_back(identity(level, index, state.o_extents));
+  });
+  return state;
+}
+
+/// Computes a node for the rows of one split.
+void attend(const PlanDetail& plan, const Split& split, const Inputs& inputs, BlockRunner& runner,
+            State::Node& node) {
+  const Problem& problem = plan.problem;
+  WorkItem item = plan.items[static_cast<std::size_t>(split.first_item)];
+  const std::int64_t seen_end = chunks_of(problem.kv_range(item.sequence).size());
+  item.chunk_begin = std::min(node.index << node.level, seen_end);
+  item.chunk_end = std::min((node.index + 1) << node.level, seen_end);
+  const KvReader reader(plan, inputs, nullptr, nullptr, 0);
+  runner.attend(item, inputs, reader, [&](std::int64_t row, int rows, const StateRows& part) {
+    for (int r = 0; r < rows; ++r) {
+      const auto [i, h] = plan.query_of(item.kv_head, row + r);
+      const std::int64_t at = (item.sequence * problem.q_tokens + i) * problem.q_heads + h;
+      const StateRows from{part.m + r, part.l + r, part.acc + r * plan.v_stride};
+      runner.copy(1, from, rows_at(node, at, plan.v_stride));
+    }
+  });
+}
+
 }  // namespace
 
 State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, ChunkRange chunks) {
@@ -98,37 +130,15 @@ State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, Chun
   Carver carver(memory);
   const RunMemory areas(detail, carver);
 
-  const Problem& problem = detail.problem;
-  State state;
-  state.o_extents = {problem.batch, problem.q_tokens, problem.q_heads, problem.value_dim()};
-  state.chunks = chunks;
-  state.sinks = detail.sinks;
-  for_each_subtree(chunks, [&](int level, std::int64_t index) {
-    state.nodes.push_back(identity(level, index, state.o_extents));
-  });
-
+  State state = identity(detail, chunks);
   const std::int64_t blocks = static_cast<std::int64_t>(detail.splits.size());
   const std::int64_t tasks = blocks * static_cast<std::int64_t>(state.nodes.size());
   std::atomic<std::int64_t> ticket = 0;
   const auto work = [&](int worker) {
     BlockRunner runner = areas.runner(detail, memory, worker);
-    const KvReader reader(detail, inputs, nullptr, nullptr, 0);
-    for (std::int64_t task; (task = ticket.fetch_add(1)) < tasks;) {
-      State::Node& node = state.nodes[static_cast<std::size_t>(task / blocks)];
-      const Split& split = detail.splits[static_cast<std::size_t>(task % blocks)];
-      WorkItem item = detail.items[static_cast<std::size_t>(split.first_item)];
-      const std::int64_t seen_end = chunks_of(problem.kv_range(item.sequence).size());
-      item.chunk_begin = std::min(node.index << node.level, seen_end);
-      item.chunk_end = std::min((node.index + 1) << node.level, seen_end);
-      runner.attend(item, inputs, reader, [&](std::int64_t row, int rows, const StateRows& part) {
-        for (int r = 0; r < rows; ++r) {
-          const auto [i, h] = detail.query_of(item.kv_head, row + r);
-          const std::int64_t at = (item.sequence * problem.q_tokens + i) * problem.q_heads + h;
-          const StateRows from{part.m + r, part.l + r, part.acc + r * detail.v_stride};
-          runner.copy(1, from, rows_at(node, at, detail.v_stride));
-        }
-      });
-    }
+    for (std::int64_t task; (task = ticket.fetch_add(1)) < tasks;)
+      attend(detail, detail.splits[static_cast<std::size_t>(task % blocks)], inputs, runner,
+             state.nodes[static_cast<std::size_t>(task / blocks)]);
   };
   detail.threads.run(detail.workers, std::ref(work));
   return state;
