@@ -239,8 +239,9 @@ class BlockRunner {
   /// The merge tree is walked as a binary counter. Once all chunks before `next` are done, the node
   /// that holds `chunk` is on this level; chunks in between are hidden, the identity.
   static int level_of(std::int64_t chunk, std::int64_t next) {
-    assert(chunk < next);
-    return std::bit_width(static_cast<std::uint64_t>(chunk ^ next)) - 1;
+    const int level = std::bit_width(static_cast<std::uint64_t>(chunk ^ next)) - 1;
+    assert(level >= 0);  // they differ
+    return level;
   }
 
   /// Where the node of a tile's chunk is to be computed: where its merge with those before it stays.
