@@ -3,6 +3,7 @@
 // The attention kernels, for every instruction set.
 
 #include "kernels/attention/pack_inl.h"
+#include "kernels/attention/products_inl.h"
 #include "kernels/attention/scores_inl.h"
 #include "kernels/attention/softmax_inl.h"
 #include "kernels/attention/states_inl.h"
@@ -10,6 +11,27 @@
 
 namespace rapt::RAPT_ISA {
 namespace {
+
+static_assert(fits_registers(kFewStreamRows, kRowGroups));
+
+inline void row_scores(const AttentionTile& tile) {
+  using Products = F32Products<float>;
+  if (tile.rows <= kFewStreamRows)
+    score_blocks<Products, kFewStreamRows, kRowGroups, kNoFetch, true>(tile);
+  else
+    score_blocks<Products, kStreamTileRows, 1, kNoFetch, true>(tile);
+}
+
+inline void scores(const AttentionTile& tile) noexcept {
+  if (!tile.stream) return cached_scores<F32Products<float>>(tile);
+  if (tile.k_rows != nullptr) return row_scores(tile);
+  with_type(tile.dtype, [&]<class T>(T) { stream_scores<F32Products<T>>(tile); });
+}
+
+inline void values(const AttentionTile& tile) noexcept {
+  if (!tile.stream) return value_panels<F32Products<float>>(tile);
+  with_type(tile.dtype, [&]<class T>(T) { stream_values<F32Products<T>>(tile); });
+}
 
 template <class T>
 constexpr ReadKernels make_read_kernels() {
@@ -26,12 +48,12 @@ constexpr AttentionKernels make_attention_kernels(Isa isa) {
           {make_read_kernels<float>(), make_read_kernels<BF16>(), make_read_kernels<F16>()},
           scores,
           change_scores,
-          softmax,
+          softmax<F32Products<float>>,
           values,
           merge,
           join_sinks,
           finish,
-          weights};
+          weights<F32Products<float>>};
 }
 
 }  // namespace

@@ -1,33 +1,38 @@
 #pragma once
 
-// Scores, and what the modifiers make of them: steps 2 and 3 of docs/numerics.md.
+// Scores, and what the modifiers make of them: steps 2 and 3 of docs/numerics.md. P is how they are
+// multiplied, F32Products<T> or PairProducts.
 
 #include "kernels/attention/pack_inl.h"
 
 namespace rapt::RAPT_ISA {
 namespace {
 
-/// s[r][16 g + lane] for kRows rows and kVectors groups of keys, the tiles at k; hidden keys -inf.
-template <class T, Fetch kFetch, int kRows, int kVectors>
-inline __attribute__((noinline)) void score_block(const AttentionTile& tile, const T* k, int row,
-                                                  int group, bool ragged) noexcept {
+/// s[r][16 g + lane] for kRows rows and kVectors groups of keys, the tiles at k; hidden keys -inf,
+/// if P finishes scores.
+template <class P, Fetch kFetch, int kRows, int kVectors>
+inline __attribute__((noinline)) void score_block(const AttentionTile& tile,
+                                                  const typename P::Element* k, int row, int group,
+                                                  bool ragged) noexcept {
   F32x16 acc[kRows][kVectors];
   clear(acc);
-  const std::int64_t d = tile.head_dim;
-  product<kFetch.to>({tile.q + row * d, d}, LaneOperand<T>{k, kGroupKeys * d, kGroupKeys}, d, acc,
-                     k + kFetch.ahead_bytes / sizeof(T));
+  const auto features = P::features(tile);
+  product<kFetch.to>(P::queries(tile, row), P::keys(tile, k), features, acc,
+                     k + kFetch.ahead_bytes / sizeof(*k));
   const F32x16 hidden = broadcast(-kInfinity);
   float* s = tile.s + row * kScoreStride + group * kGroupKeys;
   float* lane_max = tile.lane_max + row * 16;
   unroll<kRows>(RAPT_UNROLLED(r) {
     F32x16 largest = load(lane_max + r * 16);
     unroll<kVectors>(RAPT_UNROLLED(n) {
-      F32x16 x = in_order<T>(acc[r][n]);
-      if (ragged) x = select(lanes_of(tile.visible[row + r].group(group + n)), x, hidden);
-      largest = max(x, largest);  // in this order NaN is ignored: it reaches l through p
+      F32x16 x = P::score(tile, acc[r][n]);
+      if constexpr (P::kFinishesScores) {
+        if (ragged) x = select(lanes_of(tile.visible[row + r].group(group + n)), x, hidden);
+        largest = max(x, largest);  // in this order NaN is ignored: it reaches l through p
+      }
       store(s + r * kScoreStride + n * kGroupKeys, x);
     });
-    store(lane_max + r * 16, largest);
+    if constexpr (P::kFinishesScores) store(lane_max + r * 16, largest);
   });
 }
 
@@ -43,8 +48,10 @@ inline const float* pack_groups(const AttentionTile& tile, int begin, std::uint3
   return tile.k_packed;
 }
 
-template <class T, int kMostRows, int kGroups, Fetch kFetch, bool kPacks = false>
+template <class P, int kMostRows, int kGroups, Fetch kFetch, bool kPacks = false>
 inline void score_blocks(const AttentionTile& tile) {
+  using T = typename P::Element;
+  const std::int64_t group_elements = kGroupKeys * P::key_width(tile);
   RowBlocks blocks = row_blocks(tile);
   std::uint32_t all = 0;
   for (const RowBlock& block : blocks) all |= block.seen;
@@ -58,7 +65,7 @@ inline void score_blocks(const AttentionTile& tile) {
     if constexpr (kPacks)
       k = pack_groups(tile, begin, all & window);
     else
-      k = static_cast<const T*>(tile.k) + begin * kGroupKeys * tile.head_dim;
+      k = static_cast<const T*>(tile.k) + begin * group_elements;
     for (const RowBlock& block : blocks)
       for (std::uint32_t here = block.seen & window; here != 0;) {
         GroupRun run = first_run(here);
@@ -70,9 +77,9 @@ inline void score_blocks(const AttentionTile& tile) {
               constexpr int kRows = decltype(r)::value;
               with_count<kGroups>(
                   run.end - run.begin, [&](auto n) __attribute__((always_inline)) {
-                    score_block<T, kFetch, kRows, decltype(n)::value>(
-                        tile, k + (run.begin - begin) * kGroupKeys * tile.head_dim, block.row,
-                        run.begin, ragged);
+                    score_block<P, kFetch, kRows, decltype(n)::value>(
+                        tile, k + (run.begin - begin) * group_elements, block.row, run.begin,
+                        ragged);
                   });
             });
       }
@@ -91,29 +98,20 @@ inline void fetch_values(const AttentionTile& tile) {
   for (std::int64_t i = 0; i < kAhead; i += kLine) fetch<kFetch.to>(first + i);
 }
 
-static_assert(fits_registers(kFewStreamRows, kRowGroups));
-
-inline void row_scores(const AttentionTile& tile) {
-  if (tile.rows <= kFewStreamRows)
-    score_blocks<float, kFewStreamRows, kRowGroups, kNoFetch, true>(tile);
-  else
-    score_blocks<float, kStreamTileRows, 1, kNoFetch, true>(tile);
-}
-
-template <class T>
+template <class P>
 inline void stream_scores(const AttentionTile& tile) {
+  using T = typename P::Element;
   constexpr StreamTuning kTuning = kStream<T>;
   if (tile.rows <= kTuning.few_key_rows)
-    score_blocks<T, kTuning.few_key_rows, kTuning.few_keys.groups, kTuning.few_keys.fetch>(tile);
+    score_blocks<P, kTuning.few_key_rows, kTuning.few_keys.groups, kTuning.few_keys.fetch>(tile);
   else
-    score_blocks<T, kStreamTileRows, kTuning.keys.groups, kTuning.keys.fetch>(tile);
+    score_blocks<P, kStreamTileRows, kTuning.keys.groups, kTuning.keys.fetch>(tile);
   fetch_values<T>(tile);
 }
 
-inline void scores(const AttentionTile& tile) noexcept {
-  if (!tile.stream) return score_blocks<float, kTileRows, kTileVectors, kNoFetch>(tile);
-  if (tile.k_rows != nullptr) return row_scores(tile);
-  with_type(tile.dtype, [&]<class T>(T) { stream_scores<T>(tile); });
+template <class P>
+inline void cached_scores(const AttentionTile& tile) {
+  score_blocks<P, kTileRows, kTileVectors, kNoFetch>(tile);
 }
 
 inline F32x16 magnitude(F32x16 x) { return as_float(bit_and(as_int(x), broadcast_int(INT32_MAX))); }

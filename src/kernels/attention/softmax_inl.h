@@ -1,6 +1,7 @@
 #pragma once
 
-// Weights p = 2^(s - m) and their sums: step 4 of docs/numerics.md, first half.
+// Weights p = 2^(s - m) and their sums: step 4 of docs/numerics.md, first half. P is how they are
+// multiplied, F32Products<T> or PairProducts.
 
 #include "kernels/attention/tile_inl.h"
 #include "kernels/weights/weights_inl.h"
@@ -8,8 +9,9 @@
 namespace rapt::RAPT_ISA {
 namespace {
 
-/// Turns the scores of kCount rows in `groups` into weights, and sums them by lanes.
-template <bool kLarge, int kCount>
+/// Turns the scores of kCount rows in `groups` into weights, and sums them by lanes. Weights stand
+/// where the row's scores were, from its start on: none is written before it is read.
+template <class P, bool kLarge, int kCount>
 inline void softmax_rows(const AttentionTile& tile, int row, std::uint32_t groups) {
   float* s = tile.s + row * kScoreStride;
   F32x16 m[kCount], sum[kCount];
@@ -18,18 +20,20 @@ inline void softmax_rows(const AttentionTile& tile, int row, std::uint32_t group
     sum[i] = zero();
   });
   for (std::uint32_t left = groups; left != 0; left &= left - 1) {
-    float* group = s + first_group(left) * kGroupKeys;
+    const int first = first_group(left) * kGroupKeys;
     F32x16 x[kCount];
-    unroll<kCount>(RAPT_UNROLLED(i) { x[i] = load(group + i * kScoreStride); });
+    unroll<kCount>(RAPT_UNROLLED(i) { x[i] = load(s + i * kScoreStride + first); });
     weights_of<kLarge>(x, m);
     unroll<kCount>(RAPT_UNROLLED(i) {
-      store(group + i * kScoreStride, x[i]);
+      x[i] = P::weight(x[i]);
+      store(reinterpret_cast<typename P::Weight*>(s + i * kScoreStride) + first, x[i]);
       sum[i] = add(sum[i], x[i]);
     });
   }
   unroll<kCount>(RAPT_UNROLLED(i) { tile.l[row + i] = reduce_add(sum[i]); });
 }
 
+template <class P>
 inline void softmax(const AttentionTile& tile) noexcept {
   for (const RowBlock& block : row_blocks(tile)) {
     const int end = block.row + block.rows;
@@ -40,26 +44,27 @@ inline void softmax(const AttentionTile& tile) noexcept {
     }
     int r = block.row;
     if (!large)
-      for (; r + 2 <= end; r += 2) softmax_rows<false, 2>(tile, r, block.seen);
+      for (; r + 2 <= end; r += 2) softmax_rows<P, false, 2>(tile, r, block.seen);
     for (; r < end; ++r)
       if (is_large(tile.m[r]))
-        softmax_rows<true, 1>(tile, r, block.seen);
+        softmax_rows<P, true, 1>(tile, r, block.seen);
       else
-        softmax_rows<false, 1>(tile, r, block.seen);
+        softmax_rows<P, false, 1>(tile, r, block.seen);
   }
 }
 
+template <class P>
 inline void weights(const float* s, std::uint32_t seen, float m, float l, float* p) noexcept {
   const bool large = is_large(m), empty = m == -kInfinity && l == 0.0f;
   const F32x16 shift[1] = {broadcast(weight_shift(m, large))};
   for (std::uint32_t left = seen; left != 0; left &= left - 1) {
-    const int group = first_group(left);
-    F32x16 x[1] = {load(s + group * kGroupKeys)};
+    const int first = first_group(left) * kGroupKeys;
+    F32x16 x[1] = {load(s + first)};
     if (large)
       weights_of<true>(x, shift);
     else
       weights_of<false>(x, shift);
-    store(p + group * kGroupKeys, empty ? zero() : canonical_nan(div(x[0], broadcast(l))));
+    store(p + first, empty ? zero() : canonical_nan(div(P::weight(x[0]), broadcast(l))));
   }
 }
 

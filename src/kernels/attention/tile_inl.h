@@ -66,7 +66,7 @@ inline RowBlocks row_blocks(const AttentionTile& tile) {
   return blocks;
 }
 
-// Builtins: a function of the standard library could be left over as a weak symbol with this ISA's code.
+// Builtins: a function of the standard library could be left over as a weak symbol with this code.
 inline int first_group(std::uint32_t groups) { return __builtin_ctz(groups); }
 inline int groups_end(std::uint32_t groups) { return 32 - __builtin_clz(groups); }
 
@@ -101,6 +101,12 @@ inline KeySpan block_span(const AttentionTile& tile, const RowBlock& block) {
     span.end -= __builtin_clz(block_keys(tile, block, last) << 16);
   return span;
 }
+
+/// Keys [begin, end) of a chunk, and whether the chain starts or ends there.
+struct KeyRun {
+  int begin, end;
+  bool first, last;
+};
 
 /// Calls f with the constant `count`, 1 .. kMost: the extents of a register tile, cut at the edges.
 template <int kMost, class F>

@@ -1,23 +1,18 @@
 #pragma once
 
-// acc = p v: step 4 of docs/numerics.md, second half.
+// acc = p v: step 4 of docs/numerics.md, second half. P is how they are multiplied,
+// F32Products<T> or PairProducts.
 
 #include "kernels/attention/tile_inl.h"
 
 namespace rapt::RAPT_ISA {
 namespace {
 
-/// Keys [begin, end) of a chunk, and whether the chain starts or ends there.
-struct KeyRun {
-  int begin, end;
-  bool first, last;
-};
-
-/// acc[r][16 n + lane] over a run of keys, of kKeys unless that is 0, continued from acc unless it is the
-/// first: acc is in the order of load_unordered<T> until the last.
-template <class T, FetchTo kFetch, int kKeys, int kRows, int kVectors>
+/// acc[r][16 n + lane] over a run of keys, of kKeys unless that is 0, continued from acc unless it
+/// is the first. Until the last, lanes are in the product's order.
+template <class P, FetchTo kFetch, int kKeys, int kRows, int kVectors>
 RAPT_INLINE void value_tile(const AttentionTile& tile, int row, int vector, const KeyRun& keys,
-                            const T* fetched) {
+                            const typename P::Element* fetched) {
   F32x16 acc[kRows][kVectors];
   clear(acc);
   float* out = tile.acc + row * tile.v_stride + vector * 16;
@@ -25,39 +20,39 @@ RAPT_INLINE void value_tile(const AttentionTile& tile, int row, int vector, cons
     unroll<kRows>(RAPT_UNROLLED(r) {
       unroll<kVectors>(RAPT_UNROLLED(n) { acc[r][n] = load(out + r * tile.v_stride + n * 16); });
     });
-  const T* v = static_cast<const T*>(tile.v) + keys.begin * tile.v_row + vector * 16;
-  product<kFetch, kKeys>({tile.s + row * kScoreStride + keys.begin, kScoreStride},
-                         LaneOperand<T>{v, 16, tile.v_row}, keys.end - keys.begin, acc, fetched);
+  product<kFetch, kKeys>(P::weights(tile, row, keys), P::values(tile, vector, keys), P::steps(keys),
+                         acc, fetched);
   unroll<kRows>(RAPT_UNROLLED(r) {
     unroll<kVectors>(RAPT_UNROLLED(n) {
       // A hidden key, of weight +0, and a skipped one agree on -0.
-      if (keys.last) acc[r][n] = add(in_order<T>(acc[r][n]), zero());
+      if (keys.last) acc[r][n] = add(P::value(acc[r][n]), zero());
       store(out + r * tile.v_stride + n * 16, acc[r][n]);
     });
   });
 }
 
-template <class T, int kRows, int kVectors>
+template <class P, int kRows, int kVectors>
 inline __attribute__((noinline)) void value_block(const AttentionTile& tile, int row, int vector,
                                                   const KeyRun& keys) noexcept {
-  value_tile<T, FetchTo::kNone, 0, kRows, kVectors>(tile, row, vector, keys, nullptr);
+  value_tile<P, FetchTo::kNone, 0, kRows, kVectors>(tile, row, vector, keys, nullptr);
 }
 
-/// How a register tile of so many rows reads the values of a stream: a few kilobytes come from memory in
-/// the order of their addresses, and for further vectors and rows from L1.
+/// How a register tile of so many rows reads the values of a stream: a few kilobytes come from
+/// memory in the order of their addresses, and for further vectors and rows from L1.
 template <class T, int kRows>
 constexpr ValueStream kValueStream =
     kRows <= kStream<T>.few_value_rows ? kStream<T>.few_values : kStream<T>.values;
 
-/// Vectors that so many rows go through at once; a lone row uses a vector once, it needs no register.
+/// Vectors that so many rows go through at once; a lone row uses each once, it needs no register.
 template <int kRows>
 constexpr int kStreamVectors = kRows == 1 || fits_registers(kRows, 4) ? 4
                                : fits_registers(kRows, 2)             ? 2
                                                                       : 1;
 
 /// All features of kRows rows, over kKeys keys unless that is 0.
-template <class T, int kKeys, int kRows>
+template <class P, int kKeys, int kRows>
 RAPT_INLINE void stream_pass(const AttentionTile& tile, int row, const KeyRun& keys) {
+  using T = typename P::Element;
   constexpr int kVectors = kStreamVectors<kRows>;
   constexpr Fetch kFetch = kValueStream<T, kRows>.fetch;
   const int all = static_cast<int>(tile.v_stride / 16);
@@ -66,38 +61,38 @@ RAPT_INLINE void stream_pass(const AttentionTile& tile, int row, const KeyRun& k
   const int of_vector = (keys.end - keys.begin) * 16;  // elements that its keys fetch
   int vector = 0;
   for (; vector + kVectors <= all; vector += kVectors)
-    value_tile<T, kFetch.to, kKeys, kRows, kVectors>(tile, row, vector, keys,
+    value_tile<P, kFetch.to, kKeys, kRows, kVectors>(tile, row, vector, keys,
                                                      fetched + vector * of_vector);
   if constexpr (kVectors > 1)
     for (; vector < all; ++vector)
-      value_tile<T, kFetch.to, kKeys, kRows, 1>(tile, row, vector, keys,
+      value_tile<P, kFetch.to, kKeys, kRows, 1>(tile, row, vector, keys,
                                                 fetched + vector * of_vector);
 }
 
-/// A run of keys, all features of kRows rows.
-template <class T, int kRows>
+/// A run of keys, all features of kRows rows. What is cut begins at even keys: no pair is in two.
+template <class P, int kRows>
 inline __attribute__((noinline)) void stream_block(const AttentionTile& tile, int row,
                                                    const KeyRun& keys) noexcept {
-  constexpr int kKeys = kValueStream<T, kRows>.keys;
-  constexpr int kUnrolled = kKeys < kGroupKeys ? kKeys : 0;
+  constexpr int kKeys = kValueStream<typename P::Element, kRows>.keys;
+  constexpr bool kUnrolls = P::kUnrollsKeys && kKeys < kGroupKeys;
   KeyRun run = keys;
   do {
-    run.end = at_most(run.begin + kKeys, keys.end);
+    run.end = at_most((run.begin & ~1) + kKeys, keys.end);
     run.last = keys.last && run.end == keys.end;
-    if (run.end - run.begin == kUnrolled)
-      stream_pass<T, kUnrolled, kRows>(tile, row, run);
+    if (kUnrolls && run.end - run.begin == kKeys)
+      stream_pass<P, kUnrolls ? kKeys : 0, kRows>(tile, row, run);
     else
-      stream_pass<T, 0, kRows>(tile, row, run);
+      stream_pass<P, 0, kRows>(tile, row, run);
     run.first = false;
     run.begin = run.end;
   } while (run.begin < keys.end);
 }
 
-template <class T>
+template <class P>
 inline void stream_rows(const AttentionTile& tile, const RowBlock& block, const KeyRun& keys) {
   with_count<kStreamTileRows>(
       block.rows, [&](auto r) __attribute__((always_inline)) {
-        stream_block<T, decltype(r)::value>(tile, block.row, keys);
+        stream_block<P, decltype(r)::value>(tile, block.row, keys);
       });
 }
 
@@ -106,15 +101,15 @@ inline bool hides_nonfinite(const AttentionTile& tile, const RowBlock& block) {
 }
 
 /// One row, all features.
-template <class T>
+template <class P>
 inline void value_row(const AttentionTile& tile, int row, const KeyRun& keys) {
   const int all = static_cast<int>(tile.v_stride / 16);
-  for (int vector = 0; vector < all; ++vector) value_block<T, 1, 1>(tile, row, vector, keys);
+  for (int vector = 0; vector < all; ++vector) value_block<P, 1, 1>(tile, row, vector, keys);
 }
 
 /// Rows of which one hides a non-finite value: 0 times it would be NaN, so every row runs over its
-/// own visible keys only.
-template <class T>
+/// own visible keys only. Between two runs of them lies a hidden key, so that no pair is in two.
+template <class P>
 inline void value_rows_apart(const AttentionTile& tile, const RowBlock& block) {
   for (int r = block.row; r < block.row + block.rows; ++r) {
     KeyRun run{0, 0, true, false};
@@ -127,11 +122,11 @@ inline void value_rows_apart(const AttentionTile& tile, const RowBlock& block) {
         run.begin = group * kGroupKeys + lanes.begin;
         run.end = group * kGroupKeys + lanes.end;
         run.last = keys == 0 && (left & (left - 1)) == 0;
-        value_row<T>(tile, r, run);
+        value_row<P>(tile, r, run);
         run.first = false;
       }
     }
-    if (run.first) value_row<T>(tile, r, {0, 0, true, true});  // it sees nothing
+    if (run.first) value_row<P>(tile, r, {0, 0, true, true});  // it sees nothing
   }
 }
 
@@ -150,13 +145,14 @@ RAPT_INLINE void for_each_run(std::uint32_t groups, const KeySpan& span, F&& f) 
   }
 }
 
+template <class P>
 inline void value_panels(const AttentionTile& tile) {
   RowBlocks blocks = row_blocks(tile);
   KeySpan spans[kMostStripQueries];
   int together = 0;  // blocks that share keys
   for (const RowBlock& block : blocks) {
     if (hides_nonfinite(tile, block)) {
-      value_rows_apart<float>(tile, block);
+      value_rows_apart<P>(tile, block);
       continue;
     }
     spans[together] = block_span(tile, block);
@@ -171,14 +167,14 @@ inline void value_panels(const AttentionTile& tile) {
             blocks.at[n].rows, [&](auto r) __attribute__((always_inline)) {
               with_count<kTileVectors>(
                   at_most(kTileVectors, all - vector), [&](auto v) __attribute__((always_inline)) {
-                    value_block<float, decltype(r)::value, decltype(v)::value>(
-                        tile, blocks.at[n].row, vector, run);
+                    value_block<P, decltype(r)::value, decltype(v)::value>(tile, blocks.at[n].row,
+                                                                           vector, run);
                   });
             });
       });
 }
 
-template <class T>
+template <class P>
 inline void stream_values(const AttentionTile& tile) {
   RowBlocks blocks = row_blocks(tile);
   KeySpan spans[kMostStripQueries];
@@ -186,10 +182,10 @@ inline void stream_values(const AttentionTile& tile) {
   for (int n = 0; n < blocks.count; ++n) {
     RowBlock& block = blocks.at[n];
     if (hides_nonfinite(tile, block)) {
-      value_rows_apart<T>(tile, block);
+      value_rows_apart<P>(tile, block);
       block.seen = 0;  // done
     } else if (block.seen == 0) {
-      stream_rows<T>(tile, block, {0, 0, true, true});
+      stream_rows<P>(tile, block, {0, 0, true, true});
     } else {
       spans[n] = block_span(tile, block);
       all |= block.seen;
@@ -202,16 +198,11 @@ inline void stream_values(const AttentionTile& tile) {
       if ((block.seen >> group & 1) == 0) continue;
       const bool first = group == first_group(block.seen),
                  last = group + 1 == groups_end(block.seen);
-      stream_rows<T>(
+      stream_rows<P>(
           tile, block,
           {first ? spans[n].begin : low, last ? spans[n].end : low + kGroupKeys, first, last});
     }
   }
-}
-
-inline void values(const AttentionTile& tile) noexcept {
-  if (!tile.stream) return value_panels(tile);
-  with_type(tile.dtype, [&]<class T>(T) { stream_values<T>(tile); });
 }
 
 }  // namespace

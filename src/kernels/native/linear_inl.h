@@ -11,9 +11,6 @@ namespace {
 
 constexpr std::int64_t kPieceStride = kLinearRowStride * (sizeof(float) / sizeof(PairItem));
 
-inline void put_item(float* to, BF16 x) { *to = rapt::to_float(x); }
-inline void put_item(BF16* to, BF16 x) { *to = x; }
-
 inline void round_row(float* x, std::int64_t count) noexcept {
   PairItem* to = reinterpret_cast<PairItem*>(x);  // never ahead of what is read
   std::int64_t n = 0;
@@ -25,9 +22,9 @@ inline void round_row(float* x, std::int64_t count) noexcept {
   for (; n < count; ++n) {
     float value;
     __builtin_memcpy(&value, x + n, sizeof value);
-    put_item(to + n, rapt::to_bf16(value));
+    to[n] = converted<PairItem>(rapt::to_bf16(value));
   }
-  if ((count & 1) != 0) put_item(to + count, BF16{0});
+  if ((count & 1) != 0) to[count] = PairItem{};
 }
 
 /// Continues kRows x kVectors outputs by a piece: inputs [begin, begin + count). A lone strip of rows

@@ -10,9 +10,6 @@ namespace {
 inline std::int64_t even_up(std::int64_t n) { return n + (n & 1); }
 
 /// The number alone: the scale comes after the chain.
-inline void put(float* to, BF16 x) { *to = rapt::to_float(x); }
-inline void put(BF16* to, BF16 x) { *to = x; }
-
 inline void pack_query(const void* x, std::int64_t stride, std::int64_t dim, float,
                        float* q) noexcept {
   const BF16* from = static_cast<const BF16*>(x);
@@ -20,8 +17,8 @@ inline void pack_query(const void* x, std::int64_t stride, std::int64_t dim, flo
   std::int64_t e = 0;
   if (stride == 1)
     for (; e + 16 <= dim; e += 16) store(to + e, load(from + e));
-  for (; e < dim; ++e) put(to + e, from[e * stride]);
-  if (even_up(dim) > dim) put(to + dim, BF16{0});
+  for (; e < dim; ++e) to[e] = converted<PairItem>(from[e * stride]);
+  if (even_up(dim) > dim) to[dim] = PairItem{};
 }
 
 /// out[i] = (even[i], odd[i]), i < 16.

@@ -1,7 +1,7 @@
 #pragma once
 
-// The register tile of native bf16: kernels/product with pairs in the place of elements. Include after
-// simd/vec_<isa>.h.
+// The register tile of native bf16: kernels/product with pairs in the place of elements. Include
+// after simd/vec_<isa>.h.
 
 #include "kernels/product/product_inl.h"
 
@@ -14,8 +14,8 @@ struct PairRows {
   std::int64_t row;
 };
 
-/// The other operand: 16 lanes of pairs, (vector n, pair e) at data[n vector + e step]. The elements of a
-/// pair are neighbours in memory or, in the layout of a cache, `odd` apart.
+/// The other operand, 16 lanes of pairs: (vector n, pair e) at data[n vector + e step]. Elements of
+/// a pair are neighbours in memory or, in the layout of a cache, `odd` apart.
 template <bool kApart>
 struct PairLanes {
   const BF16* data;
@@ -92,11 +92,11 @@ struct Elements {
 ///
 ///     acc[r][n] = fma(a(r, e), b(n, e), fma(a(r, e + 1), b(n, e + 1), acc[r][n]))   e even
 ///
-/// denormals flushed; an element outside acts as b = 0. a and b are at the pair of the first element.
-/// With kFetch a pair also fetches what it reads, from `fetched` on.
-template <FetchTo kFetch, bool kApart, int kRows, int kVectors>
-RAPT_INLINE void pair_product(PairRows a, PairLanes<kApart> b, Elements elements,
-                              F32x16 (&acc)[kRows][kVectors], const BF16* fetched = nullptr) {
+/// denormals flushed; an element outside acts as b = 0. a and b are at the pair of the first. With
+/// kFetch a pair also fetches what it reads, from `fetched` on.
+template <FetchTo kFetch, int = 0, bool kApart, int kRows, int kVectors>
+RAPT_INLINE void product(PairRows a, PairLanes<kApart> b, Elements elements,
+                         F32x16 (&acc)[kRows][kVectors], const BF16* fetched = nullptr) {
   RegisterTile<kRows, kVectors> tile;
   unroll<kRows>(RAPT_UNROLLED(r) {
     unroll<kVectors>(RAPT_UNROLLED(n) { tile.set_vector(r, n, acc[r][n]); });

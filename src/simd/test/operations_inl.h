@@ -97,21 +97,20 @@ inline void registers(const float* a, const float* b, const float* c, float* out
   store(out, result);
 }
 
-/// The pair of b at its lane 0 with the pairs of a, added to c: neighbours, and apart, and halves of them.
+/// The pair of b at its lane 0 with the pairs of a, added to c: neighbours, apart, halves of them.
 template <Half kHalf>
 [[gnu::noinline]] void pairs_of(const float* a, const float* b, const float* c, float* out) {
   const BF16* lanes = reinterpret_cast<const BF16*>(a);
   PairItem pair[2];
-  put(pair, reinterpret_cast<const BF16*>(b)[0]);
-  put(pair + 1, reinterpret_cast<const BF16*>(b)[1]);
-  const auto product = [&](auto operand, float* to) {
+  for (int e = 0; e < 2; ++e) pair[e] = converted<PairItem>(reinterpret_cast<const BF16*>(b)[e]);
+  const auto chain = [&](auto operand, float* to) {
     F32x16 acc[1][1] = {{load(c)}};
     constexpr std::int64_t kBegin = kHalf == Half::kOdd, kEnd = kHalf == Half::kEven ? 1 : 2;
-    pair_product<FetchTo::kNone>({pair, 2}, operand, {kBegin, kEnd}, acc);
+    product<FetchTo::kNone>({pair, 2}, operand, {kBegin, kEnd}, acc);
     store(to, acc[0][0]);
   };
-  product(PairLanes<false>{lanes, 32, 32, 0}, out);
-  product(PairLanes<true>{lanes, 16, 32, 16}, out + 16);
+  chain(PairLanes<false>{lanes, 32, 32, 0}, out);
+  chain(PairLanes<true>{lanes, 16, 32, 16}, out + 16);
 }
 template <Half kHalf>
 void dot_pairs(const float* a, const float* b, const float* c, float* out) noexcept {
