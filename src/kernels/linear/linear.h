@@ -11,7 +11,8 @@ namespace rapt {
 inline constexpr std::int64_t kLinearGroup = 16;
 
 /// Steps of the depth that are summed at a time, and how far apart the rows of such a piece of x
-/// lie: a constant, so that no register holds it, and off the powers of two, which share cache sets.
+/// lie: a constant, so that no register holds it, and off the powers of two, which share cache
+/// sets.
 inline constexpr std::int64_t kLinearDepth = 512;
 inline constexpr std::int64_t kLinearRowStride = kLinearDepth + 16;
 
@@ -34,8 +35,8 @@ struct LinearKernels {
   Isa isa;
   int tile_rows, tile_groups;  ///< blocks of a multiple of these waste nothing
 
-  /// y[r][16 g + lane] = scale c + bias, c the chain over e of fma(x[r][e], tiles[g][e][lane], .), e
-  /// ascending, from +0; scale c + bias is one fma. Of each WeightType.
+  /// y[r][16 g + lane] = scale c + bias, c the chain over e of fma(x[r][e], tiles[g][e][lane], .),
+  /// e ascending, from +0; scale c + bias is one fma. Of each WeightType.
   void (*multiply[kWeightTypes])(const LinearBlock& block) noexcept;
 };
 

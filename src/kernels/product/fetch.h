@@ -4,7 +4,7 @@
 
 namespace rapt {
 
-/// The cache to which a product fetches what it reads from memory; none: the hardware does it alone.
+/// The cache to which a product fetches what it reads from memory; none: the hardware does it.
 enum class FetchTo { kNone, kL1, kL2 };
 
 /// A line is fetched so many bytes ahead of its use.

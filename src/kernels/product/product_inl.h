@@ -50,8 +50,8 @@ struct RowOperand {
   std::int64_t row;
 };
 
-/// The other operand, 16 lanes at a time: (vector n, step e) at data[n vector + e step]. Elements of
-/// other types become f32, exactly, as they are loaded.
+/// The other operand, 16 lanes at a time: (vector n, step e) at data[n vector + e step]. Elements
+/// of other types become f32, exactly, as they are loaded.
 template <class T>
 struct LaneOperand {
   const T* data;
@@ -109,10 +109,11 @@ RAPT_INLINE void product_step(RowOperand& a, LaneOperand<T>& b,
 ///
 ///     acc[r][n] = fma(a(r, e), b(n, e), acc[r][n]),   e = 0 .. depth-1
 ///
-/// with the lanes of acc as load_unordered<T> has them: in_order<T> restores their order. Lanes run over independent outputs, so neither the vector width nor the tile shows in the bits.
-/// With kFetch each step also fetches as many lines from memory as it reads, the next ones from
-/// `fetched` on: in the order of addresses, whatever the order of the product. kDepth is the depth where
-/// it is known: the loop is then unrolled.
+/// with the lanes of acc as load_unordered<T> has them: in_order<T> restores their order. Lanes run
+/// over independent outputs, so neither the vector width nor the tile shows in the bits. With kFetch
+/// each step also fetches as many lines from memory as it reads, the next ones from `fetched` on: in
+/// the order of addresses, whatever the order of the product. kDepth is the depth where it is known:
+/// the loop is then unrolled.
 ///
 /// @cost   kRows kVectors fma, kVectors loads and kRows broadcasts a step.
 template <FetchTo kFetch = FetchTo::kNone, int kDepth = 0, class T = float, int kRows, int kVectors>
