@@ -14,8 +14,8 @@ const char* name(Isa isa) noexcept;
 const std::vector<Isa>& supported_isas();
 
 /// The instruction set to use: the best supported one, or the one that the environment variable
-/// RAPT_FORCE_ISA names ("scalar", "neon", "avx2", "avx512", "avx512bf16"). Read anew by every call,
-/// so that a test can change it; this is the only place that reads it.
+/// RAPT_FORCE_ISA names ("scalar", "neon", "avx2", "avx512", "avx512bf16"). Read anew by every
+/// call, so that a test can change it; this is the only place that reads it.
 ///
 /// @throws Error{kUnsupported} that lists the known names, if it is none of them or not supported
 ///         here.

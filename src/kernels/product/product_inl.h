@@ -110,10 +110,10 @@ RAPT_INLINE void product_step(RowOperand& a, LaneOperand<T>& b,
 ///     acc[r][n] = fma(a(r, e), b(n, e), acc[r][n]),   e = 0 .. depth-1
 ///
 /// with the lanes of acc as load_unordered<T> has them: in_order<T> restores their order. Lanes run
-/// over independent outputs, so neither the vector width nor the tile shows in the bits. With kFetch
-/// each step also fetches as many lines from memory as it reads, the next ones from `fetched` on: in
-/// the order of addresses, whatever the order of the product. kDepth is the depth where it is known:
-/// the loop is then unrolled.
+/// over independent outputs, so neither the vector width nor the tile shows in the bits. With
+/// kFetch each step also fetches as many lines from memory as it reads, the next ones from `fetched`
+/// on: in the order of addresses, whatever the order of the product. kDepth is the depth where it is
+/// known: the loop is then unrolled.
 ///
 /// @cost   kRows kVectors fma, kVectors loads and kRows broadcasts a step.
 template <FetchTo kFetch = FetchTo::kNone, int kDepth = 0, class T = float, int kRows, int kVectors>
