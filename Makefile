@@ -51,7 +51,12 @@ fuzz: setup  ## the loaders against FUZZ_RUNS arbitrary inputs each; clang
 	done
 
 python: setup .venv/requirements  ## the Python package, installed into .venv, and its tests
-	.venv/bin/pip install --quiet --no-build-isolation --no-deps --force-reinstall .
+	cmake --preset release
+	cmake --build --preset release --target rapt
+	cmake --install build/release --prefix build/library --component library
+	.venv/bin/pip install --quiet --no-build-isolation --no-deps --force-reinstall . \
+	  --config-settings=cmake.define.RAPT_USE_INSTALLED=ON \
+	  --config-settings=cmake.define.rapt_ROOT=$(CURDIR)/build/library
 	.venv/bin/ruff check python examples
 	.venv/bin/ruff format --check python examples
 	.venv/bin/mypy

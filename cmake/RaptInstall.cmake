@@ -1,6 +1,7 @@
 # Installs the library with its headers, and the files that let find_package(rapt) find it.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
+set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME library)
 
 set(rapt_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/rapt)
 set(rapt_version_file ${PROJECT_BINARY_DIR}/rapt-config-version.cmake)
