@@ -53,6 +53,7 @@ fuzz: setup  ## the loaders against FUZZ_RUNS arbitrary inputs each; clang
 python: setup .venv/requirements  ## the Python package, installed into .venv, and its tests
 	cmake --preset release
 	cmake --build --preset release --target rapt
+	rm -rf build/library
 	cmake --install build/release --prefix build/library --component library
 	.venv/bin/pip install --quiet --no-build-isolation --no-deps --force-reinstall . \
 	  --config-settings=cmake.define.RAPT_USE_INSTALLED=ON \

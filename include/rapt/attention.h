@@ -17,7 +17,7 @@ namespace rapt {
 
 /// Where keys and values come from.
 enum class KvSource {
-  kTensors,  ///< plain k and v tensors of any strides; packed once per (kv head, block)
+  kTensors,  ///< plain k and v tensors of any strides
   kCache,    ///< a DenseKvCache, whose tiles the kernels read in place
 };
 

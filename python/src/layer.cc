@@ -93,28 +93,44 @@ void bind_linear(nb::module_& m) {
 class Rows {
  public:
   Rows(nb::handle x, nb::handle out, const char* x_name, const char* out_name)
-      : x_(x, x_name), y_(out.is_none() ? like(x_) : Array(out, out_name)) {
-    x_view = x_.f32_view(x_.axes());
+      : x_(x, x_name),
+        y_(out.is_none() ? like(checked(x_)) : Array(out, out_name)),
+        out_name_(out_name) {
+    x_view = checked(x_).f32_view(x_.axes());
     y_view = y_.mutable_f32_view(x_.axes());
+    if (y_view.extents != x_view.extents)
+      refuse(out_name, "the extents of x, " + x_.describe(), y_.describe(), ErrorCode::kBadShape);
     const bool in_place = y_view.data == x_view.data && y_view.strides == x_view.strides;
     if (!in_place && overlap(y_view, x_view))
       refuse(out_name, "x itself or memory of its own", "a part of x");
   }
+
+  /// @throws Error{kBadArgument} if y is written over `in`, which every row reads.
+  void keep_apart(const ConstTensor& in) const {
+    if (in.data != nullptr && overlap(y_view, in))
+      refuse(out_name_, "x itself or memory of its own", "memory of another input");
+  }
+
   nb::object result() const { return y_.object(); }
 
   ConstTensor x_view;
   MutableTensor y_view;
 
  private:
-  static Array like(const Array& x) {
+  static const Array& checked(const Array& x) {
     if (x.axes() < 1 || x.axes() > 4)
       refuse(x.where(), "1 to 4 axes", x.describe(), ErrorCode::kBadShape);
+    return x;
+  }
+
+  static Array like(const Array& x) {
     std::vector<std::int64_t> extents;
     for (int a = 0; a < x.axes(); ++a) extents.push_back(x.extent(a));
     return Array::empty(x.library(), DType::kF32, extents);
   }
 
   Array x_, y_;
+  const char* out_name_;
 };
 
 void bind_norms(nb::module_& m) {
@@ -125,6 +141,7 @@ void bind_norms(nb::module_& m) {
         const Rows rows(x, out, "rms_norm.x", "rms_norm.out");
         Views views;
         const ConstTensor w = views.f32(weight, "rms_norm.weight", 1);
+        rows.keep_apart(w);
         const Threads pool = threads();
         {
           const nb::gil_scoped_release release;
@@ -145,6 +162,8 @@ void bind_norms(nb::module_& m) {
         Views views;
         const ConstTensor w = views.f32(weight, "layer_norm.weight", 1);
         const ConstTensor b = views.f32(bias, "layer_norm.bias", 1);
+        rows.keep_apart(w);
+        rows.keep_apart(b);
         const Threads pool = threads();
         {
           const nb::gil_scoped_release release;

@@ -20,14 +20,18 @@ bool holds_lists(nb::handle object) {
 }
 
 // One list for all sequences, or a list of each, one after the other.
-std::vector<std::int64_t> positions_of(nb::handle object, const char* where) {
+std::vector<std::int64_t> positions_of(nb::handle object, std::int64_t batch, const char* where) {
   if (object.is_none()) return {};
   if (!holds_lists(object)) return ints_of(object, where);
   const auto lists = int_lists_of(object, where);
+  if (static_cast<std::int64_t>(lists.size()) != batch)
+    refuse(where, "one list or " + std::to_string(batch) + ", one for each sequence",
+           std::to_string(lists.size()) + " lists", ErrorCode::kBadShape);
   std::vector<std::int64_t> all;
   for (const std::vector<std::int64_t>& list : lists) {
     if (list.size() != lists[0].size())
-      refuse(where, "lists of one length", std::to_string(list.size()) + " numbers");
+      refuse(where, "lists of " + std::to_string(lists[0].size()) + " numbers",
+             std::to_string(list.size()) + " numbers");
     all.insert(all.end(), list.begin(), list.end());
   }
   return all;
@@ -58,8 +62,8 @@ void Options::set(Problem& problem) const {
         cast_to<RelativeBias>(relative_bias, "attention.relative_bias", "a rapt.RelativeBias");
   problem.q_ranges = ranges_of(q_ranges, "attention.q_ranges");
   if (!kv_ranges.is_none()) problem.kv_ranges = ranges_of(kv_ranges, "attention.kv_ranges");
-  problem.q_positions = positions_of(q_positions, "attention.q_positions");
-  problem.kv_positions = positions_of(kv_positions, "attention.kv_positions");
+  problem.q_positions = positions_of(q_positions, problem.batch, "attention.q_positions");
+  problem.kv_positions = positions_of(kv_positions, problem.batch, "attention.kv_positions");
   problem.arithmetic = arithmetic_of(arithmetic, "attention.arithmetic");
 }
 

@@ -7,7 +7,7 @@
 namespace rapt::python {
 
 /// A plan for `problem` on the present threads: for small problems the one of an earlier call with
-/// an equal problem, where it is still kept. With the GIL held.
+/// an equal problem, where it is still kept. Called with the GIL, which is free while it plans.
 Plan plan_of(const Problem& problem, KvSource source);
 
 /// A new plan for `problem` on the present threads. Called with the GIL, which is free meanwhile.

@@ -166,6 +166,7 @@ def test_norms_are_their_formulas(name, library):
 @pytest.mark.parametrize("name", NORMS)
 def test_norms_refuse(name):
     norm, x, w = NORMS[name], oracle.random(4, 20), oracle.random(20)
+    both, deep = oracle.random(5, 20), np.zeros((1, 1, 1, 1, 20), np.float32)
     function = "rms_norm" if name == "rms" else "layer_norm"
     for where, refused in [
         ("x", lambda: norm(x.astype(np.float64), w, w)),
@@ -173,6 +174,9 @@ def test_norms_refuse(name):
         ("weight", lambda: norm(x, w[:19], w)),
         ("out", lambda: norm(x, w, w, out=x[::-1])),
         ("out", lambda: norm(x, w, w, out=oracle.random(20))),
+        ("out", lambda: norm(x, w, w, out=oracle.random(3, 20))),
+        ("out", lambda: norm(x, both[3], w, out=both[:4])),
+        ("x", lambda: norm(deep, w, w, out=deep)),
     ]:
         with pytest.raises(rapt.Error, match=rf"{function}.{where}: expected"):
             refused()

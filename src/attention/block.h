@@ -88,9 +88,8 @@ class BlockRunner {
     });
     for (TileState state = first_tile(item, 0); state.chunk < state.end; state.advance()) {
       tile_rows_.enter(item.sequence, state.chunk);
-      const AttentionTile tile =
-          scores(item, 0, 1, state, reader.read(item.sequence, item.kv_head, state.chunk, chunk_),
-                 inputs, current_);
+      const KvChunk kv = reader.read(item.sequence, item.kv_head, state.chunk, chunk_);
+      const AttentionTile tile = scores(item, 0, 1, state, kv, inputs, current_);
       const std::uint32_t seen = *tile.seen;
       plan_.kernels->weights(scores_, seen, m, l, line);
       for (int j = 0; j < kChunkKeys; ++j) {

@@ -206,7 +206,7 @@ class Planner {
                                : plan_.native()                   ? "cache tiles, paired"
                                                                   : "cache tiles, widened";
     line("kv", plan_.packing == Packing::kInPlace ? "cache tiles, read in place"
-               : plan_.packing == Packing::kRows  ? "tensors, read in place"
+               : plan_.packing == Packing::kRows  ? "tensors, packed as they are streamed"
                : plan_.packing == Packing::kHead  ? packed + " once a kv head"
                                                   : packed + " once a chunk");
     line("tile", number(kTileQueries) + " rows by " + number(kChunkKeys) + " keys, registers " +

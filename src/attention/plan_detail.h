@@ -17,7 +17,7 @@ namespace rapt {
 enum class Packing {
   kInPlace,  ///< the cache's tiles are read where they are
   kHead,     ///< what a kv head's rows see is packed once, and shared by all its query blocks
-  kRows,     ///< plain tensors are streamed where they are
+  kRows,     ///< a stream packs what it needs of plain tensors as it comes to it
   kChunk,    ///< the one block of a kv head packs each chunk as it comes to it
 };
 

@@ -195,7 +195,12 @@ def _same_chunk(chunk: int, queries: int, keys: int, padding: Tensor | None) -> 
 
 def _rows_of(output: Any) -> Tensor:
     """Logits of every token, or the hidden state that they would be made from."""
-    rows: Tensor = output.logits if hasattr(output, "logits") else output.last_hidden_state
+    rows: Tensor | None = getattr(output, "logits", None)
+    if rows is None:
+        rows = getattr(output, "last_hidden_state", None)
+    if rows is None or rows.dim() != 3:
+        got = type(output).__name__ if rows is None else list(rows.shape)
+        raise rapt.Error(f"audit.model: expected logits or hidden states of tokens, got {got}")
     return rows
 
 
@@ -203,7 +208,7 @@ def _cuts(length: int, visibles: list[Tensor]) -> list[int]:
     """Some places in a text that no query before sees across."""
     seen = torch.zeros(length, length, dtype=torch.bool)
     for bits in visibles:
-        if bits.shape[2:] == seen.shape:
+        if all(extent in (1, length) for extent in bits.shape[2:]):
             seen |= bits.flatten(0, 1).any(0)
     cuts = sorted({1, length // 2, length - 1} - {0})
     return [cut for cut in cuts if not seen[:cut, cut:].any()]

@@ -61,10 +61,10 @@ struct AttentionTile {
   std::int64_t head_dim;
   std::int64_t v_stride;  ///< Dv rounded up to 16
   const float* q;
-  DType dtype;  ///< of k and v; f32 unless `stream`
+  DType dtype;  ///< of k and v, of v alone with `k_rows`; f32 unless `stream`
   const void* k;
   const void* v;
-  std::uint32_t nonfinite_groups;  ///< bit g: v rows 16 g .. 16 g + 15 may hold Inf or NaN
+  std::uint32_t nonfinite_groups;  ///< bit g, seen in part: v rows 16 g .. may hold Inf or NaN
   const std::uint32_t* seen;       ///< [rows] bit g: the row sees a key of group g
   const std::uint32_t* whole;      ///< [rows] bit g: it sees all 16
   const KeyBits* visible;          ///< [rows] read only in groups that some row sees in part
