@@ -8,7 +8,8 @@ namespace rapt {
 
 /// A set of worker threads that the caller sizes; a cheap handle to share between plans.
 ///
-/// The number of threads changes speed, never a bit of a result.
+/// The number of threads changes speed, never a bit of a result. A forked process has threads of its own
+/// for each run. It should end by _exit: oneTBB's own end may wait for a lock that a worker had then.
 class Threads {
  public:
   /// `count` workers in all, the calling thread included; 0 means one for each hardware thread.

@@ -240,5 +240,5 @@ def test_a_prefix_of_your_own_rule_is_no_leak():
 
 def test_logits_of_a_whole_text_are_refused():
     made = sided("BertConfig", "BertForSequenceClassification")
-    with pytest.raises(rapt.Error, match="logits of each of 12 tokens"):
+    with pytest.raises(rapt.Error, match="logits or hidden states of tokens"):
         rapt.transformers.audit(made, queries=1, **inputs(made))
