@@ -399,4 +399,9 @@ bool overlap(const AnyConstTensor& out, const AnyConstTensor& in) {
   return a.begin < b.end && b.begin < a.end;
 }
 
+void require_in_place_or_apart(const MutableTensor& y, const ConstTensor& x, const char* where) {
+  const bool in_place = y.data == x.data && y.strides == x.strides;
+  if (!in_place && overlap(y, x)) refuse(where, "x itself or memory of its own", "a part of x");
+}
+
 }  // namespace rapt::python

@@ -99,4 +99,7 @@ std::vector<float> floats_of(nb::handle object, const char* where);
 /// Whether `out` and `in` lie in stretches of memory that meet.
 bool overlap(const AnyConstTensor& out, const AnyConstTensor& in);
 
+/// @throws Error{kBadArgument} starting with `where` unless y is x in place or lies apart from it.
+void require_in_place_or_apart(const MutableTensor& y, const ConstTensor& x, const char* where);
+
 }  // namespace rapt::python

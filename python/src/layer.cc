@@ -46,13 +46,19 @@ Linear linear(nb::handle weight, nb::handle bias, const std::optional<std::strin
   return Linear(w, b);
 }
 
+/// The extents of rows in any number of axes up to four.
+std::vector<std::int64_t> row_extents(const Array& x) {
+  if (x.axes() < 1 || x.axes() > 4)
+    refuse(x.where(), "1 to 4 axes", x.describe(), ErrorCode::kBadShape);
+  std::vector<std::int64_t> extents;
+  for (int a = 0; a < x.axes(); ++a) extents.push_back(x.extent(a));
+  return extents;
+}
+
 nb::object multiply(const Linear& linear, nb::handle x) {
   const Array from(x, "Linear.x");
+  std::vector<std::int64_t> extents = row_extents(from);
   const int axes = from.axes();
-  if (axes < 1 || axes > 4)
-    refuse("Linear.x", "1 to 4 axes", from.describe(), ErrorCode::kBadShape);
-  std::vector<std::int64_t> extents;
-  for (int a = 0; a < axes; ++a) extents.push_back(from.extent(a));
   extents.back() = linear.outputs();
   const ConstTensor x_view = from.f32_view(axes);
   const Array y = Array::empty(from.library(), DType::kF32, extents);
@@ -94,15 +100,15 @@ class Rows {
  public:
   Rows(nb::handle x, nb::handle out, const char* x_name, const char* out_name)
       : x_(x, x_name),
-        y_(out.is_none() ? like(checked(x_)) : Array(out, out_name)),
+        extents_(row_extents(x_)),
+        y_(out.is_none() ? Array::empty(x_.library(), DType::kF32, extents_)
+                         : Array(out, out_name)),
         out_name_(out_name) {
-    x_view = checked(x_).f32_view(x_.axes());
+    x_view = x_.f32_view(x_.axes());
     y_view = y_.mutable_f32_view(x_.axes());
     if (y_view.extents != x_view.extents)
       refuse(out_name, "the extents of x, " + x_.describe(), y_.describe(), ErrorCode::kBadShape);
-    const bool in_place = y_view.data == x_view.data && y_view.strides == x_view.strides;
-    if (!in_place && overlap(y_view, x_view))
-      refuse(out_name, "x itself or memory of its own", "a part of x");
+    require_in_place_or_apart(y_view, x_view, out_name);
   }
 
   /// @throws Error{kBadArgument} if y is written over `in`, which every row reads.
@@ -117,19 +123,9 @@ class Rows {
   MutableTensor y_view;
 
  private:
-  static const Array& checked(const Array& x) {
-    if (x.axes() < 1 || x.axes() > 4)
-      refuse(x.where(), "1 to 4 axes", x.describe(), ErrorCode::kBadShape);
-    return x;
-  }
-
-  static Array like(const Array& x) {
-    std::vector<std::int64_t> extents;
-    for (int a = 0; a < x.axes(); ++a) extents.push_back(x.extent(a));
-    return Array::empty(x.library(), DType::kF32, extents);
-  }
-
-  Array x_, y_;
+  Array x_;
+  std::vector<std::int64_t> extents_;
+  Array y_;
   const char* out_name_;
 };
 

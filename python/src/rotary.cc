@@ -130,10 +130,7 @@ nb::object apply(const RotaryTable& table, nb::handle x, nb::handle out) {
                        ? Array::empty(from.library(), DType::kF32, {d[0], d[1], d[2], d[3]})
                        : Array(out, "apply_rotary.out");
   const MutableTensor y = to.mutable_f32_view();
-  // In place is served, any other way of sharing memory is not.
-  const bool in_place = y.data == x_view.data && y.strides == x_view.strides;
-  if (!in_place && overlap(y, x_view))
-    refuse("apply_rotary.out", "x itself or memory of its own", "a part of x");
+  require_in_place_or_apart(y, x_view, "apply_rotary.out");
   const Threads pool = threads();
   {
     const nb::gil_scoped_release release;

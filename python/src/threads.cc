@@ -21,7 +21,11 @@ void bind_threads(nb::module_& m) {
   m.def(
       "set_threads",
       [](int count) {
-        current() = Threads(count);
+        const Threads made = [count] {
+          const nb::gil_scoped_release release;  // workers may take a moment to start
+          return Threads(count);
+        }();
+        current() = made;
         forget_plans();
       },
       nb::arg("count"),
