@@ -168,7 +168,7 @@ Mask Mask::operator|(const Mask& other) const { return Mask(make_or(node_, other
 Mask Mask::operator~() const { return Mask(make_not(node_)); }
 
 bool Mask::operator==(const Mask& other) const {
-  return node_ == other.node_ || node_->equals(*other.node_);
+  return same_node(node_, other.node_);
 }
 
 std::string Mask::describe() const { return node_->describe(); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -140,6 +141,12 @@ class MaskNode {
   MaskNode(const MaskNode&) = delete;
   MaskNode& operator=(const MaskNode&) = delete;
 };
+
+/// Whether both are one node, or equal ones.
+inline bool same_node(const std::shared_ptr<const MaskNode>& a,
+                      const std::shared_ptr<const MaskNode>& b) {
+  return a == b || a->equals(*b);
+}
 
 /// MaskNode::equals of a kind that has `fields()`, a tuple.
 template <class Node>

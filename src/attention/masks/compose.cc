@@ -23,7 +23,7 @@ class Binary : public MaskNode {
   bool equals(const MaskNode& other) const override {
     if (typeid(*this) != typeid(other)) return false;
     const auto& binary = static_cast<const Binary&>(other);
-    return a_->equals(*binary.a_) && b_->equals(*binary.b_);
+    return same_node(a_, binary.a_) && same_node(b_, binary.b_);
   }
 
  protected:
@@ -110,7 +110,7 @@ class Not : public MaskNode {
   bool varies_by_head() const override { return a_->varies_by_head(); }
   bool equals(const MaskNode& other) const override {
     const auto* negated = dynamic_cast<const Not*>(&other);
-    return negated != nullptr && a_->equals(*negated->a_);
+    return negated != nullptr && same_node(a_, negated->a_);
   }
   std::string describe() const override { return "not (" + a_->describe() + ")"; }
 
