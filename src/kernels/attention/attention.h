@@ -60,6 +60,7 @@ struct AttentionTile {
   int rows;
   std::int64_t head_dim;
   std::int64_t v_stride;  ///< Dv rounded up to 16
+  std::int64_t v_row;     ///< elements from a value to the next
   const float* q;
   DType dtype;  ///< of k and v, of v alone with `k_rows`; f32 unless `stream`
   const void* k;
@@ -73,8 +74,6 @@ struct AttentionTile {
   float* m;
   float* l;
   float* acc;
-
-  std::int64_t v_row = 0;  ///< elements from a value to the next
 
   // Keys of a plain tensor that is streamed, instead of k: packed as they are used, kRowGroups groups at
   // a time.

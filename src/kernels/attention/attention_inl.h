@@ -14,6 +14,13 @@ namespace {
 
 static_assert(fits_registers(kFewStreamRows, kRowGroups));
 
+/// Values of so few rows may lie apart, where fetching in the order of addresses would miss them.
+template <class T>
+constexpr bool kFewRowsFetchNothing =
+    kStream<T>.few_value_rows >= kFewStreamRows&& kStream<T>.few_values.fetch.to == FetchTo::kNone;
+static_assert(kFewRowsFetchNothing<float> && kFewRowsFetchNothing<BF16> &&
+              kFewRowsFetchNothing<F16>);
+
 inline void row_scores(const AttentionTile& tile) {
   using Products = F32Products<float>;
   if (tile.rows <= kFewStreamRows)

@@ -13,7 +13,8 @@ struct KeyStream {
   Fetch fetch;
 };
 
-/// Values, for so many rows of a register tile: all features of so many keys, then of the next.
+/// Values, for so many rows of a register tile: all features of so many keys, an even
+/// number, then of the next.
 struct ValueStream {
   int keys;
   Fetch fetch;

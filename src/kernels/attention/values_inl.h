@@ -74,6 +74,7 @@ template <class P, int kRows>
 inline __attribute__((noinline)) void stream_block(const AttentionTile& tile, int row,
                                                    const KeyRun& keys) noexcept {
   constexpr int kKeys = kValueStream<typename P::Element, kRows>.keys;
+  static_assert(kKeys % 2 == 0);
   constexpr bool kUnrolls = P::kUnrollsKeys && kKeys < kGroupKeys;
   KeyRun run = keys;
   do {

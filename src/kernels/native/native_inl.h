@@ -40,8 +40,8 @@ struct PairProducts {
   RAPT_INLINE static PairLanes<kApart> values(const AttentionTile& tile, int vector,
                                               const KeyRun& keys) {
     const std::int64_t wide = kApart ? 16 : 32;  // elements of a vector in memory
-    const BF16* v = static_cast<const BF16*>(tile.v) + (keys.begin & ~1) * tile.v_stride;
-    return {v + vector * wide, wide, 2 * tile.v_stride, tile.v_stride};
+    const BF16* v = static_cast<const BF16*>(tile.v) + (keys.begin & ~1) * tile.v_row;
+    return {v + vector * wide, wide, 2 * tile.v_row, tile.v_row};
   }
   RAPT_INLINE static Elements steps(const KeyRun& keys) { return {keys.begin, keys.end}; }
 
