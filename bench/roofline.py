@@ -42,6 +42,9 @@ WANTED = [
     ("the same, 32 heads over 8", "decode/f16/gqa32x8/d128/t65536", BEST, 86),
     ("linear bf16, one token, 4096 x 4096", "linear/bf16/1x4096x4096", BEST, 90),
     ("the same, int8", "linear/int8/1x4096x4096", BEST, 85),
+    ("native bf16, causal, D 128", "prefill/native-bf16/causal/d128/t4096/h8", BEST, 83),
+    ("native bf16, causal, D 64", "prefill/native-bf16/causal/d64/t4096/h8", BEST, 75),
+    ("linear native bf16, 1024 x 4096 x 4096", "linear/native-bf16/1024x4096x4096", BEST, 80),
 ]
 LIMITS = {"fma": "FMA peak", "read": "read bandwidth"}
 
