@@ -9,14 +9,39 @@
 
 namespace rapt {
 
-/// Keys and values of one chunk of one kv head, in the layout that the kernels read.
+/// Keys and values of consecutive slots of one kv head, in the layout that the kernels read.
 ///
 /// k: tiles [group of 16 keys][feature][16 keys]; v: rows [key][Dv rounded up to 16].
 struct KvTile {
   DType dtype;
   const void* k;
   const void* v;
-  std::uint32_t nonfinite_groups;  ///< bit g: value rows 16 g .. 16 g + 15 may hold Inf or NaN
+  std::uint32_t nonfinite_groups;   ///< bit g: value rows 16 g .. 16 g + 15 may hold Inf or NaN
+  const float* k_scales = nullptr;  ///< [keys] of quantised types: what a key's elements are times
+  const float* v_scales = nullptr;
+};
+
+/// Keys and values of sequences, as attention reads them, whatever keeps them.
+class KvTiles {
+ public:
+  virtual ~KvTiles() = default;
+
+  struct Extents {
+    std::int64_t kv_heads, head_dim, v_head_dim;
+    DType dtype;
+  };
+  virtual Extents extents() const = 0;
+
+  /// Whether there is such a sequence; its tokens.
+  virtual bool has(std::int64_t sequence) const = 0;
+  virtual std::int64_t length(std::int64_t sequence) const = 0;
+
+  /// Slots that lie one after the other, from each multiple of so many on: a multiple of 16.
+  virtual std::int64_t tile_slots() const = 0;
+
+  /// The tile of one head from `slot` on, a multiple of 16, up to the next multiple of tile_slots().
+  /// Slots at or beyond length() hold unspecified values.
+  virtual KvTile tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t slot) const = 0;
 };
 
 /// A dense KV cache: for every sequence and kv head, room for `capacity` keys and values, stored as
@@ -24,7 +49,7 @@ struct KvTile {
 ///
 /// @cost  B Hkv (D + Dv rounded up to 16) elements of `dtype` a token, `capacity` rounded up to 16
 ///        tokens.
-class DenseKvCache {
+class DenseKvCache final : public KvTiles {
  public:
   struct Shape {
     std::int64_t batch = 1;
@@ -32,7 +57,7 @@ class DenseKvCache {
     std::int64_t head_dim = 0;
     std::int64_t v_head_dim = 0;  ///< 0 means head_dim
     std::int64_t capacity = 0;    ///< tokens a sequence
-    DType dtype = DType::kF32;    ///< of the keys and values that are stored
+    DType dtype = DType::kF32;    ///< of the keys and values that are stored; no quantised one
   };
 
   /// @throws Error{kBadArgument} naming the field, Error{kOutOfMemory}.
@@ -43,7 +68,9 @@ class DenseKvCache {
   static std::size_t bytes_of(const Shape& shape);
 
   const Shape& shape() const { return shape_; }
-  std::int64_t length(std::int64_t sequence) const { return lengths_[sequence]; }
+  Extents extents() const override;
+  bool has(std::int64_t sequence) const override;
+  std::int64_t length(std::int64_t sequence) const override { return lengths_[sequence]; }
   std::size_t size_bytes() const { return size_bytes_; }
 
   /// Appends tokens of any type to every sequence. Those of the cache's type are copied bit for
@@ -70,8 +97,9 @@ class DenseKvCache {
   ///         than T tokens.
   void read(std::int64_t sequence, const AnyTensor& k, const AnyTensor& v) const;
 
-  /// Tiles of chunk `chunk` of one head. Slots at or beyond length() hold unspecified values.
-  KvTile tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk) const;
+  /// The room of a sequence is one tile.
+  std::int64_t tile_slots() const override;
+  KvTile tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t slot) const override;
 
  private:
   void store(std::int64_t sequence, std::int64_t source, const AnyConstTensor& k,

@@ -56,7 +56,7 @@ class KvReader {
 
   KvTile tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk,
               float* buffer) const {
-    if (plan_.packing == Packing::kInPlace) return inputs_.cache->tile(sequence, kv_head, chunk);
+    if (plan_.packing == Packing::kInPlace) return inputs_.cache->tile(sequence, kv_head, chunk * kChunkKeys);
     if (plan_.packing == Packing::kChunk) {
       float* values = buffer + kChunkKeys * plan_.k_floats;
       return {packed_type(), buffer, values, pack(sequence, kv_head, chunk, buffer, values)};
@@ -85,7 +85,7 @@ class KvReader {
   std::uint32_t pack(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk, float* keys,
                      float* values) const {
     if (plan_.source == KvSource::kCache)
-      return widen(inputs_.cache->tile(sequence, kv_head, chunk), keys_of(sequence, chunk), keys,
+      return widen(inputs_.cache->tile(sequence, kv_head, chunk * kChunkKeys), keys_of(sequence, chunk), keys,
                    values);
     const KeyRows k = rows_of(inputs_.k, sequence, kv_head, chunk);
     const KeyRows v = rows_of(inputs_.v, sequence, kv_head, chunk);

@@ -6,7 +6,7 @@
 namespace rapt {
 
 const char* name(DType dtype) noexcept {
-  constexpr const char* kNames[kDTypes] = {"f32", "bf16", "f16"};
+  constexpr const char* kNames[kCacheTypes] = {"f32", "bf16", "f16", "int8", "fp8 e4m3"};
   return kNames[static_cast<int>(dtype)];
 }
 

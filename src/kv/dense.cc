@@ -17,6 +17,8 @@ DenseKvCache::Shape checked(DenseKvCache::Shape shape) {
   require_extent(shape.head_dim, 1, "DenseKvCache.head_dim");
   require_extent(shape.v_head_dim, 0, "DenseKvCache.v_head_dim");
   require_extent(shape.capacity, 0, "DenseKvCache.capacity");
+  require(!is_quantised(shape.dtype), ErrorCode::kBadArgument, "DenseKvCache.dtype",
+          "f32, bf16 or f16", name(shape.dtype));
   if (shape.v_head_dim == 0) shape.v_head_dim = shape.head_dim;
   return shape;
 }
@@ -150,7 +152,7 @@ void DenseKvCache::read(std::int64_t sequence, const AnyTensor& k, const AnyTens
   const CanonicalFloatEnv env;  // conversions round
   for (std::int64_t h = 0; h < shape_.kv_heads; ++h)
     for (std::int64_t t = 0; t < k.extents[1]; ++t) {
-      const KvTile from = tile(sequence, h, t / kChunkKeys);
+      const KvTile from = tile(sequence, h, t / kChunkKeys * kChunkKeys);
       const std::int64_t slot = t % kChunkKeys, lane = slot % kGroupKeys;
       with_types(shape_.dtype, k.dtype, [&]<class T, class U>(T, U) {
         const T* keys = static_cast<const T*>(from.k) + (slot - lane) * shape_.head_dim + lane;
@@ -165,14 +167,27 @@ void DenseKvCache::read(std::int64_t sequence, const AnyTensor& k, const AnyTens
     }
 }
 
-KvTile DenseKvCache::tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk) const {
+std::int64_t DenseKvCache::tile_slots() const {
+  return std::max<std::int64_t>(round_up(shape_.capacity, kChunkKeys), kChunkKeys);
+}
+
+KvTiles::Extents DenseKvCache::extents() const {
+  return {shape_.kv_heads, shape_.head_dim, shape_.v_head_dim, shape_.dtype};
+}
+
+bool DenseKvCache::has(std::int64_t sequence) const {
+  return sequence >= 0 && sequence < shape_.batch;
+}
+
+KvTile DenseKvCache::tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t slot) const {
   const std::int64_t slots = round_up(shape_.capacity, kGroupKeys),
                      head = sequence * shape_.kv_heads + kv_head, size = size_of(shape_.dtype);
   const std::byte* keys = memory_.get() + head * head_bytes_;
   const std::byte* values = keys + slots * shape_.head_dim * size;
-  return {shape_.dtype, keys + chunk * kChunkKeys * shape_.head_dim * size,
-          values + chunk * kChunkKeys * v_stride_ * size,
-          nonfinite_[static_cast<std::size_t>(head * chunks_of(slots) + chunk)]};
+  const std::uint32_t nonfinite =
+      nonfinite_[static_cast<std::size_t>(head * chunks_of(slots) + slot / kChunkKeys)];
+  return {shape_.dtype, keys + slot * shape_.head_dim * size, values + slot * v_stride_ * size,
+          nonfinite >> (slot % kChunkKeys / kGroupKeys)};
 }
 
 }  // namespace rapt
