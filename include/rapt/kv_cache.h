@@ -21,6 +21,8 @@ struct KvTile {
   const float* v_scales = nullptr;
 };
 
+struct HeadTiles;
+
 /// Keys and values of sequences, as attention reads them, whatever keeps them.
 class KvTiles {
  public:
@@ -104,19 +106,17 @@ class DenseKvCache final : public KvTiles {
  private:
   void store(std::int64_t sequence, std::int64_t source, const AnyConstTensor& k,
              const AnyConstTensor& v);
-  void check(const AnyConstTensor& k, const AnyConstTensor& v, std::int64_t batch,
-             const char* where) const;
   void check_room(std::int64_t sequence, std::int64_t tokens) const;
+  HeadTiles head(std::int64_t sequence, std::int64_t kv_head) const;
 
   struct Free {
     void operator()(std::byte* memory) const noexcept;
   };
   Shape shape_;
-  std::int64_t v_stride_ = 0;
   std::int64_t head_bytes_ = 0;  // of k and v of one (sequence, kv head)
   std::size_t size_bytes_ = 0;
   std::unique_ptr<std::byte, Free> memory_;
-  std::vector<std::uint32_t> nonfinite_;  // [sequence, kv head, chunk]
+  std::unique_ptr<std::uint32_t[]> nonfinite_;  // [sequence, kv head, chunk]
   std::vector<std::int64_t> lengths_;
 };
 
