@@ -21,14 +21,17 @@ namespace rapt {
 ///     scale = max_e |x_e| / M, in f32;  element = nearest(x_e / scale), ties to even
 ///     x_e is read as element * scale;   M = 127 (int8), 448 (fp8 e4m3)
 ///
-/// A token of zeros has scale 0; one that holds Inf or NaN has scale NaN, and elements 0.
+/// A token of zeros has scale 0, and so has one whose scale is too small for f32; one that holds Inf
+/// or NaN has scale NaN. Elements are 0 then. Where the largest |x_e| is within 2^-24 of f32's, it
+/// may be read as Inf.
 ///
 /// Tokens are appended in two steps, since layers compute theirs one after the other: `extend`
 /// makes room in every layer, the only step that can fail, then `store` writes each layer's. Not
 /// thread-safe; layers may be read and attended to from several threads while nothing is written.
 ///
-/// @cost  page_bytes() a page: layers Hkv (D + Dv rounded up to 16) elements a token, and 8 bytes
-///        a token and head of quantised types.
+/// @cost  page_bytes() a page: layers Hkv (D + Dv rounded up to 16) elements a token, 8 bytes a token
+///        and head of quantised types, and for each layer and head a cache line; keys, values and
+///        scales of a page's head are rounded up to cache lines.
 /// @source arXiv:2309.06180 (pages)
 class PagedKvCache {
  public:
@@ -38,18 +41,18 @@ class PagedKvCache {
     std::int64_t head_dim = 0;
     std::int64_t v_head_dim = 0;   ///< 0 means head_dim
     std::int64_t page_size = 256;  ///< tokens, a multiple of 16
-    std::int64_t pages = 0;        ///< that exist at most
+    std::int64_t pages = 0;        ///< that exist at most, below 2^31
     DType dtype = DType::kF32;     ///< of the keys and values that are stored
   };
 
-  /// @throws Error{kBadArgument} naming the field.
+  /// @throws Error{kBadArgument} naming the field, Error{kOutOfMemory}.
   explicit PagedKvCache(const Shape& shape);
   ~PagedKvCache();
   PagedKvCache(PagedKvCache&&) noexcept;
   PagedKvCache& operator=(PagedKvCache&&) noexcept;
 
   /// Bytes of one page of this shape; `pages` does not matter.
-  /// @throws Error as the constructor.
+  /// @throws Error{kBadArgument} as the constructor.
   static std::size_t page_bytes(const Shape& shape);
 
   const Shape& shape() const;           ///< with v_head_dim filled in
@@ -73,7 +76,7 @@ class PagedKvCache {
   std::int64_t length(std::int64_t sequence) const;  ///< @pre has(sequence)
 
   /// Pages that `extend` by `tokens` would take, the copy of a shared last page included.
-  /// @throws Error{kBadArgument} if there is no such sequence or tokens is negative.
+  /// @throws Error{kBadArgument} if there is no such sequence or tokens is not 0 to 2^40.
   std::int64_t pages_needed(std::int64_t sequence, std::int64_t tokens) const;
 
   /// Makes a sequence longer by tokens whose keys and values are unspecified until they are
@@ -97,7 +100,7 @@ class PagedKvCache {
   void truncate(std::int64_t sequence, std::int64_t length);
 
   /// Copies the first tokens of a layer out: to the cache's type bit for bit, to others rounded
-  /// once. Of quantised types it gives element * scale.
+  /// once. Of quantised types it gives element * scale in f32, rounded to the tensor's type.
   /// @shape  k [1, T, Hkv, D]   v [1, T, Hkv, Dv]
   /// @throws Error{kBadShape}; Error{kBadArgument} if there is no such layer or sequence, or it has
   ///         fewer than T tokens.
