@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,7 +19,8 @@ namespace rapt {
 /// Where keys and values come from.
 enum class KvSource {
   kTensors,  ///< plain k and v tensors of any strides
-  kCache,    ///< a DenseKvCache, whose tiles the kernels read in place
+  kCache,    ///< a cache whose tiles are whole chunks of kChunk slots: a DenseKvCache
+  kPages,    ///< a cache of any tiles: a PagedKvCache
 };
 
 struct PlanDetail;
@@ -56,11 +58,16 @@ Plan make_plan(const Problem& problem, const Threads& threads,
 /// Inputs of one run. Either `k` and `v`, or `cache` with the sequences' keys already appended.
 /// The bias is by token, padding included, and extents of 1 are broadcast.
 struct Inputs {
-  AnyConstTensor q{};                   ///< [B, Tq, Hq, D]
-  AnyConstTensor k{};                   ///< [B, Tk, Hkv, D]
-  AnyConstTensor v{};                   ///< [B, Tk, Hkv, Dv]
-  const DenseKvCache* cache = nullptr;  ///< for KvSource::kCache
-  ConstTensor bias{};                   ///< [B, Hq, Tq, Tk], for ScoreModifiers::additive_bias
+  AnyConstTensor q{};              ///< [B, Tq, Hq, D]
+  AnyConstTensor k{};              ///< [B, Tk, Hkv, D]
+  AnyConstTensor v{};              ///< [B, Tk, Hkv, Dv]
+  const KvTiles* cache = nullptr;  ///< for KvSource::kCache and kPages
+  ConstTensor bias{};              ///< [B, Hq, Tq, Tk], for ScoreModifiers::additive_bias
+  std::span<const std::int64_t> sequences{};  ///< [B] of the cache; empty: b of b
+
+  std::int64_t cache_sequence(std::int64_t b) const {
+    return sequences.empty() ? b : sequences[static_cast<std::size_t>(b)];
+  }
 };
 
 /// Outputs of one run. `o` is required; the others are written where `data` is set.

@@ -36,12 +36,10 @@ class BlockRunner {
     lane_max_ = carver.take<float>(kMostStripQueries * 16);
     current_ = take_rows(carver, kTileQueries);
     for (int level = 0; level < plan.levels; ++level) levels_[level] = take_rows(carver, rows);
-    if (plan.packing == Packing::kChunk)
-      chunk_ = carver.take<float>(kChunkKeys * (plan.k_floats + plan.v_floats));
-    if (plan.packing == Packing::kRows) {
+    chunk_.floats = carver.take<float>(KvReader::floats(plan));
+    if (plan.packing == Packing::kPages) chunk_.groups = carver.take<KvGroup>(kChunkGroups);
+    if (plan.packing == Packing::kRows)
       k_packed_ = carver.take<float>(kRowGroups * kGroupKeys * plan.k_floats);
-      chunk_ = carver.take<float>(std::min<std::int64_t>(kChunkKeys, plan.slots) * plan.v_floats);
-    }
   }
 
   /// Computes the node of every tile of `item` over the item's chunks, and hands it to
@@ -216,6 +214,9 @@ class BlockRunner {
                              kv.k_rows.data == nullptr ? nullptr : &kv.k_rows,
                              kv.k_dtype,
                              k_packed_,
+                             kv.groups,
+                             kv.tile.k_scales,
+                             kv.tile.v_scales,
                              plan_.score_factor};
     const AttentionKernels& kernels = *plan_.kernels;
     kernels.scores(tile);
@@ -284,7 +285,7 @@ class BlockRunner {
   float* lane_max_;
   StateRows current_;
   StateRows levels_[kMaxLevels];
-  float* chunk_ = nullptr;
+  ChunkMemory chunk_{};
   float* k_packed_ = nullptr;
 };
 

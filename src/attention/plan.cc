@@ -108,6 +108,8 @@ class Planner {
     const bool one_block = plan_.rows() <= plan_.block_rows;
     if (plan_.source == KvSource::kCache && (plan_.stream || problem_.storage.k == DType::kF32))
       plan_.packing = Packing::kInPlace;
+    else if (plan_.source == KvSource::kPages && plan_.stream)
+      plan_.packing = Packing::kPages;
     else if (plan_.stream)
       plan_.packing = Packing::kRows;
     else
@@ -202,13 +204,16 @@ class Planner {
                       number(plan_.tiles.count(Coverage::kFull)) + " full, " +
                       number(plan_.tiles.count(Coverage::kPartial)) + " partial");
     line("path", plan_.stream ? "decode" : "prefill");
-    const std::string packed = plan_.source == KvSource::kTensors ? "packed tensors,"
-                               : plan_.native()                   ? "cache tiles, paired"
-                                                                  : "cache tiles, widened";
-    line("kv", plan_.packing == Packing::kInPlace ? "cache tiles, read in place"
-               : plan_.packing == Packing::kRows  ? "tensors, packed as they are streamed"
-               : plan_.packing == Packing::kHead  ? packed + " once a kv head"
-                                                  : packed + " once a chunk");
+    const std::string tiles = plan_.source == KvSource::kPages ? "pages" : "cache tiles";
+    const std::string packed = plan_.source == KvSource::kTensors  ? "packed tensors,"
+                               : plan_.native()                    ? tiles + ", paired"
+                               : problem_.storage.k == DType::kF32 ? tiles + ", gathered"
+                                                                   : tiles + ", widened";
+    line("kv", plan_.packing == Packing::kInPlace || plan_.packing == Packing::kPages
+                   ? tiles + ", read in place"
+               : plan_.packing == Packing::kRows ? "tensors, packed as they are streamed"
+               : plan_.packing == Packing::kHead ? packed + " once a kv head"
+                                                 : packed + " once a chunk");
     line("tile", number(kTileQueries) + " rows by " + number(kChunkKeys) + " keys, registers " +
                      number(plan_.kernels->tile_rows) + " rows");
     line("rows a head",
@@ -253,8 +258,13 @@ Plan make_plan(const Problem& problem, const Threads& threads, KvSource source) 
   return with_memory("make_plan", [&] {
     problem.validate();
     auto detail = std::make_shared<PlanDetail>(problem, threads, source);
-    if (source == KvSource::kCache) {
-      const Storage& types = problem.storage;
+    const Storage& types = problem.storage;
+    if (source == KvSource::kTensors) {
+      require(!is_quantised(types.k), ErrorCode::kBadArgument, "Problem.storage.k",
+              "f32, bf16 or f16, as k is a tensor", name(types.k));
+      require(!is_quantised(types.v), ErrorCode::kBadArgument, "Problem.storage.v",
+              "f32, bf16 or f16, as v is a tensor", name(types.v));
+    } else {
       require(types.k == types.v, ErrorCode::kBadArgument, "Problem.storage.v",
               std::string(name(types.k)) + ", the type of k: a cache has one", name(types.v));
       for (std::int64_t b = 0; b < problem.batch; ++b)

@@ -16,6 +16,7 @@ namespace rapt {
 /// How keys and values reach the kernels. A cache is packed by widening its tiles to f32.
 enum class Packing {
   kInPlace,  ///< the cache's tiles are read where they are
+  kPages,    ///< the same of a cache whose tiles are no whole chunks
   kHead,     ///< what a kv head's rows see is packed once, and shared by all its query blocks
   kRows,     ///< a stream packs what it needs of plain tensors as it comes to it
   kChunk,    ///< the one block of a kv head packs each chunk as it comes to it
@@ -99,10 +100,11 @@ struct PlanDetail {
     return order.row(query.i, query.h % problem.group());
   }
 
+  bool scaled() const { return is_quantised(problem.storage.k); }
   bool native() const { return problem.arithmetic == Arithmetic::kNativeBF16; }
 
-  /// Floats of a packed slot, its key and its value.
-  std::int64_t slot_floats() const { return k_floats + v_floats; }
+  /// Floats of a packed slot, its key, its value and their scales.
+  std::int64_t slot_floats() const { return k_floats + v_floats + (scaled() ? 2 : 0); }
 };
 
 /// The plan for items that run on their own: each packs the chunks that it comes to, and no memory

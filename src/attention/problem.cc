@@ -126,6 +126,10 @@ void Problem::validate() const {
   check_product({batch, kv_tokens, kv_heads, head_dim}, 40, "Problem elements of k");
   check_product({batch, kv_tokens, kv_heads, value_dim()}, 40, "Problem elements of v");
   check_product({batch, q_tokens, kv_tokens, 1}, 60, "Problem pairs of tokens");
+  require(!is_quantised(storage.q), ErrorCode::kBadArgument, "Problem.storage.q",
+          "f32, bf16 or f16", name(storage.q));
+  require(!is_quantised(storage.o), ErrorCode::kBadArgument, "Problem.storage.o",
+          "f32, bf16 or f16", name(storage.o));
   if (arithmetic == Arithmetic::kNativeBF16) check_native(storage);
   // Beyond, scale log2(e) would be infinite in f32.
   require(!scale || std::abs(*scale) <= 0x1p127f, ErrorCode::kBadArgument, "Problem.scale",

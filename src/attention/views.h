@@ -40,6 +40,22 @@ inline void check_bias(const Problem& problem, const ConstTensor& bias) {
       require(false, ErrorCode::kBadShape, "Inputs.bias", all, bias.extents);
 }
 
+/// @throws Error{kBadArgument, kBadShape} unless the cache has sequence b of the problem, as long as it
+/// is there, in tiles as the plan reads them.
+inline void check_sequence(const PlanDetail& plan, const Inputs& inputs, std::int64_t b) {
+  const std::int64_t sequence = inputs.cache_sequence(b);
+  const auto fail = [&](ErrorCode code, const std::string& expected, auto got) {
+    require(false, code, "Inputs.cache sequence " + std::to_string(sequence), expected, got);
+  };  // only then: the message would be memory
+  if (!inputs.cache->has(sequence)) fail(ErrorCode::kBadShape, "a sequence of the cache", "none");
+  const std::int64_t needed = plan.problem.kv_range(b).end, length = inputs.cache->length(sequence),
+                     slots = inputs.cache->tile_slots();
+  if (length < needed)
+    fail(ErrorCode::kBadShape, "at least " + std::to_string(needed) + " tokens", length);
+  if (plan.source == KvSource::kCache && slots % kChunkKeys != 0 && needed > slots)
+    fail(ErrorCode::kBadArgument, "tiles of whole chunks; KvSource::kPages takes others", slots);
+}
+
 /// @throws Error{kBadShape, kBadArgument} unless the inputs are those of `plan`'s problem.
 inline void check_inputs(const PlanDetail& plan, const Inputs& inputs) {
   const Problem& problem = plan.problem;
@@ -59,18 +75,16 @@ inline void check_inputs(const PlanDetail& plan, const Inputs& inputs) {
   }
   require(inputs.cache != nullptr, ErrorCode::kBadArgument, "Inputs.cache", "a cache",
           "a null pointer");
-  const DenseKvCache::Shape& shape = inputs.cache->shape();
-  const Dims expected = {problem.batch, problem.kv_heads, problem.head_dim, problem.value_dim()};
-  const Dims got = {shape.batch, shape.kv_heads, shape.head_dim, shape.v_head_dim};
-  require(got == expected, ErrorCode::kBadShape,
-          "Inputs.cache [batch, kv_heads, head_dim, v_head_dim]", expected, got);
-  require_dtype(shape.dtype, problem.storage.k, "Inputs.cache type");
-  for (std::int64_t b = 0; b < problem.batch; ++b) {
-    const std::int64_t needed = problem.kv_range(b).end, length = inputs.cache->length(b);
-    if (length >= needed) continue;  // the message would be memory
-    require(false, ErrorCode::kBadShape, "Inputs.cache sequence " + std::to_string(b),
-            "at least " + std::to_string(needed) + " tokens", length);
-  }
+  const KvTiles::Extents extents = inputs.cache->extents();
+  const Dims expected = {1, problem.kv_heads, problem.head_dim, problem.value_dim()};
+  const Dims got = {1, extents.kv_heads, extents.head_dim, extents.v_head_dim};
+  require(got == expected, ErrorCode::kBadShape, "Inputs.cache [1, kv_heads, head_dim, v_head_dim]",
+          expected, got);
+  require_dtype(extents.dtype, problem.storage.k, "Inputs.cache type");
+  require(inputs.sequences.empty() || std::ssize(inputs.sequences) == problem.batch,
+          ErrorCode::kBadShape, "Inputs.sequences", "none, or one for each of the batch",
+          inputs.sequences.size());
+  for (std::int64_t b = 0; b < problem.batch; ++b) check_sequence(plan, inputs, b);
 }
 
 /// @throws as check_inputs, for `o` and those of lse, m and l that are set.

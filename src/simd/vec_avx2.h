@@ -53,6 +53,12 @@ inline __m128i to_f16(__m256 a) {
   return _mm_blendv_epi8(rounded, _mm_set1_epi16(0x7E00), nan);
 }
 
+inline __m256 load8(const F8E4M3* p) {  // first as f32 with 120 too little in the exponent
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  const __m256i bits = _mm256_slli_epi32(_mm256_cvtepi8_epi32(bytes), 20);
+  const __m256i kept = _mm256_and_si256(bits, _mm256_set1_epi32(static_cast<int>(0x87F00000u)));
+  return _mm256_mul_ps(_mm256_castsi256_ps(kept), _mm256_set1_ps(0x1p120f));
+}
 template <class T>
 inline F32x16 load(const T* p) {
   return {load8(p), load8(p + 8)};

@@ -38,6 +38,12 @@ inline F32x16 load(const std::int8_t* p) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))};
 }
+inline F32x16 load(const F8E4M3* p) {  // first as f32 with 120 too little in the exponent
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m512i bits = _mm512_slli_epi32(_mm512_cvtepi8_epi32(bytes), 20);
+  const __m512i kept = _mm512_and_si512(bits, _mm512_set1_epi32(static_cast<int>(0x87F00000u)));
+  return {_mm512_mul_ps(_mm512_castsi512_ps(kept), _mm512_set1_ps(0x1p120f))};
+}
 inline void store(float* p, F32x16 a) { _mm512_storeu_ps(p, a.v); }
 inline void store(BF16* p, F32x16 a) {
   const __m512i bits = _mm512_castps_si512(a.v);

@@ -37,11 +37,17 @@ inline float32x4_t load4(const BF16* p) {
   return vreinterpretq_f32_u32(vshll_n_u16(load4_bits(p), 16));
 }
 inline float32x4_t load4(const F16* p) { return vcvt_f32_f16(vreinterpret_f16_u16(load4_bits(p))); }
-inline float32x4_t load4(const std::int8_t* p) {
+inline int32x4_t load4_bytes(const void* p) {
   std::uint32_t bytes;
   __builtin_memcpy(&bytes, p, sizeof bytes);
   const int8x8_t lanes = vreinterpret_s8_u32(vdup_n_u32(bytes));
-  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(lanes))));
+  return vmovl_s16(vget_low_s16(vmovl_s8(lanes)));
+}
+inline float32x4_t load4(const std::int8_t* p) { return vcvtq_f32_s32(load4_bytes(p)); }
+inline float32x4_t load4(const F8E4M3* p) {  // first as f32 with 120 too little in the exponent
+  const int32x4_t bits = vshlq_n_s32(load4_bytes(p), 20);
+  const int32x4_t kept = vandq_s32(bits, vdupq_n_s32(static_cast<int>(0x87F00000u)));
+  return vmulq_n_f32(vreinterpretq_f32_s32(kept), 0x1p120f);
 }
 inline uint16x4_t to_bf16(float32x4_t a) {
   const uint32x4_t bits = vreinterpretq_u32_f32(a);

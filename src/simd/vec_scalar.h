@@ -54,6 +54,9 @@ inline F32x16 load(const F16* p) {
 inline F32x16 load(const std::int8_t* p) {
   return map([&](int i) { return static_cast<float>(p[i]); });
 }
+inline F32x16 load(const F8E4M3* p) {
+  return map([&](int i) { return to_float(p[i]); });
+}
 inline void store(float* p, F32x16 a) { std::memcpy(p, a.lane, sizeof a.lane); }
 inline void store(BF16* p, F32x16 a) {
   for (int i = 0; i < 16; ++i) p[i] = to_bf16(a.lane[i]);

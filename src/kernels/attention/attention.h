@@ -10,6 +10,7 @@ namespace rapt {
 /// Keys in a chunk, and in a group: the canonical order's C and its lanes.
 inline constexpr int kChunkKeys = 512;
 inline constexpr int kGroupKeys = 16;
+inline constexpr int kChunkGroups = kChunkKeys / kGroupKeys;
 
 /// Query rows in a tile: a multiple of every instruction set's register tile.
 inline constexpr int kTileQueries = 48;
@@ -47,6 +48,12 @@ struct KeyRows {
   std::int64_t dim;
 };
 
+/// Where 16 keys and their values lie.
+struct KvGroup {
+  const void* k;  ///< [head_dim][16]
+  const void* v;  ///< [16][v_stride]
+};
+
 /// One strip of a tile against one chunk of keys of one kv head.
 ///
 /// Row r sees the keys of `visible[r]`, and no other. The kernels know no mask, cache or model. What
@@ -62,7 +69,7 @@ struct AttentionTile {
   std::int64_t v_stride;  ///< Dv rounded up to 16
   std::int64_t v_row;     ///< elements from a value to the next
   const float* q;
-  DType dtype;  ///< of k and v, of v alone with `k_rows`; f32 unless `stream`
+  DType dtype;  ///< of k and v, of v alone with `k_rows`; f32 unless `stream`, or native bf16
   const void* k;
   const void* v;
   std::uint32_t nonfinite_groups;  ///< bit g, seen in part: v rows 16 g .. may hold Inf or NaN
@@ -80,6 +87,14 @@ struct AttentionTile {
   const KeyRows* k_rows = nullptr;
   DType k_dtype = DType::kF32;
   float* k_packed = nullptr;
+
+  // Keys and values of a stream that lie in pages: [kChunkKeys / 16], instead of k and v.
+  const KvGroup* groups = nullptr;
+
+  // [kChunkKeys] Of quantised keys and values: a finished score is times its key's scale, and a weight,
+  // once it is in l, times its value's.
+  const float* k_scales = nullptr;
+  const float* v_scales = nullptr;
 
   // Of native bf16: q holds what `scale_query` made, k and v are bf16, in pairs unless `stream`, and s
   // holds p rounded.
@@ -125,9 +140,6 @@ struct ReadKernels {
   /// Those of `groups` in which v has an element that is not finite.
   /// @pre  features lie side by side, a multiple of 16
   std::uint32_t (*nonfinite_groups)(const KeyRows& v, std::uint32_t groups) noexcept;
-
-  /// to[i] = from[i], i < count, a multiple of 16.
-  void (*widen)(const void* from, std::int64_t count, float* to) noexcept;
 };
 
 /// The layout of native bf16, which VDPBF16PS multiplies: pairs of features and of keys. What
@@ -152,6 +164,9 @@ struct AttentionKernels {
   ReadKernels read[kDTypes];
 
   const ReadKernels& reading(DType dtype) const { return read[static_cast<int>(dtype)]; }
+
+  /// to[i] = from[i], i < count, a multiple of 16; of a cache's type, without its scales.
+  void (*widen[kCacheTypes])(const void* from, std::int64_t count, float* to) noexcept;
 
   /// Steps 2 and 3, the scores: s = q k^T in units of log2, -inf where hidden; lane_max.
   void (*scores)(const AttentionTile& tile) noexcept;

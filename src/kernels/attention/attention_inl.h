@@ -30,14 +30,23 @@ inline void row_scores(const AttentionTile& tile) {
 }
 
 inline void scores(const AttentionTile& tile) noexcept {
-  if (!tile.stream) return cached_scores<F32Products<float>>(tile);
+  const bool scaled = tile.k_scales != nullptr;
+  if (!tile.stream)
+    return scaled ? cached_scores<F32Products<float, true>>(tile)
+                  : cached_scores<F32Products<float>>(tile);
   if (tile.k_rows != nullptr) return row_scores(tile);
-  with_type(tile.dtype, [&]<class T>(T) { stream_scores<F32Products<T>>(tile); });
+  with_cache_type(tile.dtype,
+                  [&]<class T>(T) { stream_scores<F32Products<T, (sizeof(T) < 2)>>(tile); });
+}
+
+inline void softmax(const AttentionTile& tile) noexcept {
+  if (tile.v_scales != nullptr) return softmax<F32Products<float, true>>(tile);
+  softmax<F32Products<float>>(tile);
 }
 
 inline void values(const AttentionTile& tile) noexcept {
   if (!tile.stream) return value_panels<F32Products<float>>(tile);
-  with_type(tile.dtype, [&]<class T>(T) { stream_values<F32Products<T>>(tile); });
+  with_cache_type(tile.dtype, [&]<class T>(T) { stream_values<F32Products<T>>(tile); });
 }
 
 template <class T>
@@ -45,17 +54,17 @@ constexpr ReadKernels make_read_kernels() {
   return {scale_query<T>,
           {pack_keys<T, float>, pack_keys<T, BF16>, pack_keys<T, F16>},
           {pack_values<T, float>, pack_values<T, BF16>, pack_values<T, F16>},
-          nonfinite_groups<T>,
-          widen<T>};
+          nonfinite_groups<T>};
 }
 
 constexpr AttentionKernels make_attention_kernels(Isa isa) {
   return {isa,
           kTileRows,
           {make_read_kernels<float>(), make_read_kernels<BF16>(), make_read_kernels<F16>()},
+          {widen<float>, widen<BF16>, widen<F16>, widen<std::int8_t>, widen<F8E4M3>},
           scores,
           change_scores,
-          softmax<F32Products<float>>,
+          softmax,
           values,
           merge,
           join_sinks,

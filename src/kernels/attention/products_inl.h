@@ -10,9 +10,10 @@ namespace {
 /// How scores, softmax and values multiply, k and v of type T: what is theirs of the steps that
 /// scores_inl.h, softmax_inl.h and values_inl.h write once. PairProducts is the other. Operands are
 /// given to product(): a function around it would cost registers.
-template <class T>
+template <class T, bool kIsScaled = false>
 struct F32Products {
   using Element = T;                             ///< of k and v
+  static constexpr bool kScaled = kIsScaled;     ///< by k_scales and v_scales
   using Weight = float;                          ///< of p in s
   static constexpr bool kFinishesScores = true;  ///< score() gives those of step 2
   static constexpr bool kUnrollsKeys = true;     ///< a constant number of keys is faster
@@ -33,8 +34,7 @@ struct F32Products {
   }
   RAPT_INLINE static LaneOperand<T> values(const AttentionTile& tile, int vector,
                                            const KeyRun& keys) {
-    const T* v = static_cast<const T*>(tile.v) + keys.begin * tile.v_row + vector * 16;
-    return {v, 16, tile.v_row};
+    return {values_from<T>(tile, keys.begin) + vector * 16, 16, tile.v_row};
   }
   RAPT_INLINE static std::int64_t steps(const KeyRun& keys) { return keys.end - keys.begin; }
 

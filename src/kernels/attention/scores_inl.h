@@ -26,6 +26,7 @@ inline __attribute__((noinline)) void score_block(const AttentionTile& tile,
     F32x16 largest = load(lane_max + r * 16);
     unroll<kVectors>(RAPT_UNROLLED(n) {
       F32x16 x = P::score(tile, acc[r][n]);
+      if constexpr (P::kScaled) x = mul(x, load(tile.k_scales + (group + n) * kGroupKeys));
       if constexpr (P::kFinishesScores) {
         if (ragged) x = select(lanes_of(tile.visible[row + r].group(group + n)), x, hidden);
         largest = max(x, largest);  // in this order NaN is ignored: it reaches l through p
@@ -48,6 +49,17 @@ inline const float* pack_groups(const AttentionTile& tile, int begin, std::uint3
   return tile.k_packed;
 }
 
+/// The end of the groups from `begin` on, at most `most`, whose keys lie one after the other.
+inline int adjacent_groups_end(const AttentionTile& tile, int begin, int most,
+                               std::int64_t group_bytes) {
+  if (tile.groups == nullptr) return begin + most;
+  int end = begin + 1;
+  const auto* next = static_cast<const char*>(tile.groups[begin].k) + group_bytes;
+  for (; end < begin + most && end < kChunkGroups && tile.groups[end].k == next; ++end)
+    next += group_bytes;
+  return end;
+}
+
 template <class P, int kMostRows, int kGroups, Fetch kFetch, bool kPacks = false>
 inline void score_blocks(const AttentionTile& tile) {
   using T = typename P::Element;
@@ -59,11 +71,14 @@ inline void score_blocks(const AttentionTile& tile) {
   // The keys of a register tile stay in the cache while all rows pass over them.
   for (std::uint32_t left = all; left != 0;) {
     const int begin = first_group(left);
-    left &= groups_from(begin + kGroups);
-    const std::uint32_t window = groups_from(begin) & ~groups_from(begin + kGroups);
+    const int end = adjacent_groups_end(tile, begin, kGroups, group_elements * sizeof(T));
+    left &= groups_from(end);
+    const std::uint32_t window = groups_from(begin) & ~groups_from(end);
     const T* k;
     if constexpr (kPacks)
       k = pack_groups(tile, begin, all & window);
+    else if (tile.groups != nullptr)
+      k = static_cast<const T*>(tile.groups[begin].k);
     else
       k = static_cast<const T*>(tile.k) + begin * group_elements;
     for (const RowBlock& block : blocks)
@@ -93,7 +108,7 @@ inline void fetch_values(const AttentionTile& tile) {
   std::uint32_t all = 0;
   for (int r = 0; r < tile.rows; ++r) all |= tile.seen[r];
   if (tile.rows <= kStream<T>.few_value_rows || all == 0) return;
-  const T* first = static_cast<const T*>(tile.v) + first_group(all) * kGroupKeys * tile.v_row;
+  const T* first = values_from<T>(tile, first_group(all) * kGroupKeys);
   constexpr std::int64_t kAhead = kFetch.ahead_bytes / sizeof(T), kLine = 64 / sizeof(T);
   for (std::int64_t i = 0; i < kAhead; i += kLine) fetch<kFetch.to>(first + i);
 }

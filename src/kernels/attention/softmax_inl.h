@@ -26,8 +26,9 @@ inline void softmax_rows(const AttentionTile& tile, int row, std::uint32_t group
     weights_of<kLarge>(x, m);
     unroll<kCount>(RAPT_UNROLLED(i) {
       x[i] = P::weight(x[i]);
-      store(reinterpret_cast<typename P::Weight*>(s + i * kScoreStride) + first, x[i]);
       sum[i] = add(sum[i], x[i]);
+      if constexpr (P::kScaled) x[i] = mul(x[i], load(tile.v_scales + first));
+      store(reinterpret_cast<typename P::Weight*>(s + i * kScoreStride) + first, x[i]);
     });
   }
   unroll<kCount>(RAPT_UNROLLED(i) { tile.l[row + i] = reduce_add(sum[i]); });

@@ -102,6 +102,13 @@ inline KeySpan block_span(const AttentionTile& tile, const RowBlock& block) {
   return span;
 }
 
+/// The value of `key` and those after it, in pages to the end of its group.
+template <class T>
+RAPT_INLINE const T* values_from(const AttentionTile& tile, std::int64_t key) {
+  if (tile.groups == nullptr) return static_cast<const T*>(tile.v) + key * tile.v_row;
+  return static_cast<const T*>(tile.groups[key / kGroupKeys].v) + key % kGroupKeys * tile.v_row;
+}
+
 /// Keys [begin, end) of a chunk, and whether the chain starts or ends there.
 struct KeyRun {
   int begin, end;

@@ -56,8 +56,8 @@ RAPT_INLINE void stream_pass(const AttentionTile& tile, int row, const KeyRun& k
   constexpr int kVectors = kStreamVectors<kRows>;
   constexpr Fetch kFetch = kValueStream<T, kRows>.fetch;
   const int all = static_cast<int>(tile.v_stride / 16);
-  const T* fetched = static_cast<const T*>(tile.v) + keys.begin * tile.v_row +
-                     kFetch.ahead_bytes / static_cast<std::int64_t>(sizeof(T));
+  const T* fetched =
+      values_from<T>(tile, keys.begin) + kFetch.ahead_bytes / static_cast<std::int64_t>(sizeof(T));
   const int of_vector = (keys.end - keys.begin) * 16;  // elements that its keys fetch
   int vector = 0;
   for (; vector + kVectors <= all; vector += kVectors)

@@ -20,6 +20,7 @@ struct PairProducts {
   /// Where denormals are flushed, scores cannot be scaled.
   static constexpr bool kFinishesScores = kPairSteps == 1;
   static constexpr bool kUnrollsKeys = false;
+  static constexpr bool kScaled = false;
 
   RAPT_INLINE static PairRows queries(const AttentionTile& tile, int row) {
     const std::int64_t stride = even_up(tile.head_dim) * kItemsPerFloat;
@@ -40,7 +41,7 @@ struct PairProducts {
   RAPT_INLINE static PairLanes<kApart> values(const AttentionTile& tile, int vector,
                                               const KeyRun& keys) {
     const std::int64_t wide = kApart ? 16 : 32;  // elements of a vector in memory
-    const BF16* v = static_cast<const BF16*>(tile.v) + (keys.begin & ~1) * tile.v_row;
+    const BF16* v = values_from<BF16>(tile, keys.begin & ~1);
     return {v + vector * wide, wide, 2 * tile.v_row, tile.v_row};
   }
   RAPT_INLINE static Elements steps(const KeyRun& keys) { return {keys.begin, keys.end}; }
