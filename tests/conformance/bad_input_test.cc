@@ -222,7 +222,7 @@ TEST(BadInput, CachesOfRun) {
   const DenseKvCache::Shape bad[] = {
       {1, 2, 8, 6, 9}, {2, 1, 8, 6, 9}, {2, 2, 7, 6, 9}, {2, 2, 8, 5, 9}};
   for (const auto& shape : bad)
-    EXPECT_TRUE(rejects("Inputs.cache [batch, kv_heads, head_dim, v_head_dim]", kShape,
+    EXPECT_TRUE(rejects("Inputs.cache [1, kv_heads, head_dim, v_head_dim]", kShape,
                         [&] { run_with(shape, 9); }));
   EXPECT_TRUE(rejects("Inputs.cache type", kArgument, [&] {
     run_with({2, 2, 8, 6, 9, DType::kF16}, 9);

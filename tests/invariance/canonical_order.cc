@@ -103,6 +103,7 @@ float CanonicalRow::score(std::int64_t j) const {
     for (std::int64_t e = 0; e < problem.head_dim; ++e)
       s = std::fma(c * in.q.at(b, i, h, e), in.k.at(b, j, kv_head, e), s);
   }
+  if (scales != nullptr) s = s * scales->k.view.at(0, b, kv_head, j);
   if (modifiers.softcap) {
     float ratio = s / *modifiers.softcap, curve;
     math_kernels().tanh(&ratio, &curve, 1);
@@ -158,7 +159,8 @@ CanonicalNode CanonicalRow::chunk(std::int64_t index) const {
     for (std::size_t n = 0; n < keys.size(); ++n) {
       const std::int64_t slot = keys[n] - origin;
       if (!native)
-        acc = std::fma(p[n], value(n), acc);
+        acc = std::fma(scales == nullptr ? p[n] : p[n] * scales->v.view.at(0, b, kv_head, keys[n]),
+                       value(n), acc);
       else if (slot % 2 != 0)  // its pair's even key is hidden
         acc = dot_pair(0, 0, p[n], value(n), acc);
       else if (n + 1 < keys.size() && keys[n + 1] == keys[n] + 1)
@@ -203,14 +205,15 @@ float canonical_lse(const CanonicalNode& node) {
 
 testing::AssertionResult canonical_bits(const Problem& problem, const ReferenceMask& mask,
                                         const Inputs& in, const Outputs& out,
-                                        const std::vector<std::int64_t>& rows) {
+                                        const std::vector<std::int64_t>& rows,
+                                        const CanonicalScales* scales) {
   const auto same = [](float a, float b) {
     return std::isnan(a) ? std::isnan(b) : bits(a) == bits(b);
   };
   for (std::int64_t b = 0; b < problem.batch; ++b)
     for (std::int64_t h = 0; h < problem.q_heads; ++h)
       for (const std::int64_t i : rows) {
-        const CanonicalNode root = CanonicalRow{problem, mask, in, b, h, i}.root();
+        const CanonicalNode root = CanonicalRow{problem, mask, in, b, h, i, scales}.root();
         const auto failure = [&](const char* what, float expected, float got) {
           return testing::AssertionFailure()
                  << what << " of sequence " << b << ", head " << h << ", query " << i

@@ -21,12 +21,18 @@ struct CanonicalNode {
   std::vector<float> acc;  // [Dv]
 };
 
+/// Of quantised keys and values, whose elements `Inputs::k` and `v` then hold. [1, B, Hkv, Tk]
+struct CanonicalScales {
+  Tensor k, v;
+};
+
 /// One query row.
 struct CanonicalRow {
   const Problem& problem;
   const ReferenceMask& mask;
   const Inputs& in;
   std::int64_t b, h, i;  // sequence, query head, query token
+  const CanonicalScales* scales = nullptr;
 
   /// The subtree of chunks [index 2^level, (index + 1) 2^level).
   CanonicalNode node(int level, std::int64_t index) const;
@@ -50,6 +56,7 @@ float canonical_lse(const CanonicalNode& node);
 /// Whether query tokens `rows` of every sequence and head have the canonical order's exact bits.
 testing::AssertionResult canonical_bits(const Problem& problem, const ReferenceMask& mask,
                                         const Inputs& in, const Outputs& out,
-                                        const std::vector<std::int64_t>& rows);
+                                        const std::vector<std::int64_t>& rows,
+                                        const CanonicalScales* scales = nullptr);
 
 }  // namespace rapt::test

@@ -34,7 +34,7 @@ struct F32Products {
   }
   RAPT_INLINE static LaneOperand<T> values(const AttentionTile& tile, int vector,
                                            const KeyRun& keys) {
-    return {values_from<T>(tile, keys.begin) + vector * 16, 16, tile.v_row};
+    return {keys.value<T>(tile, keys.begin) + vector * 16, 16, tile.v_row};
   }
   RAPT_INLINE static std::int64_t steps(const KeyRun& keys) { return keys.end - keys.begin; }
 

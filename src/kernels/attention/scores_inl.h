@@ -108,7 +108,8 @@ inline void fetch_values(const AttentionTile& tile) {
   std::uint32_t all = 0;
   for (int r = 0; r < tile.rows; ++r) all |= tile.seen[r];
   if (tile.rows <= kStream<T>.few_value_rows || all == 0) return;
-  const T* first = values_from<T>(tile, first_group(all) * kGroupKeys);
+  const int group = first_group(all), key = group * kGroupKeys;
+  const T* first = run_of(tile, group, key, key, true, true).template value<T>(tile, key);
   constexpr std::int64_t kAhead = kFetch.ahead_bytes / sizeof(T), kLine = 64 / sizeof(T);
   for (std::int64_t i = 0; i < kAhead; i += kLine) fetch<kFetch.to>(first + i);
 }

@@ -102,18 +102,27 @@ inline KeySpan block_span(const AttentionTile& tile, const RowBlock& block) {
   return span;
 }
 
-/// The value of `key` and those after it, in pages to the end of its group.
-template <class T>
-RAPT_INLINE const T* values_from(const AttentionTile& tile, std::int64_t key) {
-  if (tile.groups == nullptr) return static_cast<const T*>(tile.v) + key * tile.v_row;
-  return static_cast<const T*>(tile.groups[key / kGroupKeys].v) + key % kGroupKeys * tile.v_row;
-}
-
-/// Keys [begin, end) of a chunk, and whether the chain starts or ends there.
+/// Keys [begin, end) of a chunk, and whether the chain starts or ends there. Their values lie one after
+/// the other, that of `origin` at v.
 struct KeyRun {
   int begin, end;
   bool first, last;
+  const void* v;
+  int origin;
+
+  template <class T>
+  RAPT_INLINE const T* value(const AttentionTile& tile, int key) const {
+    return static_cast<const T*>(v) + (key - origin) * tile.v_row;
+  }
 };
+
+/// Keys of one group; of all of them where none lie in pages.
+inline KeyRun run_of(const AttentionTile& tile, int group, int begin, int end, bool first,
+                     bool last) {
+  if (tile.groups == nullptr) return {begin, end, first, last, tile.v, 0};
+  return {begin, end, first, last, tile.groups[group].v, group * kGroupKeys};
+}
+inline KeyRun no_keys(const AttentionTile& tile) { return run_of(tile, 0, 0, 0, true, true); }
 
 /// Calls f with the constant `count`, 1 .. kMost: the extents of a register tile, cut at the edges.
 template <int kMost, class F>

@@ -57,7 +57,7 @@ RAPT_INLINE void stream_pass(const AttentionTile& tile, int row, const KeyRun& k
   constexpr Fetch kFetch = kValueStream<T, kRows>.fetch;
   const int all = static_cast<int>(tile.v_stride / 16);
   const T* fetched =
-      values_from<T>(tile, keys.begin) + kFetch.ahead_bytes / static_cast<std::int64_t>(sizeof(T));
+      keys.value<T>(tile, keys.begin) + kFetch.ahead_bytes / static_cast<std::int64_t>(sizeof(T));
   const int of_vector = (keys.end - keys.begin) * 16;  // elements that its keys fetch
   int vector = 0;
   for (; vector + kVectors <= all; vector += kVectors)
@@ -113,28 +113,28 @@ inline void value_row(const AttentionTile& tile, int row, const KeyRun& keys) {
 template <class P>
 inline void value_rows_apart(const AttentionTile& tile, const RowBlock& block) {
   for (int r = block.row; r < block.row + block.rows; ++r) {
-    KeyRun run{0, 0, true, false};
+    bool first = true;
     for (std::uint32_t left = tile.seen[r]; left != 0; left &= left - 1) {
       const int group = first_group(left);
       const bool whole = (tile.whole[r] >> group & 1) != 0;
       for (std::uint32_t keys = whole ? 0xFFFF : tile.visible[r].group(group); keys != 0;) {
         const GroupRun lanes = first_run(keys);
         keys &= groups_from(lanes.end);
-        run.begin = group * kGroupKeys + lanes.begin;
-        run.end = group * kGroupKeys + lanes.end;
-        run.last = keys == 0 && (left & (left - 1)) == 0;
-        value_row<P>(tile, r, run);
-        run.first = false;
+        const int key = group * kGroupKeys;
+        const bool last = keys == 0 && (left & (left - 1)) == 0;
+        value_row<P>(tile, r, run_of(tile, group, key + lanes.begin, key + lanes.end, first, last));
+        first = false;
       }
     }
-    if (run.first) value_row<P>(tile, r, {0, 0, true, true});  // it sees nothing
+    if (first) value_row<P>(tile, r, no_keys(tile));  // it sees nothing
   }
 }
 
 /// Calls f with each run of keys of the block, in order; once with no keys if it sees none.
 template <class F>
-RAPT_INLINE void for_each_run(std::uint32_t groups, const KeySpan& span, F&& f) {
-  KeyRun run{0, 0, true, groups == 0};
+RAPT_INLINE void for_each_run(const AttentionTile& tile, std::uint32_t groups, const KeySpan& span,
+                              F&& f) {
+  KeyRun run{0, 0, true, groups == 0, tile.v, 0};
   if (run.last) return f(run);
   for (std::uint32_t left = groups; left != 0; run.first = false) {
     const GroupRun part = first_run(left);
@@ -163,7 +163,7 @@ inline void value_panels(const AttentionTile& tile) {
   const int all = static_cast<int>(tile.v_stride / 16);
   for (int vector = 0; vector < all; vector += kTileVectors)
     for (int n = 0; n < together; ++n)
-      for_each_run(blocks.at[n].seen, spans[n], [&](const KeyRun& run) {
+      for_each_run(tile, blocks.at[n].seen, spans[n], [&](const KeyRun& run) {
         with_count<kTileRows>(
             blocks.at[n].rows, [&](auto r) __attribute__((always_inline)) {
               with_count<kTileVectors>(
@@ -186,7 +186,7 @@ inline void stream_values(const AttentionTile& tile) {
       value_rows_apart<P>(tile, block);
       block.seen = 0;  // done
     } else if (block.seen == 0) {
-      stream_rows<P>(tile, block, {0, 0, true, true});
+      stream_rows<P>(tile, block, no_keys(tile));
     } else {
       spans[n] = block_span(tile, block);
       all |= block.seen;
@@ -199,9 +199,9 @@ inline void stream_values(const AttentionTile& tile) {
       if ((block.seen >> group & 1) == 0) continue;
       const bool first = group == first_group(block.seen),
                  last = group + 1 == groups_end(block.seen);
-      stream_rows<P>(
-          tile, block,
-          {first ? spans[n].begin : low, last ? spans[n].end : low + kGroupKeys, first, last});
+      stream_rows<P>(tile, block,
+                     run_of(tile, group, first ? spans[n].begin : low,
+                            last ? spans[n].end : low + kGroupKeys, first, last));
     }
   }
 }

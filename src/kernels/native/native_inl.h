@@ -41,7 +41,7 @@ struct PairProducts {
   RAPT_INLINE static PairLanes<kApart> values(const AttentionTile& tile, int vector,
                                               const KeyRun& keys) {
     const std::int64_t wide = kApart ? 16 : 32;  // elements of a vector in memory
-    const BF16* v = values_from<BF16>(tile, keys.begin & ~1);
+    const BF16* v = keys.value<BF16>(tile, keys.begin & ~1);
     return {v + vector * wide, wide, 2 * tile.v_row, tile.v_row};
   }
   RAPT_INLINE static Elements steps(const KeyRun& keys) { return {keys.begin, keys.end}; }
