@@ -4,6 +4,8 @@
 #include <limits>
 #include <set>
 
+#include "base/round.h"
+#include "paged_tokens.h"
 #include "pairwise.h"
 
 namespace rapt::test {
@@ -24,6 +26,9 @@ const std::vector<Storage> kStorages = {Storage::all(kF32),        Storage::all(
                                         Storage::all(kF16),        {kBF16, kF16, kF32, kBF16},
                                         {kF32, kBF16, kF16, kF16}, {kF16, kBF16, kBF16, kF32},
                                         {kF32, kF32, kF32, kBF16}};
+
+const std::vector<KvSource> kSources = {KvSource::kTensors, KvSource::kCache, KvSource::kPages};
+const char* const kSourceNames[] = {"tensors", "cache", "pages"};
 
 const char* const kPaddingNames[] = {"none", "left", "right", "mixed"};
 const char* const kValueNames[] = {"normal", "peaked", "large", "tiny"};
@@ -64,7 +69,7 @@ std::vector<int> axis_levels() {
           kLayouts,
           4,
           size(kStorages),
-          2,
+          size(kSources),
           2};
 }
 
@@ -84,7 +89,7 @@ AttentionCase case_of(const std::vector<int>& level) {
   c.layout = static_cast<Layout>(level[kLayout]);
   c.values = static_cast<Values>(level[kValue]);
   c.storage = kStorages[level[kStorage]];
-  c.source = level[kSource] == 0 ? KvSource::kTensors : KvSource::kCache;
+  c.source = static_cast<KvSource>(level[kSource]);
   c.threads = level[kThread] == 0 ? 1 : 3;
   return c;
 }
@@ -94,7 +99,7 @@ bool sensible(const AttentionCase& c) {
   // Masks by token are matrices: made again for each problem of a case.
   const std::int64_t pairs = c.batch * c.q_heads * c.q_tokens * c.kv_tokens;
   if (c.mask->of_tokens && pairs > 1 << 20) return false;
-  if (c.source == KvSource::kCache && c.storage.k != c.storage.v) return false;
+  if (c.source != KvSource::kTensors && c.storage.k != c.storage.v) return false;
   if (c.mask == &mask_named("blocks_of_heads") && c.kv_tokens > 4096) return false;
   return c.source == KvSource::kTensors || c.padding == Padding::kNone ||
          c.padding == Padding::kRight;
@@ -191,7 +196,7 @@ std::string AttentionCase::name() const {
          kPaddingNames[static_cast<int>(padding)] + "/" + test::name(layout) + "/" +
          kValueNames[static_cast<int>(values)] + stored +
          (arithmetic == Arithmetic::kF32 ? "/" : "/native/") +
-         (source == KvSource::kCache ? "cache" : "tensors") + "/threads" + number(threads);
+         kSourceNames[static_cast<int>(source)] + "/threads" + number(threads);
 }
 
 double AttentionCase::cost() const {
@@ -252,6 +257,25 @@ Inputs CaseInputs::inputs() const {
   return {.q = q.view, .k = k.view, .v = v.view, .bias = bias.view};
 }
 
+PagedSequences::PagedSequences(const Problem& p, const AnyConstTensor& k, const AnyConstTensor& v,
+                               std::int64_t page_size)
+    : cache({2, p.kv_heads, p.head_dim, p.v_head_dim, page_size,
+             p.batch * ceil_div(p.kv_tokens, page_size), p.storage.k}) {
+  for (std::int64_t b = 0; b < p.batch; ++b) ids.push_back(cache.create());
+  std::reverse(ids.begin(), ids.end());
+  for (std::int64_t first = 0; first < p.kv_tokens;) {  // a piece of each in turn
+    const std::int64_t piece = 1 + first % 7 * 23;
+    for (std::int64_t b = 0; b < p.batch; ++b) {
+      const std::int64_t end = std::min(first + piece, p.kv_range(b).size());
+      if (end <= first) continue;
+      cache.extend(ids[b], end - first);
+      cache.store(1, ids[b], first, tokens(sequence(k, b), first, end - first),
+                  tokens(sequence(v, b), first, end - first));
+    }
+    first += piece;
+  }
+}
+
 Outputs run_from(KvSource source, const Problem& problem, const Inputs& in, int threads,
                  Layout layout) {
   const Plan plan = make_plan(problem, Threads(threads), source);
@@ -260,6 +284,11 @@ Outputs run_from(KvSource source, const Problem& problem, const Inputs& in, int 
       v(in.v, problem.storage.v, layout);
   if (source == KvSource::kTensors)
     return run_attention(plan, {.q = q.view, .k = k.view, .v = v.view, .bias = in.bias}, out);
+  if (source == KvSource::kPages) {
+    const std::int64_t sizes[] = {16, 48, 112, 512};
+    const PagedSequences pages(problem, k.view, v.view, sizes[problem.kv_tokens % 4]);
+    return run_attention(plan, pages.inputs(q.view, in.bias), out);
+  }
   DenseKvCache cache({problem.batch, problem.kv_heads, problem.head_dim, problem.v_head_dim,
                       problem.kv_tokens, problem.storage.k});
   for (std::int64_t b = 0; b < problem.batch; ++b) {
@@ -281,7 +310,7 @@ void for_each_empty_case(const std::function<void(const AttentionCase&)>& f) {
     for (const std::int64_t batch : {0, 2})
       for (const std::int64_t q : kSome)
         for (const std::int64_t k : kSome)
-          for (const auto source : {KvSource::kTensors, KvSource::kCache}) {
+          for (const auto source : kSources) {
             if (batch * q * k != 0) continue;
             AttentionCase c;
             c.batch = batch;
@@ -291,7 +320,7 @@ void for_each_empty_case(const std::function<void(const AttentionCase&)>& f) {
             c.head_dim = 5;
             c.mask = &mask;
             c.source = source;
-            c.storage = kStorages[n++ % (source == KvSource::kCache ? 3 : kStorages.size())];
+            c.storage = kStorages[n++ % (source == KvSource::kTensors ? kStorages.size() : 3)];
             f(c);
           }
 }

@@ -3,6 +3,7 @@
 // Tokens for the tests of paged caches.
 
 #include <cstdint>
+#include <vector>
 
 #include "rapt/paged_kv_cache.h"
 #include "util.h"
@@ -28,5 +29,19 @@ inline std::int64_t add(PagedKvCache& cache, const Tokens& x) {
   cache.store(0, id, 0, x.k.view, x.v.view);
   return id;
 }
+
+/// The sequences of a problem in pages of a cache's second layer, in mixed order.
+struct PagedSequences {
+  PagedKvCache cache;
+  std::vector<std::int64_t> ids;  // of each sequence of the batch
+
+  /// @shape  k [B, Tk, Hkv, D]   v [B, Tk, Hkv, Dv]
+  PagedSequences(const Problem& problem, const AnyConstTensor& k, const AnyConstTensor& v,
+                 std::int64_t page_size);
+
+  Inputs inputs(const AnyConstTensor& q, const ConstTensor& bias = {}) const {
+    return {.q = q, .k = {}, .v = {}, .cache = &cache.layer(1), .bias = bias, .sequences = ids};
+  }
+};
 
 }  // namespace rapt::test
