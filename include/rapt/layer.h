@@ -2,10 +2,13 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "rapt/attention.h"
+#include "rapt/batch.h"
 #include "rapt/linear.h"
+#include "rapt/paged_kv_cache.h"
 #include "rapt/rotary.h"
 
 namespace rapt {
@@ -76,7 +79,23 @@ class MultiHeadAttention {
     std::vector<Range> memory_ranges;     ///< the same of the memory
   };
 
-  /// `y` is required; the others are written where `data` is set.
+  /// A sequence's part of a batch: the last `tokens` of those that a paged cache has of it.
+  struct BatchSequence {
+    std::int64_t sequence = 0;
+    std::int64_t tokens = 0;
+  };
+
+  /// Self-attention of many sequences against one layer of a paged cache, which has room for x's
+  /// tokens already (PagedKvCache::extend).
+  struct BatchInputs {
+    ConstTensor x;  ///< [1, 1, sum T, d], the sequences' tokens one after the other
+    std::span<const BatchSequence> sequences;
+    PagedKvCache& cache;
+    std::int64_t layer = 0;
+    std::int64_t rotary_length = 0;  ///< that rotary scaling may ask for, of every sequence
+  };
+
+  /// `y` is required; the others are written where `data` is set. Of a batch B = 1, Tq = sum T.
   struct Outputs {
     MutableTensor y;      ///< [1, B, Tq, d]
     MutableTensor heads;  ///< o_h [B, Tq, Hq, Dv]
@@ -123,7 +142,18 @@ class MultiHeadAttention {
   void operator()(const Threads& threads, const Plan& plan, const Inputs& inputs,
                   Workspace& workspace, const Outputs& outputs) const;
 
+  /// The attention that a call on `inputs` solves, once for all layers of a model.
+  /// @throws Error{kBadArgument} if the cache has not such a sequence, or fewer tokens of it.
+  BatchPlan plan(const Threads& threads, const BatchInputs& inputs) const;
+
+  /// Runs the layer on a batch: stores the tokens' keys and values, then attends to all that are
+  /// stored. Every row has the bits that its sequence has alone. `plan` is that of `inputs`.
+  /// @throws Error{kBadShape, kBadArgument} naming the view or field.
+  void operator()(const Threads& threads, const BatchPlan& plan, const BatchInputs& inputs,
+                  Workspace& workspace, const Outputs& outputs) const;
+
  private:
+  Problem shared_problem() const;
   void write_heads(const Threads& threads, const ConstTensor& q, const ConstTensor& o,
                    Workspace& workspace, const Outputs& outputs) const;
 

@@ -144,6 +144,21 @@ void rotate(const Threads& threads, const Config& config, const MutableTensor& x
   apply_rotary(threads, workspace.rotary, x, x);
 }
 
+/// The slots of a batch's tokens.
+std::vector<std::int64_t> slots_of(const MultiHeadAttention::BatchInputs& inputs) {
+  std::vector<std::int64_t> slots;
+  for (const MultiHeadAttention::BatchSequence& part : inputs.sequences) {
+    const std::int64_t length = inputs.cache.length(part.sequence);
+    for (std::int64_t slot = length - part.tokens; slot < length; ++slot) slots.push_back(slot);
+  }
+  return slots;
+}
+
+/// Tokens [first, first + count) of [1, tokens, H, D].
+ConstTensor tokens_of(const MutableTensor& x, std::int64_t first, std::int64_t count) {
+  return {&x.at(0, first, 0, 0), {1, count, x.extents[2], x.extents[3]}, x.strides};
+}
+
 }  // namespace
 
 MultiHeadAttention::Weights MultiHeadAttention::split_fused(const Config& config,
@@ -181,12 +196,9 @@ DenseKvCache MultiHeadAttention::make_cache(std::int64_t batch, std::int64_t cap
       {batch, config_.kv_heads, config_.head_dim, config_.v_head_dim, capacity, dtype});
 }
 
-Problem MultiHeadAttention::problem(const Inputs& inputs) const {
-  const Dims& x = inputs.x.extents;
-  check_extents(inputs.x, {1, x[1], x[2], config_.model_dim}, "MultiHeadAttention.x");
+/// All but the extents of tokens.
+Problem MultiHeadAttention::shared_problem() const {
   Problem p;
-  p.batch = x[1];
-  p.q_tokens = x[2];
   p.q_heads = config_.q_heads;
   p.kv_heads = config_.kv_heads;
   p.head_dim = config_.head_dim;
@@ -196,6 +208,15 @@ Problem MultiHeadAttention::problem(const Inputs& inputs) const {
     p.storage.q = p.storage.k = p.storage.v = DType::kBF16;
   p.mask = config_.mask;
   p.scale = config_.scale;
+  return p;
+}
+
+Problem MultiHeadAttention::problem(const Inputs& inputs) const {
+  const Dims& x = inputs.x.extents;
+  check_extents(inputs.x, {1, x[1], x[2], config_.model_dim}, "MultiHeadAttention.x");
+  Problem p = shared_problem();
+  p.batch = x[1];
+  p.q_tokens = x[2];
   p.q_ranges = inputs.x_ranges;
   if (inputs.cache != nullptr) {
     require(inputs.memory.data == nullptr, ErrorCode::kBadArgument, "MultiHeadAttention.memory",
@@ -273,6 +294,59 @@ void MultiHeadAttention::operator()(const Threads& threads, const Plan& plan, co
   run(plan, {as_stored(q, a.half_q), as_stored(k, a.half_k), as_stored(v, a.half_v), inputs.cache},
       workspace.kernels, {o, outputs.lse, {}, {}});
   o_(threads, a.o, outputs.y, workspace.kernels);
+  write_heads(threads, q, o, workspace, outputs);
+}
+
+BatchPlan MultiHeadAttention::plan(const Threads& threads, const BatchInputs& inputs) const {
+  std::vector<BatchEntry> entries;
+  for (const BatchSequence& part : inputs.sequences) {
+    const std::int64_t length =
+        inputs.cache.has(part.sequence) ? inputs.cache.length(part.sequence) : 0;
+    require(
+        part.tokens >= 0 && part.tokens <= length, ErrorCode::kBadArgument,
+        "MultiHeadAttention.sequences",
+        "0 to " + std::to_string(length) + " tokens of sequence " + std::to_string(part.sequence),
+        part.tokens);
+    entries.push_back({part.sequence, part.tokens, length, config_.mask});
+  }
+  return make_batch_plan(shared_problem(), threads, inputs.cache.layer(inputs.layer), entries);
+}
+
+void MultiHeadAttention::operator()(const Threads& threads, const BatchPlan& plan,
+                                    const BatchInputs& inputs, Workspace& workspace,
+                                    const Outputs& outputs) const {
+  const std::int64_t tokens = plan.q_tokens();
+  check_extents(inputs.x, {1, 1, tokens, config_.model_dim}, "MultiHeadAttention.x");
+  check_extents(inputs.x, {1, 1, tokens, config_.memory_dim}, "MultiHeadAttention.x");
+  const bool native = config_.arithmetic == Arithmetic::kNativeBF16;
+  const auto [flat_q, flat_k, flat_v, flat_o, half_q] =
+      carve(workspace.activations, {{1, 1, tokens, q_.outputs()},
+                                    {1, 1, tokens, k_.outputs()},
+                                    {1, 1, tokens, v_.outputs()},
+                                    {1, 1, tokens, o_.inputs()},
+                                    {1, 1, native ? tokens : 0, (q_.outputs() + 1) / 2}});
+  const MutableTensor q = split_heads(flat_q, config_.q_heads),
+                      k = split_heads(flat_k, config_.kv_heads),
+                      v = split_heads(flat_v, config_.kv_heads),
+                      o = split_heads(flat_o, config_.q_heads);
+  q_(threads, inputs.x, flat_q, workspace.kernels);
+  k_(threads, inputs.x, flat_k, workspace.kernels);
+  v_(threads, inputs.x, flat_v, workspace.kernels);
+  if (config_.rotary) {
+    config_.rotary->update(slots_of(inputs), {inputs.rotary_length}, workspace.rotary);
+    apply_rotary(threads, workspace.rotary, q, q);
+    apply_rotary(threads, workspace.rotary, k, k);
+  }
+  std::int64_t first = 0;
+  for (const BatchSequence& part : inputs.sequences) {
+    inputs.cache.store(inputs.layer, part.sequence,
+                       inputs.cache.length(part.sequence) - part.tokens,
+                       tokens_of(k, first, part.tokens), tokens_of(v, first, part.tokens));
+    first += part.tokens;
+  }
+  run(plan, stored(threads, config_.arithmetic, q, half_q), inputs.cache.layer(inputs.layer),
+      workspace.kernels, {o, outputs.lse, {}, {}});
+  o_(threads, flat_o, outputs.y, workspace.kernels);
   write_heads(threads, q, o, workspace, outputs);
 }
 

@@ -15,7 +15,7 @@ ROOMS = ["base", "simd", "kernels", "kv", "attention", "layer", "model", "audit"
 PUBLIC = {
     "base": ["arithmetic", "dtype", "error", "scratch", "tensor", "threads", "weight"],
     "kv": ["kv_cache", "paged_kv_cache"],
-    "attention": ["attention", "block_mask", "kept_mass", "mask", "modifiers", "problem", "state"],
+    "attention": ["attention", "batch", "block_mask", "kept_mass", "mask", "modifiers", "problem", "state"],
     "layer": ["layer", "linear", "norm", "positions", "rotary", "rotary_scaling"],
     "model": ["evaluate", "model", "model_info", "observer", "sampler", "session", "tokenizer"],
     "audit": ["audit", "model_audit"],
