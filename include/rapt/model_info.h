@@ -24,8 +24,8 @@ struct ModelInfo {
   std::int64_t parameters = 0;                 ///< of all parts; a tied head counts once
   std::size_t weights_bytes = 0;               ///< as stored
   std::size_t loaded_bytes = 0;                ///< of the weights of a Model with these options
-  std::size_t cache_bytes_per_token = 0;       ///< of the KV caches of all layers
-  std::size_t cache_bytes = 0;                 ///< the same with the whole context
+  std::size_t cache_bytes_per_token = 0;       ///< of keys and values of all layers
+  std::size_t cache_bytes = 0;                 ///< of a session's cache of the whole context
 
   /// Reads the configuration and the list of tensors of a Hugging Face directory. What `options`
   /// change is loaded_bytes, packed linear maps and an embedding as it is stored, and the caches.

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "rapt/attention.h"
+#include "rapt/paged_kv_cache.h"
 
 namespace rapt {
 
@@ -12,7 +13,8 @@ namespace rapt {
 struct LayerAttention {
   std::int64_t layer;
   const Plan& plan;           ///< kv_tokens - q_tokens tokens come before its first query
-  const DenseKvCache& cache;  ///< keys and values, those of the queries' own tokens included
+  const PagedKvCache& cache;  ///< keys and values, those of the queries' own tokens included
+  std::int64_t sequence;      ///< of the cache
   ConstTensor q;              ///< [1, T, Hq, D], rotated
   ConstTensor o;              ///< [1, T, Hq, Dv], before the output projection
 };

@@ -17,7 +17,7 @@ enum class Logits {
   kAll,   ///< every token's: losses
 };
 
-/// One sequence in a model: its KV caches, its working memory, its length.
+/// One sequence in a model: its KV cache, its working memory, its length.
 ///
 /// Logits have the same bits for any number of threads, any cut of the prompt into calls, and for
 /// prefill and decode (docs/numerics.md). Not thread-safe; sessions of one model are independent.
@@ -33,9 +33,9 @@ class Session {
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
 
-  std::int64_t length() const;    ///< tokens taken so far
-  std::int64_t capacity() const;  ///< tokens that fit in all
-  std::size_t cache_bytes() const;
+  std::int64_t length() const;      ///< tokens taken so far
+  std::int64_t capacity() const;    ///< tokens that fit in all
+  std::size_t cache_bytes() const;  ///< of all of them; taken from the system as they come
 
   /// Takes `tokens` and returns logits [1, 1, 1 or T, vocab_size], which live until the next call.
   ///

@@ -27,7 +27,7 @@ LayerAudit audit_layer(const LayerAttention& seen, const ModelAuditOptions& opti
   const Problem& p = seen.plan.problem();
   const Buffer k({1, p.kv_tokens, p.kv_heads, p.head_dim}),
       v({1, p.kv_tokens, p.kv_heads, p.value_dim()});
-  seen.cache.read(0, k.view, v.view);
+  seen.cache.read(seen.layer, seen.sequence, k.view, v.view);
   Inputs in;
   in.q = seen.q;
   in.k = k.view;

@@ -4,9 +4,10 @@
 #include <functional>
 #include <numeric>
 
+#include "base/round.h"
 #include "model/checkpoint.h"
+#include "model/decoder.h"
 #include "model/mapped_file.h"
-#include "rapt/kv_cache.h"
 #include "rapt/linear.h"
 
 namespace rapt {
@@ -67,12 +68,11 @@ void count_parameters(const Checkpoint& checkpoint, const ModelOptions& options,
     if (parts[part] > 0) info.parts.push_back({part, parts[part]});
 }
 
-std::size_t caches_of(const ModelConfig& config, std::int64_t tokens, DType dtype) {
-  const std::size_t layer = DenseKvCache::bytes_of({.kv_heads = config.num_key_value_heads,
-                                                    .head_dim = config.head_dim,
-                                                    .capacity = tokens,
-                                                    .dtype = dtype});
-  return layer * static_cast<std::size_t>(config.num_hidden_layers);
+/// Bytes of a token's keys, values and scales in all layers.
+std::size_t token_bytes(const ModelConfig& config, DType dtype) {
+  const std::int64_t head = (config.head_dim + round_up(config.head_dim, 16)) * size_of(dtype) +
+                            (is_quantised(dtype) ? 8 : 0);
+  return static_cast<std::size_t>(config.num_hidden_layers * config.num_key_value_heads * head);
 }
 
 }  // namespace
@@ -82,10 +82,9 @@ ModelInfo ModelInfo::read(const std::filesystem::path& directory, const ModelOpt
   ModelInfo info;
   info.config = ModelConfig::parse(read_text(config_file), config_file.string());
   count_parameters(Checkpoint(directory), options, info);
-  // Caches grow by whole groups of tokens.
-  constexpr std::int64_t kTokens = 1024;
-  info.cache_bytes_per_token = caches_of(info.config, kTokens, options.cache) / kTokens;
-  info.cache_bytes = caches_of(info.config, info.config.context(), options.cache);
+  info.cache_bytes_per_token = token_bytes(info.config, options.cache);
+  info.cache_bytes =
+      rapt::cache_bytes(session_cache_shape(info.config, options.cache, info.config.context()));
   return info;
 }
 

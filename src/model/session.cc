@@ -19,7 +19,8 @@ struct Session::State {
   Model model;
   Threads threads;
   std::int64_t capacity;
-  std::vector<DenseKvCache> caches;  // of a layer each
+  PagedKvCache cache;
+  std::int64_t sequence;
   std::int64_t length = 0;
   MultiHeadAttention::Workspace workspace;
   Scratch activations;
@@ -27,7 +28,11 @@ struct Session::State {
   AttentionObserver observer;
 
   State(const Model& m, const Threads& t, std::int64_t tokens)
-      : model(m), threads(t), capacity(tokens), caches(m.decoder().make_caches(tokens)) {}
+      : model(m),
+        threads(t),
+        capacity(tokens),
+        cache(session_cache_shape(m.config(), m.decoder().options().cache, tokens)),
+        sequence(cache.create()) {}
 
   void check(std::span<const std::int32_t> tokens) const;
   void take(std::span<const std::int32_t> tokens, Logits which, std::int64_t logit_rows);
@@ -54,7 +59,15 @@ void Session::State::take(std::span<const std::int32_t> tokens, Logits which,
     const std::int64_t block = std::min(kBlockTokens, count - first);
     const bool at_end = first + block == count;
     const std::int64_t rows = which == Logits::kAll ? block : at_end ? 1 : 0;
-    model.decoder().run({threads, tokens.subspan(first, block), caches, workspace, activations,
+    cache.extend(sequence, block);
+    const DecoderSequence part{sequence, block, rows};
+    model.decoder().run({threads,
+                         tokens.subspan(first, block),
+                         {&part, 1},
+                         cache,
+                         capacity,
+                         workspace,
+                         activations,
                          observer ? &observer : nullptr},
                         {to, {1, 1, rows, vocab}});
     to += rows * vocab;
@@ -63,7 +76,7 @@ void Session::State::take(std::span<const std::int32_t> tokens, Logits which,
 }
 
 void Session::State::truncate(std::int64_t tokens) {
-  for (DenseKvCache& cache : caches) cache.truncate(0, std::min(tokens, cache.length(0)));
+  cache.truncate(sequence, tokens);
   length = tokens;
 }
 
@@ -83,11 +96,7 @@ Session& Session::operator=(Session&&) noexcept = default;
 std::int64_t Session::length() const { return state_->length; }
 std::int64_t Session::capacity() const { return state_->capacity; }
 
-std::size_t Session::cache_bytes() const {
-  std::size_t bytes = 0;
-  for (const DenseKvCache& cache : state_->caches) bytes += cache.size_bytes();
-  return bytes;
-}
+std::size_t Session::cache_bytes() const { return rapt::cache_bytes(state_->cache.shape()); }
 
 ConstTensor Session::prefill(std::span<const std::int32_t> tokens, Logits which) {
   return with_memory("Session.prefill", [&] {

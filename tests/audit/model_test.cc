@@ -111,7 +111,7 @@ TEST(Observer, SeesWhatTheLayerReadsAndGives) {
     const Problem& p = seen.plan.problem();
     EXPECT_EQ(seen.layer, calls++ % 3);
     Tensor k({1, p.kv_tokens, p.kv_heads, p.head_dim}), v({1, p.kv_tokens, p.kv_heads, p.head_dim});
-    seen.cache.read(0, k.view, v.view);
+    seen.cache.read(seen.layer, seen.sequence, k.view, v.view);
     Outputs out(p);
     attention_of(seen.plan)({.q = seen.q, .k = k.view, .v = v.view},
                             {out.o.view, out.lse.view, {}, {}});

@@ -206,10 +206,11 @@ TEST_F(InfoProgram, TypesSayWhatIsLoadedAndCached) {
   EXPECT_EQ(bytes(" --weights int8", "loaded_bytes"), in({WeightType::kInt8}).loaded_bytes);
   EXPECT_LT(bytes(" --weights int8", "loaded_bytes"), bytes(" --dtype bf16", "loaded_bytes"));
   EXPECT_EQ(bytes(" --weights int8", "weights_bytes"), bytes("", "weights_bytes"));
-  for (const char* cache : {"cache_bytes", "cache_bytes_per_token"}) {
+  for (const char* cache : {"cache_bytes", "cache_bytes_per_token"})
     EXPECT_EQ(bytes(" --weights int8", cache), bytes("", cache));
-    EXPECT_EQ(2 * bytes(" --dtype bf16", cache), bytes("", cache));
-  }
+  EXPECT_EQ(2 * bytes(" --dtype bf16", "cache_bytes_per_token"),
+            bytes("", "cache_bytes_per_token"));
+  EXPECT_EQ(bytes(" --dtype bf16", "cache_bytes"), in({{}, DType::kBF16}).cache_bytes);
   const Outcome bad = rapt("info '" + model_ + "' --weights int4");
   EXPECT_EQ(bad.status, 2);
   EXPECT_NE(bad.errors.find("--weights: expected int8, got 'int4'"), std::string::npos);

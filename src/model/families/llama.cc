@@ -26,16 +26,18 @@ struct Activations {
 };
 
 /// Runs the layer's attention for an observer, who sees what it reads and gives.
-void attend_observed(const DecoderStep& step, std::int64_t n, const MultiHeadAttention& attention,
-                     const Plan& plan, const MultiHeadAttention::Inputs& inputs,
+void attend_observed(const DecoderStep& step, const MultiHeadAttention& attention,
+                     const BatchPlan& plan, const MultiHeadAttention::BatchInputs& inputs,
                      MultiHeadAttention::Outputs outputs) {
-  const Problem& p = plan.problem();
+  const Plan& only = plan.parts().front().plan;
+  const Problem& p = only.problem();
   const Buffer q({p.batch, p.q_tokens, p.q_heads, p.head_dim}),
       o({p.batch, p.q_tokens, p.q_heads, p.value_dim()});
   outputs.queries = q.view;
   outputs.heads = o.view;
   attention(step.threads, plan, inputs, step.workspace, outputs);
-  (*step.observer)({n, plan, *inputs.cache, q.view, o.view});
+  (*step.observer)(
+      {inputs.layer, only, inputs.cache, inputs.sequences.front().sequence, q.view, o.view});
 }
 
 /// Llama. With x the residual stream, n(.) an RMS norm with its own weight:
@@ -50,7 +52,6 @@ class Llama final : public Decoder {
  public:
   Llama(const ModelConfig& config, const Weights& weights, const ModelOptions& options);
 
-  std::vector<DenseKvCache> make_caches(std::int64_t capacity) const override;
   void run(const DecoderStep& step, const MutableTensor& logits) const override;
 
  private:
@@ -59,7 +60,6 @@ class Llama final : public Decoder {
   void norm(const Threads& threads, const MutableTensor& x, const WeightVector& weight,
             const MutableTensor& y) const;
 
-  DType cache_dtype_;
   WeightMatrix embedding_;
   std::vector<Layer> layers_;
   WeightVector final_norm_;
@@ -151,15 +151,13 @@ void add(const Threads& threads, const MutableTensor& x, const MutableTensor& ch
   });
 }
 
-/// The last `tokens` of a contiguous [1, 1, T, width].
-MutableTensor last(const MutableTensor& x, std::int64_t tokens) {
-  const std::int64_t width = x.extents[3];
-  return {x.data + (x.extents[2] - tokens) * width, {1, 1, tokens, width}};
+/// Rows [first, first + count) of a contiguous [1, 1, T, width].
+MutableTensor rows(const MutableTensor& x, std::int64_t first, std::int64_t count) {
+  return {&x.at(0, 0, first, 0), {1, 1, count, x.extents[3]}};
 }
 
 Llama::Llama(const ModelConfig& config, const Weights& weights, const ModelOptions& options)
-    : Decoder(config),
-      cache_dtype_(options.cache),
+    : Decoder(config, options),
       embedding_(
           weights.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size)),
       final_norm_(weights.vector("model.norm.weight", config.hidden_size)),
@@ -170,34 +168,27 @@ Llama::Llama(const ModelConfig& config, const Weights& weights, const ModelOptio
   }
 }
 
-std::vector<DenseKvCache> Llama::make_caches(std::int64_t capacity) const {
-  std::vector<DenseKvCache> caches;
-  for (const Layer& layer : layers_)
-    caches.push_back(layer.attention.make_cache(1, capacity, cache_dtype_));
-  return caches;
-}
-
 void Llama::run(const DecoderStep& step, const MutableTensor& logits) const {
   const Threads& threads = step.threads;
   const Activations a = carve(step.activations, std::ssize(step.tokens));
-  std::optional<Plan> plan;  // made by the first layer: all solve the same problem
+  std::vector<MultiHeadAttention::BatchSequence> sequences;
+  for (const DecoderSequence& part : step.sequences)
+    sequences.push_back({part.sequence, part.tokens});
+  std::optional<BatchPlan> plan;  // made by the first layer: all solve the same problem
 
   embed(step.tokens, a.x);
   for (std::size_t n = 0; n < layers_.size(); ++n) {
     const Layer& layer = layers_[n];
-    DenseKvCache& cache = step.caches[n];
     norm(threads, a.x, layer.attention_norm, a.normed);
-    layer.attention.append(threads, a.normed, cache, step.workspace);
-    MultiHeadAttention::Inputs inputs;
-    inputs.x = a.normed;
-    inputs.cache = &cache;
-    if (!plan) plan = make_plan(layer.attention.problem(inputs), threads, KvSource::kCache);
+    const MultiHeadAttention::BatchInputs inputs{a.normed, sequences, step.cache,
+                                                 static_cast<std::int64_t>(n), step.rotary_length};
+    if (!plan) plan = layer.attention.plan(threads, inputs);
     MultiHeadAttention::Outputs outputs;
     outputs.y = a.change;
     if (step.observer == nullptr)
       layer.attention(threads, *plan, inputs, step.workspace, outputs);
     else
-      attend_observed(step, static_cast<std::int64_t>(n), layer.attention, *plan, inputs, outputs);
+      attend_observed(step, layer.attention, *plan, inputs, outputs);
     add(threads, a.x, a.change);
 
     norm(threads, a.x, layer.mlp_norm, a.normed);
@@ -208,9 +199,14 @@ void Llama::run(const DecoderStep& step, const MutableTensor& logits) const {
     add(threads, a.x, a.change);
   }
   if (logits.extents[2] == 0) return;
-  const MutableTensor x = last(a.x, logits.extents[2]), normed = last(a.normed, logits.extents[2]);
-  norm(threads, x, final_norm_, normed);
-  head_(threads, normed, logits, step.workspace.kernels);
+  std::int64_t token = 0, row = 0;
+  for (const DecoderSequence& part : step.sequences) {  // rows wanted come together in `normed`
+    token += part.tokens;
+    norm(threads, rows(a.x, token - part.logits, part.logits), final_norm_,
+         rows(a.normed, row, part.logits));
+    row += part.logits;
+  }
+  head_(threads, rows(a.normed, 0, row), logits, step.workspace.kernels);
 }
 
 Activations Llama::carve(Scratch& scratch, std::int64_t tokens) const {
