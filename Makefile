@@ -26,10 +26,15 @@ test: setup build  ## everything that must pass before a change is taken; minute
 test-all: setup build  ## the full grid of cases; hours
 	RAPT_FULL_GRID=1 ctest --preset release --timeout 86400
 
-asan tsan emulated shared dev:  ## the tests under that preset
+asan tsan shared dev:  ## the tests under that preset
 	cmake --preset $@
 	cmake --build --preset $@
 	ctest --preset $@
+
+emulated:  ## the tests with AVX-512 emulated, on a CPU that has AVX2
+	cmake --preset release
+	cmake --build --preset emulated
+	ctest --preset emulated
 
 aarch64: setup  ## tests for AArch64: cross-compiled, under qemu
 	scripts/setup g++-aarch64-linux-gnu qemu-user

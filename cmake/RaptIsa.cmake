@@ -19,22 +19,16 @@ set(RAPT_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
 # GCC 12 warns of its own intrinsics (GCC bug 105593).
 set(RAPT_ISA_FLAGS_avx512 -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
     $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized$<SEMICOLON>-Wno-maybe-uninitialized>)
-if(RAPT_EMULATE_AVX512)
-  # SIMDe gives the intrinsics of AVX-512 in those of AVX2.
-  set(RAPT_ISA_FLAGS_avx512 ${RAPT_ISA_FLAGS_avx2} -Wno-psabi
-      -include ${PROJECT_SOURCE_DIR}/src/simd/emulated_avx512.h)
-endif()
-
-set(RAPT_ISA_FLAGS_avx512bf16 ${RAPT_ISA_FLAGS_avx512} -DRAPT_DOT_INSTRUCTION)
-if(NOT RAPT_EMULATE_AVX512)
-  list(APPEND RAPT_ISA_FLAGS_avx512bf16 -mavx512bf16)
-endif()
+set(RAPT_ISA_FLAGS_avx512bf16 ${RAPT_ISA_FLAGS_avx512} -DRAPT_DOT_INSTRUCTION -mavx512bf16)
 
 function(rapt_add_kernels target)
+  set(folders ${ARGN})
+  list(TRANSFORM folders PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/ REGEX "^[^/]")
+  set_property(TARGET ${target} APPEND PROPERTY RAPT_KERNEL_FOLDERS ${folders})
   foreach(isa ${RAPT_ISAS})
     set(sources)
-    foreach(folder ${ARGN})
-      if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/${isa}.cc)
+    foreach(folder ${folders})
+      if(EXISTS ${folder}/${isa}.cc)
         list(APPEND sources ${folder}/${isa}.cc)
       endif()
     endforeach()

@@ -16,6 +16,7 @@ function(rapt_add_test name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
   target_compile_options(${name} PRIVATE ${RAPT_TEST_FLAGS})
   target_link_libraries(${name} PRIVATE rapt GTest::gtest_main)
+  set_property(GLOBAL APPEND PROPERTY RAPT_TESTS ${name})
   gtest_discover_tests(${name} TEST_FILTER "-*Exhaustive*" PROPERTIES LABELS quick
                        DISCOVERY_TIMEOUT 60)
   gtest_discover_tests(${name} TEST_FILTER "*Exhaustive*" PROPERTIES COST 100

@@ -1,7 +1,7 @@
 #pragma once
 
 // The intrinsics of vec_avx512.h in those of AVX2, by SIMDe, so that a CPU without AVX-512 can test
-// its kernels. Included before everything else by a build with RAPT_EMULATE_AVX512.
+// its kernels. Included before everything else in their objects (tests/emulated).
 
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
