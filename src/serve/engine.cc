@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/rows.h"
 #include "model/decoder.h"
 #include "serve/scheduler.h"
 
@@ -86,7 +87,8 @@ struct Engine::State {
   void check_stops(const Request& request) const;
   void compute(const std::vector<JobPart>& parts);
   void take_tokens(const std::vector<JobPart>& parts);
-  Event next_token(Job& job, const ConstTensor& row);
+  Event next_token(Job& job, const ConstTensor& row) const;
+  void count_token(Job& job, double time);
   FinishReason finish_of(const Job& job, std::int32_t token) const;
 };
 
@@ -142,23 +144,32 @@ void Engine::State::compute(const std::vector<JobPart>& parts) {
                       {logits.data(), {1, 1, rows, vocab}});
 }
 
-/// Draws the next token of every job whose tokens are all computed.
+/// Draws the next token of every job whose tokens are all computed; over a large vocabulary that
+/// takes as long as a small model.
 void Engine::State::take_tokens(const std::vector<JobPart>& parts) {
-  const std::int64_t vocab = model.config().vocab_size;
-  const float* row = logits.data();
   scheduler.done();
-  std::vector<const Job*> ended;
+  std::vector<Job*> drawing;
   for (const auto& [job, count] : parts) {
     metrics.computed_tokens += count;
-    if (job->pending() > 0) continue;
-    events.push_back(next_token(*job, {row, {1, 1, 1, vocab}}));
-    row += vocab;
-    if (events.back().finish != FinishReason::kNone) ended.push_back(job);
+    if (job->pending() == 0) drawing.push_back(job);
   }
-  for (const Job* job : ended) scheduler.remove(*job);
+  const std::size_t before = events.size();
+  events.resize(before + drawing.size());
+  const std::int64_t vocab = model.config().vocab_size;
+  for_rows(config.threads, std::ssize(drawing), 1, [&](std::int64_t n, std::int64_t) {
+    const ConstTensor row(logits.data() + n * vocab, {1, 1, 1, vocab});
+    events[before + static_cast<std::size_t>(n)] =
+        next_token(*drawing[static_cast<std::size_t>(n)], row);
+  });
+  const double time = now();
+  for (std::size_t n = 0; n < drawing.size(); ++n) {
+    const Event& event = events[before + n];
+    if (event.finish != FinishReason::kError) count_token(*drawing[n], time);
+    if (event.finish != FinishReason::kNone) scheduler.remove(*drawing[n]);
+  }
 }
 
-Event Engine::State::next_token(Job& job, const ConstTensor& row) {
+Event Engine::State::next_token(Job& job, const ConstTensor& row) const {
   Event event{.request = job.id};
   try {
     const std::int32_t token = job.sampler.next(row, job.tokens);
@@ -172,13 +183,14 @@ Event Engine::State::next_token(Job& job, const ConstTensor& row) {
   } catch (const std::exception& error) {
     event.finish = FinishReason::kError;
     event.error = error.what();
-    return event;
   }
-  const double time = now();
+  return event;
+}
+
+void Engine::State::count_token(Job& job, double time) {
   add(time - job.last_time, job.new_tokens() == 1 ? metrics.first_token : metrics.between_tokens);
   job.last_time = time;
   ++metrics.new_tokens;
-  return event;
 }
 
 FinishReason Engine::State::finish_of(const Job& job, std::int32_t token) const {
