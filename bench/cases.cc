@@ -3,6 +3,7 @@
 #include <fnmatch.h>
 
 #include "base/splitmix64.h"
+#include "bench/ceilings.h"
 #include "rapt/error.h"
 
 namespace rapt::bench {
@@ -79,6 +80,24 @@ Case decode(const std::string& heads_name, const Extents& extents) {
           AttentionCase{p, KvSource::kCache}};
 }
 
+// The same from pages in random order.
+Case decode_pages(const std::string& heads_name, std::int64_t page_size, const Extents& extents,
+                  DType stored) {
+  Case c = decode(heads_name, extents);
+  auto& call = std::get<AttentionCase>(c.call);
+  call.problem.storage.k = call.problem.storage.v = stored;
+  call.source = KvSource::kPages;
+  call.page_size = page_size;
+  const std::string type = stored == DType::kF8E4M3 ? "fp8" : name(stored);
+  c.name = "decode/" + type + "/" + heads_name + "/d" + number(extents.head_dim) + "/t" +
+           number(extents.tokens) + "/pages" + number(page_size);
+  return c;
+}
+
+Case read_blocks(std::int64_t block_bytes) {
+  return {"read/blocks" + number(block_bytes / 1024) + "k", ReadCase{block_bytes}};
+}
+
 // A call so small that what surrounds the arithmetic shows.
 Case small_call(const Extents& extents) {
   const Problem p = problem_of(Mask::causal(), extents, 1);
@@ -114,14 +133,18 @@ Work work_of(const LinearCase& c) {
           c.type == WeightType::kNativeBF16};
 }
 
+Work work_of(const ReadCase&) { return {static_cast<double>(kReadFloats), kReadBytes}; }  // it adds
+
 double rotated_bytes_of(const AttentionCase& c) {
   const Problem& p = c.problem;
-  if (c.source != KvSource::kCache || c.hot) return 0;
+  if (c.source == KvSource::kTensors || c.hot) return 0;
   return static_cast<double>(p.batch * p.kv_heads * p.kv_tokens * (p.head_dim + p.value_dim()) *
                              size_of(p.storage.k));
 }
 
 double rotated_bytes_of(const LinearCase& c) { return c.rows == 1 ? weight_bytes(c) : 0; }
+
+double rotated_bytes_of(const ReadCase&) { return kReadBytes; }
 
 }  // namespace
 
@@ -160,6 +183,15 @@ const std::vector<Case>& cases() {
       prefill("causal", Mask::causal(), native(64, 4096, kMha)),
       decode("mha", native(128, 65536, kMha)),
       decode("mqa8x1", native(128, 65536, kMqa)),
+      decode_pages("mha", 256, {128, 65536, kMha}, DType::kF32),
+      decode_pages("mha", 64, {128, 65536, kMha}, DType::kF32),
+      decode_pages("mha", 16, {128, 65536, kMha}, DType::kF32),
+      read_blocks(128 << 10),  // the keys, and the values, of such a page and head
+      read_blocks(32 << 10),
+      read_blocks(8 << 10),
+      decode_pages("mha", 256, {128, 65536, kMha}, DType::kInt8),
+      decode_pages("gqa32x8", 256, {128, 65536, kGqa}, DType::kInt8),
+      decode_pages("mha", 256, {128, 65536, kMha}, DType::kF8E4M3),
       small_call({64, 128, kMha}),
       linear(WeightType::kF32, 1024, 1024, 1024),
       linear(WeightType::kF32, 1024, 4096, 4096),

@@ -23,6 +23,7 @@ struct AttentionCase {
   Problem problem;
   KvSource source;
   bool hot = false;  ///< calls read what the last one did: it stays in the processor's caches
+  std::int64_t page_size = 0;  ///< of KvSource::kPages, whose pages lie in random order
 };
 
 /// y = x W^T, x [rows, inputs], y [rows, outputs], W in `type`.
@@ -31,9 +32,14 @@ struct LinearCase {
   std::int64_t rows, outputs, inputs;
 };
 
+/// Plain reads of all of kReadBytes by blocks in random order: what pages can reach at most.
+struct ReadCase {
+  std::int64_t block_bytes;
+};
+
 struct Case {
   std::string name;  ///< `prefill/f32/causal/d128/t4096/h8`, for example
-  std::variant<AttentionCase, LinearCase> call;
+  std::variant<AttentionCase, LinearCase, ReadCase> call;
 
   Work work() const;
 

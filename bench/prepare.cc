@@ -1,15 +1,21 @@
 #include "bench/prepare.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <memory>
+#include <numeric>
+#include <optional>
 #include <string>
 
+#include "base/splitmix64.h"
 #include "bench/ceilings.h"
 #include "bench/machine.h"
+#include "kernels/ceilings/ceilings.h"
 #include "rapt/error.h"
 #include "rapt/linear.h"
+#include "rapt/paged_kv_cache.h"
 
 namespace rapt::bench {
 namespace {
@@ -44,6 +50,14 @@ class Tensor {
   AnyTensor view_;
 };
 
+/// The type of the tokens that fill a cache of this type.
+DType of_tensors(DType stored) { return is_quantised(stored) ? DType::kF32 : stored; }
+
+template <class T>
+void shuffle(std::vector<T>& list) {
+  for (std::size_t n = list.size(); n > 1; --n) std::swap(list[n - 1], list[splitmix64(1, n) % n]);
+}
+
 std::int64_t copies(const Case& c) {
   const double bytes = c.rotated_bytes();
   return bytes == 0 ? 1 : static_cast<std::int64_t>(std::ceil(kReadBytes / bytes));
@@ -61,10 +75,14 @@ class AttentionCalls {
       : case_(c),
         q_({p().batch, p().q_tokens, p().q_heads, p().head_dim}, p().storage.q),
         o_({p().batch, p().q_tokens, p().q_heads, p().value_dim()}, p().storage.o),
-        k_({p().batch, kv_tokens(), p().kv_heads, p().head_dim}, p().storage.k),
-        v_({p().batch, kv_tokens(), p().kv_heads, p().value_dim()}, p().storage.v) {
+        k_({p().batch, kv_tokens(), p().kv_heads, p().head_dim}, of_tensors(p().storage.k)),
+        v_({p().batch, kv_tokens(), p().kv_heads, p().value_dim()}, of_tensors(p().storage.v)) {
     for (const Threads& t : threads) plans_.push_back(make_plan(p(), t, c.source));
     if (c.source == KvSource::kTensors) return;
+    if (c.source == KvSource::kPages) {
+      fill_pages(copies);
+      return;
+    }
     for (std::int64_t n = 0; n < copies; ++n) {
       DenseKvCache& cache = caches_.emplace_back(DenseKvCache::Shape{
           p().batch, p().kv_heads, p().head_dim, p().v_head_dim, p().kv_tokens, p().storage.k});
@@ -73,13 +91,39 @@ class AttentionCalls {
   }
 
   void call(std::size_t plan) {
-    const Inputs inputs = caches_.empty() ? Inputs{q_.view(), k_.view(), v_.view()}
-                                          : Inputs{q_.view(), {}, {}, &caches_[next_]};
+    Inputs inputs{q_.view(), k_.view(), v_.view()};
+    if (pages_) {
+      inputs.cache = &pages_->layer(0);
+      inputs.sequences = {&sequences_[next_], 1};
+    } else if (!caches_.empty()) {
+      inputs.cache = &caches_[next_];
+    }
     run(plans_[plan], inputs, scratch_, {o_.view(), {}, {}, {}});
-    if (++next_ >= caches_.size()) next_ = 0;
+    if (++next_ >= std::max(caches_.size(), sequences_.size())) next_ = 0;
   }
 
  private:
+  /// Sequences whose pages lie in random order: all were taken before, and given back in that order.
+  void fill_pages(std::int64_t copies) {
+    const std::int64_t size = case_.page_size, each = (p().kv_tokens + size - 1) / size;
+    pages_.emplace(PagedKvCache::Shape{1, p().kv_heads, p().head_dim, p().v_head_dim, size,
+                                       copies * each, p().storage.k});
+    std::vector<std::int64_t> takers;
+    for (std::int64_t n = 0; n < copies * each; ++n) {
+      takers.push_back(pages_->create());
+      pages_->extend(takers.back(), 1);
+    }
+    shuffle(takers);
+    for (const std::int64_t taker : takers) pages_->free(taker);
+    for (std::int64_t n = 0; n < copies; ++n) {
+      const std::int64_t sequence = pages_->create();
+      pages_->extend(sequence, p().kv_tokens);
+      for (std::int64_t first = 0; first < p().kv_tokens; first += k_.view().extents[1])
+        pages_->store(0, sequence, first, k_.view(), v_.view());
+      sequences_.push_back(sequence);
+    }
+  }
+
   const Problem& p() const { return case_.problem; }
   std::int64_t kv_tokens() const {
     return case_.source == KvSource::kTensors ? p().kv_tokens
@@ -90,6 +134,8 @@ class AttentionCalls {
   std::vector<Plan> plans_;
   Tensor q_, o_, k_, v_;
   std::vector<DenseKvCache> caches_;
+  std::optional<PagedKvCache> pages_;
+  std::vector<std::int64_t> sequences_;  // of the pages
   std::size_t next_ = 0;
   Scratch scratch_;
 };
@@ -114,6 +160,38 @@ class LinearCalls {
   std::vector<Linear> maps_;
   std::size_t next_ = 0;
   Scratch scratch_;
+};
+
+class ReadCalls {
+ public:
+  ReadCalls(const ReadCase& c, std::int64_t, const std::vector<Threads>& threads)
+      : threads_(threads),
+        block_floats_(c.block_bytes / static_cast<std::int64_t>(sizeof(float))),
+        data_({1, 1, 1, kReadFloats}),
+        order_(static_cast<std::size_t>(kReadFloats / block_floats_)) {
+    std::iota(order_.begin(), order_.end(), 0);
+    shuffle(order_);
+  }
+
+  void call(std::size_t threads) {
+    const Threads& team = threads_[threads];
+    const float* data = data_.view().as<float>().data;
+    team.run(team.count(), [&](int worker) {
+      float sum = 0;
+      for (std::size_t n = static_cast<std::size_t>(worker); n < order_.size();
+           n += static_cast<std::size_t>(team.count()))
+        sum += kernels_.read(data + order_[n] * block_floats_, block_floats_, 1);
+      sink_ = sum;
+    });
+  }
+
+ private:
+  std::vector<Threads> threads_;
+  std::int64_t block_floats_;
+  Tensor data_;
+  const CeilingKernels& kernels_ = entry_for(ceilings_table(), active_isa());
+  std::vector<std::int64_t> order_;
+  std::atomic<float> sink_ = 0;
 };
 
 template <class Calls, class C>
@@ -142,6 +220,8 @@ void require_memory(const Case& c) {
 std::vector<std::function<void()>> prepare(const Case& c, const std::vector<Threads>& threads) {
   if (const auto* attention = std::get_if<AttentionCase>(&c.call))
     return make_calls<AttentionCalls>(*attention, copies(c), threads);
+  if (const auto* read = std::get_if<ReadCase>(&c.call))
+    return make_calls<ReadCalls>(*read, 1, threads);
   return make_calls<LinearCalls>(std::get<LinearCase>(c.call), copies(c), threads);
 }
 

@@ -7,6 +7,7 @@
 
 #include "cases.h"
 #include "oracle.h"
+#include "paged_tokens.h"
 #include "plain_linear.h"
 
 namespace rapt::bench {
@@ -33,8 +34,12 @@ void check(AttentionCase c) {
                      k = test::normal({p.batch, p.kv_tokens, p.kv_heads, p.head_dim}, 2),
                      v = test::normal({p.batch, p.kv_tokens, p.kv_heads, p.value_dim()}, 3);
   test::round_to(q.view, p.storage.q);
-  test::round_to(k.view, p.storage.k);
-  test::round_to(v.view, p.storage.v);
+  if (is_quantised(p.storage.k)) {
+    test::PagedSequences(p, k.view, v.view, 16).cache.read(1, 0, k.view, v.view);
+  } else {
+    test::round_to(k.view, p.storage.k);
+    test::round_to(v.view, p.storage.v);
+  }
   const Inputs in{q.view, k.view, v.view};
   const test::Outputs expected = test::run_from(c.source, p, in, 1);
   // The masks themselves are held against other descriptions in conformance/.
@@ -58,6 +63,8 @@ void check(LinearCase c) {
     EXPECT_TRUE(test::same_bits(test::multiply(linear, x.view, threads).view, expected.view));
   });
 }
+
+void check(const ReadCase& c) { EXPECT_EQ(c.block_bytes % 1024, 0); }
 
 TEST(BenchCases, AreRightAndTheSameEverywhereExhaustive) {
   for (const Case& c : cases()) {

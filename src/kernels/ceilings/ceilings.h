@@ -28,7 +28,8 @@ struct CeilingKernels {
 
   /// Reads every float once, as `streams` (1, 2 or 4) streams kStreamFloats apart, and returns
   /// their sum.
-  /// @pre floats is a multiple of streams kStreamFloats; data is aligned to 64 bytes.
+  /// @pre floats is a multiple of streams kStreamFloats, or less and one of 64 with one stream; data is
+  ///      aligned to 64 bytes.
   float (*read)(const float* data, std::int64_t floats, int streams) noexcept;
 };
 

@@ -53,8 +53,9 @@ float read_streams(const float* data, std::int64_t floats) {
   constexpr int kVectors = 4;  // 256 bytes of a stream at a time
   F32x16 sum[1][kVectors];
   clear(sum);
+  const std::int64_t each = kStreams == 1 && floats < kStreamFloats ? floats : kStreamFloats;
   for (const float* end = data + floats; data < end; data += kStreams * kStreamFloats)
-    for (std::int64_t i = 0; i < kStreamFloats; i += kVectors * 16)
+    for (std::int64_t i = 0; i < each; i += kVectors * 16)
       unroll<kStreams>(RAPT_UNROLLED(s) {
         unroll<kVectors>(RAPT_UNROLLED(n) {
           sum[0][n] = add(sum[0][n], load(data + s * kStreamFloats + i + n * 16));
