@@ -10,8 +10,10 @@
 namespace rapt {
 
 /// Slabs are of huge pages, however small a page is.
-PagePool::PagePool(std::size_t page_bytes, std::int64_t page_size, std::int64_t pages)
+PagePool::PagePool(std::size_t page_bytes, std::size_t page_flags, std::int64_t page_size,
+                   std::int64_t pages)
     : page_bytes_(page_bytes),
+      page_flags_(page_flags),
       page_size_(page_size),
       pages_(pages),
       pages_a_slab_(static_cast<std::int32_t>(
@@ -100,6 +102,7 @@ void PagePool::extend(std::int64_t sequence, std::int64_t tokens) {
     std::int32_t& last = longer.pages.back();
     const std::int32_t copy = take();
     std::memcpy(memory(copy), memory(last), page_bytes_);
+    std::copy_n(flags(last), page_flags_, flags(copy));
     drop(last);
     last = copy;
   }
@@ -117,6 +120,7 @@ void PagePool::reserve(std::int64_t pages) {
     const auto count = static_cast<std::size_t>(end - first);
     counts_.reserve(counts_.size() + count);
     free_.reserve(counts_.size() + count);
+    flags_.resize((counts_.size() + count) * page_flags_);
     Memory slab(static_cast<std::byte*>(allocate_aligned(count * page_bytes_)));
     slabs_.push_back(std::move(slab));
     counts_.resize(counts_.size() + count);
@@ -131,6 +135,7 @@ std::int32_t PagePool::take() noexcept {
     page = free_.back();
     free_.pop_back();
     std::memset(memory(page), 0, page_bytes_);
+    std::fill_n(flags(page), page_flags_, 0);
   }
   counts_[static_cast<std::size_t>(page)] = 1;
   ++in_use_;

@@ -15,10 +15,14 @@ namespace rapt {
 ///
 /// A page is taken full of zeros. A free one is full of 0xFF where assertions are on, NaN in every
 /// floating-point type: who reads on in it is seen.
+///
+/// Beside its bytes a page has some words of flags, full of zeros as well. They lie together, since each
+/// would be a miss of the cache in its page.
 class PagePool {
  public:
   /// `pages` of `page_size` tokens each at most, fewer than 2^31.
-  PagePool(std::size_t page_bytes, std::int64_t page_size, std::int64_t pages);
+  PagePool(std::size_t page_bytes, std::size_t page_flags, std::int64_t page_size,
+           std::int64_t pages);
 
   /// As the functions of PagedKvCache.
   /// @{
@@ -46,6 +50,11 @@ class PagePool {
   const Sequence& at(std::int64_t sequence) const { return sequences_.find(sequence)->second; }
   std::byte* memory(std::int32_t page) const;
 
+  /// Its flags; until the next `extend`.
+  std::uint32_t* flags(std::int32_t page) const {
+    return const_cast<std::uint32_t*>(flags_.data()) + static_cast<std::size_t>(page) * page_flags_;
+  }
+
   bool is_shared(std::int32_t page) const { return counts_[static_cast<std::size_t>(page)] > 1; }
 
  private:
@@ -64,12 +73,13 @@ class PagePool {
   std::int32_t take() noexcept;
   void drop(std::int32_t page) noexcept;
 
-  std::size_t page_bytes_;
+  std::size_t page_bytes_, page_flags_;
   std::int64_t page_size_, pages_;
   std::int32_t pages_a_slab_;
   std::int32_t taken_ever_ = 0;  // pages from here on were never taken, and are still zeros
   std::int64_t in_use_ = 0;
   std::vector<Memory> slabs_;
+  std::vector<std::uint32_t> flags_;  // of each page that has memory
   std::vector<std::int32_t> counts_;  // of each page that has memory: the sequences that share it
   std::vector<std::int32_t> free_;    // pages that were in use and are not
   std::unordered_map<std::int64_t, Sequence> sequences_;

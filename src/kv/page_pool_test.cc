@@ -9,7 +9,7 @@
 namespace rapt::test {
 namespace {
 
-constexpr std::size_t kBytes = 64;
+constexpr std::size_t kBytes = 64, kFlags = 2;
 
 std::byte* last_page(const PagePool& pool, std::int64_t sequence) {
   return pool.memory(pool.at(sequence).pages.back());
@@ -22,7 +22,7 @@ bool is_full_of(const std::byte* page, int value) {
 }
 
 TEST(PagePool, TakesPagesAsTheyAreNeeded) {
-  PagePool pool(kBytes, 16, 5);
+  PagePool pool(kBytes, kFlags, 16, 5);
   EXPECT_EQ(pool.allocated_bytes(), 0u);
   const std::int64_t a = pool.create();
   EXPECT_EQ(pool.free_pages(), 5);
@@ -44,7 +44,7 @@ TEST(PagePool, TakesPagesAsTheyAreNeeded) {
 
 TEST(PagePool, AllocatesSlabBySlab) {
   constexpr std::size_t kLarge = std::size_t{3} << 20;  // two to a slab
-  PagePool pool(kLarge, 16, 3);
+  PagePool pool(kLarge, kFlags, 16, 3);
   const std::int64_t a = pool.create();
   pool.extend(a, 1);
   EXPECT_EQ(pool.allocated_bytes(), 2 * kLarge);
@@ -57,10 +57,11 @@ TEST(PagePool, AllocatesSlabBySlab) {
 }
 
 TEST(PagePool, AForkSharesPagesUntilItIsExtended) {
-  PagePool pool(kBytes, 16, 4);
+  PagePool pool(kBytes, kFlags, 16, 4);
   const std::int64_t a = pool.create();
   pool.extend(a, 20);
   std::memset(last_page(pool, a), 42, kBytes);
+  pool.flags(pool.at(a).pages[1])[1] = 7;
   const std::int64_t b = pool.fork(a, 18);
   EXPECT_EQ(pool.free_pages(), 2);
   EXPECT_EQ(pool.at(b).pages, pool.at(a).pages);
@@ -70,6 +71,7 @@ TEST(PagePool, AForkSharesPagesUntilItIsExtended) {
   pool.extend(b, 1);
   EXPECT_NE(last_page(pool, b), last_page(pool, a));
   EXPECT_TRUE(is_full_of(last_page(pool, b), 42));
+  EXPECT_EQ(pool.flags(pool.at(b).pages[1])[1], 7u);
   EXPECT_FALSE(pool.is_shared(pool.at(a).pages[1]));
   EXPECT_TRUE(pool.is_shared(pool.at(a).pages[0]));
   pool.free(a);
@@ -78,7 +80,7 @@ TEST(PagePool, AForkSharesPagesUntilItIsExtended) {
 }
 
 TEST(PagePool, AFullSharedPageIsNotCopied) {
-  PagePool pool(kBytes, 16, 4);
+  PagePool pool(kBytes, kFlags, 16, 4);
   const std::int64_t a = pool.create();
   pool.extend(a, 32);
   const std::int64_t b = pool.fork(a, 16);
@@ -88,12 +90,13 @@ TEST(PagePool, AFullSharedPageIsNotCopied) {
 }
 
 TEST(PagePool, PagesAreTakenFullOfZeros) {
-  PagePool pool(kBytes, 16, 1);
+  PagePool pool(kBytes, kFlags, 16, 1);
   const std::int64_t a = pool.create();
   pool.extend(a, 1);
   std::byte* page = last_page(pool, a);
   EXPECT_TRUE(is_full_of(page, 0));
   std::memset(page, 42, kBytes);
+  pool.flags(0)[1] = 7;
   pool.truncate(a, 0);
 #ifndef NDEBUG
   EXPECT_TRUE(is_full_of(page, 0xFF));
@@ -101,10 +104,11 @@ TEST(PagePool, PagesAreTakenFullOfZeros) {
   pool.extend(a, 1);
   EXPECT_EQ(last_page(pool, a), page);
   EXPECT_TRUE(is_full_of(page, 0));
+  EXPECT_EQ(pool.flags(0)[1], 0u);
 }
 
 TEST(PagePool, Refuses) {
-  PagePool pool(kBytes, 16, 2);
+  PagePool pool(kBytes, kFlags, 16, 2);
   const std::int64_t a = pool.create();
   pool.extend(a, 20);
   const std::int64_t b = pool.fork(a, 20);

@@ -19,7 +19,7 @@ struct HeadPart {
   std::size_t bytes;
 };
 
-HeadPart head_part(const PagedKvCache::Shape& shape, std::byte* memory) {
+HeadPart head_part(const PagedKvCache::Shape& shape, std::byte* memory, std::uint32_t* flags) {
   const std::int64_t slots = shape.page_size, size = size_of(shape.dtype),
                      scales = is_quantised(shape.dtype) ? slots : 0;
   Carver carver(memory);
@@ -27,8 +27,12 @@ HeadPart head_part(const PagedKvCache::Shape& shape, std::byte* memory) {
   std::byte* v = carver.take<std::byte>(slots * round_up(shape.v_head_dim, 16) * size);
   float* k_scales = carver.take<float>(scales);
   float* v_scales = carver.take<float>(scales);
-  std::uint32_t* nonfinite = carver.take<std::uint32_t>(chunks_of(slots));
-  return {{slots, k, v, nonfinite, k_scales, v_scales}, carver.bytes()};
+  return {{slots, k, v, flags, k_scales, v_scales}, carver.bytes()};
+}
+
+/// Words of non-finite flags of a head's part of a page.
+std::size_t head_flags_of(const PagedKvCache::Shape& shape) {
+  return static_cast<std::size_t>(chunks_of(shape.page_size));
 }
 
 PagedKvCache::Shape checked(PagedKvCache::Shape shape) {
@@ -73,14 +77,16 @@ class Layer final : public KvTiles {
   /// A head's tiles in a page.
   HeadTiles head(std::int32_t page, std::int64_t kv_head) const {
     const auto number = static_cast<std::size_t>(layer_ * shape_.kv_heads + kv_head);
-    return head_part(shape_, pool_.memory(page) + number * head_bytes_).tiles;
+    return head_part(shape_, pool_.memory(page) + number * head_bytes_,
+                     pool_.flags(page) + number * head_flags_of(shape_))
+        .tiles;
   }
 
  private:
   const PagedKvCache::Shape& shape_;
   const PagePool& pool_;
   std::int64_t layer_;
-  std::size_t head_bytes_ = head_part(shape_, nullptr).bytes;
+  std::size_t head_bytes_ = head_part(shape_, nullptr, nullptr).bytes;
 };
 
 /// Calls f(page, its first slot that is asked for, the token there, tokens) for the pages of slots
@@ -99,7 +105,10 @@ void for_pages(const PagePool::Sequence& sequence, std::int64_t page_size, std::
 
 struct PagedKvCache::State {
   explicit State(const Shape& given)
-      : shape(checked(given)), pool(page_bytes(shape), shape.page_size, shape.pages) {
+      : shape(checked(given)),
+        pool(page_bytes(shape),
+             static_cast<std::size_t>(shape.layers * shape.kv_heads) * head_flags_of(shape),
+             shape.page_size, shape.pages) {
     for (std::int64_t n = 0; n < shape.layers; ++n) layers.emplace_back(shape, pool, n);
   }
 
@@ -122,7 +131,7 @@ PagedKvCache& PagedKvCache::operator=(PagedKvCache&&) noexcept = default;
 
 std::size_t PagedKvCache::page_bytes(const Shape& shape) {
   const Shape s = checked(shape);
-  return static_cast<std::size_t>(s.layers * s.kv_heads) * head_part(s, nullptr).bytes;
+  return static_cast<std::size_t>(s.layers * s.kv_heads) * head_part(s, nullptr, nullptr).bytes;
 }
 
 const PagedKvCache::Shape& PagedKvCache::shape() const { return state_->shape; }
