@@ -47,9 +47,10 @@ class BatchPlan {
 };
 
 /// Plans `entries` on `cache`, or on any of the same tiles: the other layers'. Heads, dims, scale,
-/// modifiers, arithmetic and the types of q and o are those of `shared`; the rest of it is not read.
+/// modifiers, arithmetic and the types of q and o are those of `shared`; the rest is not read.
 ///
-/// @throws Error{kBadArgument} as make_plan, or if `shared` has an additive bias; Error{kOutOfMemory}.
+/// @throws Error{kBadArgument} as make_plan, or if `shared` has an additive bias;
+///         Error{kOutOfMemory}.
 /// @cost   make_plan a part.
 BatchPlan make_batch_plan(const Problem& shared, const Threads& threads, const KvTiles& cache,
                           std::span<const BatchEntry> entries);

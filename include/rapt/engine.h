@@ -23,8 +23,8 @@ struct EngineConfig {
   std::size_t cache_bytes = std::size_t{1} << 30;
   std::optional<DType> cache;          ///< type of keys and values; default: the model's option
   std::int64_t max_step_tokens = 512;  ///< of prompts and running requests together
-  /// The longest sequence, and what dynamic NTK and LongRoPE scale positions for (see rotary.h): one
-  /// length for all, so that prefixes can be shared. 0: the model's context().
+  /// The longest sequence, and what dynamic NTK and LongRoPE scale positions for (see rotary.h):
+  /// one length for all, so that prefixes can be shared. 0: the model's context().
   std::int64_t max_sequence_tokens = 0;
   bool reuse_prefixes = true;          ///< keep pages of tokens for prompts that begin alike
   std::optional<Tokenizer> tokenizer;  ///< for events' text and for stop strings
@@ -93,8 +93,8 @@ struct EngineMetrics {
 /// max_sequence_tokens, where positions scale with it): in any batch, preempted or not, with any
 /// chunks and pages, with a prefix kept or computed; docs/numerics.md. Not thread-safe.
 ///
-/// @source Yu et al., "Orca", OSDI 2022 (continuous batching); arXiv:2309.06180 (pages, preemption);
-///         arXiv:2308.16369 (chunked prefill)
+/// @source Yu et al., "Orca", OSDI 2022 (continuous batching); arXiv:2309.06180 (pages,
+///         preemption); arXiv:2308.16369 (chunked prefill)
 class Engine {
  public:
   /// @throws Error{kBadArgument} naming the field of `config`; Error{kOutOfMemory}.

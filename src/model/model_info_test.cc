@@ -47,7 +47,7 @@ TEST_F(InfoFiles, CacheSizesAreThoseOfASession) {
   const ModelInfo info = read();
   const Session session(Model::random(info.config, 1));
   EXPECT_EQ(info.cache_bytes, session.cache_bytes());
-  EXPECT_EQ(info.cache_bytes_per_token * 16 + 64, session.cache_bytes());  // a page of 16 tokens
+  EXPECT_EQ(info.cache_bytes_per_token * 16, session.cache_bytes());  // of a context of 16
 }
 
 // Maps are packed in 16 outputs, the embedding stays as it is stored, a tied one is packed besides.
@@ -75,7 +75,7 @@ TEST_F(InfoFiles, LoadedBytesAndCachesAreThoseOfTheOptions) {
   const std::size_t in_f32 = read().cache_bytes_per_token;
   EXPECT_EQ(read({{}, DType::kBF16}).cache_bytes_per_token, in_f32 / 2);
   EXPECT_EQ(read({{}, DType::kInt8}).cache_bytes_per_token, in_f32 / 4 + 8);
-  EXPECT_EQ(read({{}, DType::kBF16}).cache_bytes, 16 * in_f32 / 2 + 64);
+  EXPECT_EQ(read({{}, DType::kBF16}).cache_bytes, 16 * in_f32 / 2);
   directory_.write("model.safetensors", tensors(true));  // a head that is there is used
   EXPECT_EQ(read().loaded_bytes, fixed + 4 * q + 2 * up + 4 * head);
 }

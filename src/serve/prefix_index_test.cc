@@ -1,4 +1,5 @@
-// Prefixes: the longest whole pages are found, tokens decide and not hashes, the longest unused goes.
+// Prefixes: the longest whole pages are found, tokens decide and not hashes, the longest unused
+// goes.
 #include "serve/prefix_index.h"
 
 #include <gtest/gtest.h>

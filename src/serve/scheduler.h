@@ -42,8 +42,8 @@ struct JobPart {
 ///
 /// Jobs are in the order of (priority, arrival). Whoever has a sequence may take the pages of those
 /// behind it, a job without one only those of lower priority; kept prefixes go first. So the first
-/// job that has a sequence always goes on, and while one waits for pages none behind it is admitted:
-/// every job ends.
+/// job that has a sequence always goes on, and while one waits for pages none behind it is
+/// admitted: every job ends.
 class Scheduler {
  public:
   struct Limits {
