@@ -46,6 +46,12 @@ MappedFile::~MappedFile() {
   if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
+void MappedFile::forget(std::span<const std::byte> part) const noexcept {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const auto before = static_cast<std::size_t>(part.data() - bytes_.data()) % page;
+  madvise(const_cast<std::byte*>(part.data() - before), part.size() + before, MADV_DONTNEED);
+}
+
 std::string read_text(const std::filesystem::path& path) {
   const MappedFile file(path);
   require(file.bytes().size() <= kMostTextBytes, ErrorCode::kBadFile, path.string(),

@@ -18,6 +18,9 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  /// Takes `part` out of memory until it is read again.
+  void forget(std::span<const std::byte> part) const noexcept;
+
  private:
   std::span<const std::byte> bytes_;
 };

@@ -53,10 +53,13 @@ std::int64_t size_bytes(const JsonField& shape, std::int64_t element_bytes) {
   return size;
 }
 
-// Texts, of which nothing is used.
-void check_metadata(const JsonField& field) {
-  if (field.is_null()) return;
-  field.for_each_member([](const std::string&, const JsonField& member) { member.string(); });
+std::map<std::string, std::string> read_metadata(const JsonField& field) {
+  std::map<std::string, std::string> texts;
+  if (field.is_null()) return texts;
+  field.for_each_member([&](const std::string& key, const JsonField& member) {
+    texts.emplace(key, member.string());
+  });
+  return texts;
 }
 
 FileTensor read_tensor(const JsonField& field, std::span<const std::byte> data) {
@@ -76,6 +79,27 @@ FileTensor read_tensor(const JsonField& field, std::span<const std::byte> data) 
   for (std::size_t axis = 0; axis < shape.array_size(); ++axis)
     tensor.shape.push_back(shape.at(axis).integer(0, kLargest));
   return tensor;
+}
+
+struct Content {
+  nlohmann::json header;
+  std::span<const std::byte> data;
+};
+
+Content split(std::span<const std::byte> file, const std::string& where) {
+  require(file.size() >= kLengthBytes, ErrorCode::kBadFile, where, "8 bytes of header length",
+          std::to_string(file.size()) + " bytes in all");
+  std::uint64_t length = 0;  // little-endian
+  for (std::size_t byte = 0; byte < kLengthBytes; ++byte)
+    length |= static_cast<std::uint64_t>(file[byte]) << (8 * byte);
+  const std::uint64_t longest = std::min<std::uint64_t>(kLongestHeader, file.size() - kLengthBytes);
+  require(length <= longest, ErrorCode::kBadFile, where + " header length",
+          "at most " + std::to_string(longest), length);
+  const auto header = file.subspan(kLengthBytes, length);
+  require(length > 0 && static_cast<char>(header[0]) == '{', ErrorCode::kBadFile, where + " header",
+          "to begin with {", "another beginning");
+  const std::string_view text(reinterpret_cast<const char*>(header.data()), header.size());
+  return {parse_json(text, where + " header"), file.subspan(kLengthBytes + length)};
 }
 
 // In the order of their offsets, each tensor must begin where the one before ends.
@@ -128,30 +152,25 @@ std::string describe(const std::vector<std::int64_t>& shape) {
 
 std::map<std::string, FileTensor> parse_safetensors(std::span<const std::byte> file,
                                                     const std::string& where) {
-  require(file.size() >= kLengthBytes, ErrorCode::kBadFile, where, "8 bytes of header length",
-          std::to_string(file.size()) + " bytes in all");
-  std::uint64_t length = 0;  // little-endian
-  for (std::size_t byte = 0; byte < kLengthBytes; ++byte)
-    length |= static_cast<std::uint64_t>(file[byte]) << (8 * byte);
-  const std::uint64_t longest = std::min<std::uint64_t>(kLongestHeader, file.size() - kLengthBytes);
-  require(length <= longest, ErrorCode::kBadFile, where + " header length",
-          "at most " + std::to_string(longest), length);
-  const auto header = file.subspan(kLengthBytes, length);
-  const auto data = file.subspan(kLengthBytes + length);
-
-  require(length > 0 && static_cast<char>(header[0]) == '{', ErrorCode::kBadFile, where + " header",
-          "to begin with {", "another beginning");
-  const nlohmann::json json =
-      parse_json({reinterpret_cast<const char*>(header.data()), header.size()}, where + " header");
+  const Content content = split(file, where);
   std::map<std::string, FileTensor> tensors;
-  JsonField(json, where).for_each_member([&](const std::string& name, const JsonField& field) {
-    if (name == "__metadata__")
-      check_metadata(field);
-    else
-      tensors.emplace(name, read_tensor(field, data));
-  });
-  check_tiling(tensors, data, where);
+  JsonField(content.header, where)
+      .for_each_member([&](const std::string& name, const JsonField& field) {
+        if (name == "__metadata__")
+          read_metadata(field);
+        else
+          tensors.emplace(name, read_tensor(field, content.data));
+      });
+  check_tiling(tensors, content.data, where);
   return tensors;
+}
+
+std::map<std::string, std::string> parse_metadata(std::span<const std::byte> file,
+                                                  const std::string& where) {
+  const Content content = split(file, where);
+  const JsonField root(content.header, where);
+  if (!root.has("__metadata__")) return {};
+  return read_metadata(root["__metadata__"]);
 }
 
 const FileTensor& SafetensorsFile::tensor(const std::string& name) const {

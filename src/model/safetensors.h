@@ -57,6 +57,10 @@ std::string describe(const std::vector<std::int64_t>& shape);
 std::map<std::string, FileTensor> parse_safetensors(std::span<const std::byte> file,
                                                     const std::string& where);
 
+/// What the header's __metadata__ says. @throws as parse_safetensors.
+std::map<std::string, std::string> parse_metadata(std::span<const std::byte> file,
+                                                  const std::string& where);
+
 /// A memory-mapped safetensors file.
 class SafetensorsFile {
  public:
@@ -66,9 +70,15 @@ class SafetensorsFile {
 
   const std::string& where() const { return where_; }
   const std::map<std::string, FileTensor>& tensors() const { return tensors_; }
+  std::map<std::string, std::string> metadata() const {
+    return parse_metadata(file_.bytes(), where_);
+  }
 
   /// @throws Error{kBadFile} if the file has no tensor of this name.
   const FileTensor& tensor(const std::string& name) const;
+
+  /// Takes bytes of a tensor out of memory until they are read again.
+  void forget(std::span<const std::byte> bytes) const noexcept { file_.forget(bytes); }
 
  private:
   std::string where_;
