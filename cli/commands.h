@@ -23,6 +23,7 @@ void add_commands(CLI::App& program);
 /// Each adds one subcommand.
 void add_audit(CLI::App& program);
 void add_bench(CLI::App& program);
+void add_convert(CLI::App& program);
 void add_eval(CLI::App& program);
 void add_generate(CLI::App& program);
 void add_info(CLI::App& program);

@@ -37,6 +37,7 @@ void add_commands(CLI::App& program) {
   add_generate(program);
   add_eval(program);
   add_info(program);
+  add_convert(program);
   add_audit(program);
   add_bench(program);
   for (CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; }))

@@ -2,7 +2,8 @@
 """The guide shows what the examples print: guide_test.py SOURCE_DIR BINARY_DIR.
 
 A block of a page that begins with a command, "$ build/release/bin/example_...", holds lines of what
-it prints, in their order; its pictures are drawn from the same.
+it prints, in their order; its pictures are drawn from the same. The tables of 4_5_grouped_query.md
+are those of the script beside it.
 """
 
 import functools
@@ -49,6 +50,15 @@ class Guide(unittest.TestCase):
                 text = self.output(program)
                 drawn = subprocess.run(command, input=text, capture_output=True, text=True)
                 self.assertEqual(drawn.stdout, (folder / f"{name}.svg").read_text())
+
+    def test_tables_of_heads(self):
+        script = self.root / "docs/guide/grouped_query.py"
+        command = [sys.executable, script, self.binaries / "rapt", "models/default", "LICENSE"]
+        printed = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=True).stdout
+        rows = [line for line in printed.splitlines() if line.startswith("|")]
+        self.assertEqual(len(rows), 9)
+        page = (self.root / "docs/guide/4_5_grouped_query.md").read_text()
+        self.assertEqual(missing("\n".join(rows), page), [])
 
     def test_other_lines_and_orders_are_found(self):
         self.assertEqual(missing("a\nc\n", "a\nb\nc\n"), [])
