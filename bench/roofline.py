@@ -105,21 +105,55 @@ def ceilings(runs):
     return "\n".join(lines) + "\n"
 
 
+# What the guide's page of 5.3 shows: its text, and the case.
+COSTS = [
+    ("prefill, causal, T 4096", "prefill/f32/causal/d128/t4096/h8"),
+    ("the last 512 rows of 8k", "chunk512/f32/causal/d128/t8192/h8"),
+    ("decode, 64k keys", "decode/f32/mha/d128/t65536"),
+    ("the same, 32 heads over 8", "decode/f32/gqa32x8/d128/t65536"),
+    ("the same, 8 heads over 1", "decode/f32/mqa8x1/d128/t65536"),
+    ("decode, 64k keys in bf16", "decode/bf16/mha/d128/t65536"),
+]
+
+
+def costs(runs):
+    """Time, work and what binds, in Markdown."""
+    lines = ["| call | time | Mflop | MB | flop/byte | bound by | share of it |", "|---|---|---|---|---|---|---|"]
+    for text, name in COSTS:
+        c = find(runs, name, BEST)
+        lines.append(
+            f"| {text} | {time_text(c['seconds'])} | {c['flops'] / 1e6:.0f} | {c['bytes'] / 1e6:.0f} "
+            f"| {c['flops'] / c['bytes']:.3g} | {LIMITS[c['limit']]} | {100 * c['share']:.0f}% |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def machine(run):
     m = run["machine"]
     l2, l3 = (m["caches"][level] >> 10 for level in ("l2_bytes", "l3_bytes"))
     return f"{m['cpu']}, {m['cores']} cores, L2 {l2} KiB, L3 {l3 >> 10} MiB; {m['compiler']}.\n"
 
 
-def with_measurements(page, runs):
-    """The page with what stands between its markers written anew."""
-    runs = list({run["machine"]["isa"]: run for run in reversed(runs)}.values())[::-1]  # AVX2 may be the best
-    for name, text in [("machine", machine(runs[0])), ("table", table(runs)), ("ceilings", ceilings(runs))]:
-        between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->\n)", re.S)
-        page, count = between.subn(lambda m: m[1] + text + m[2], page)
-        if count != 1:
-            sys.exit(f"performance.md: expected one place for the {name}, got {count}")
+def between_markers(page, name, text):
+    """The page with what stands between its markers of that name written anew."""
+    between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->\n)", re.S)
+    page, count = between.subn(lambda m: m[1] + text + m[2], page)
+    if count != 1:
+        sys.exit(f"expected one place for the {name}, got {count}")
     return page
+
+
+def with_measurements(page, runs):
+    """performance.md with these measurements."""
+    runs = list({run["machine"]["isa"]: run for run in reversed(runs)}.values())[::-1]  # AVX2 may be the best
+    page = between_markers(page, "machine", machine(runs[0]))
+    page = between_markers(page, "table", table(runs))
+    return between_markers(page, "ceilings", ceilings(runs))
+
+
+def with_costs(page, runs):
+    """The guide's page with these measurements."""
+    return between_markers(between_markers(page, "machine", machine(runs[0])), "costs", costs(runs))
 
 
 # --- The picture
@@ -248,6 +282,8 @@ def main(files):
     (DOCS / "roofline.svg").write_text(svg(runs[0]))
     page = DOCS / "performance.md"
     page.write_text(with_measurements(page.read_text(), runs))
+    page = DOCS / "guide" / "5_3_prefill_and_decode.md"
+    page.write_text(with_costs(page.read_text(), runs))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 // Topic 5.2, the KV cache: keys and values are stored once and read by every later query. However
-// tokens came in, at once, in pieces, one by one or after a truncation, prefill has the same bits.
+// tokens came in, at once, in pieces, one by one or after a truncation, prefill has the same bits; and
+// so from pages, which sequences that begin alike share.
+
+#include <rapt/paged_kv_cache.h>
 
 #include "example.h"
 
@@ -30,6 +33,63 @@ struct Stream {
   }
 };
 
+/// A sequence of `count` tokens in the only layer of a cache.
+std::int64_t add(rapt::PagedKvCache& pages, const Tensor& k, const Tensor& v, std::int64_t count) {
+  const std::int64_t sequence = pages.create();
+  pages.extend(sequence, count);
+  pages.store(0, sequence, 0, tokens_of(k, 0, count), tokens_of(v, 0, count));
+  return sequence;
+}
+
+/// All queries against the keys of one sequence.
+Tensor from_pages(const rapt::PagedKvCache& pages, std::int64_t sequence, rapt::Problem problem,
+                  const Tensor& q) {
+  problem.storage.k = problem.storage.v = pages.shape().dtype;
+  const rapt::Plan plan = make_plan(problem, rapt::Threads(1), rapt::KvSource::kPages);
+  Tensor o(q.extents);
+  rapt::Scratch scratch;
+  run(plan, {.q = q, .cache = &pages.layer(0), .sequences = {&sequence, 1}}, scratch, {.o = o});
+  return o;
+}
+
+void show_pages(Proof& proof, const Tensor& q, const Tensor& k, const Tensor& v,
+                const Tensor& prefill) {
+  const std::int64_t tokens = q.extents[1], shared = 300;
+  const rapt::Problem problem = problem_of(q, k, v, rapt::Mask::causal());
+  rapt::PagedKvCache::Shape shape;
+  shape.kv_heads = k.extents[2];
+  shape.head_dim = k.extents[3];
+  shape.page_size = 64;
+  shape.pages = 20;
+  rapt::PagedKvCache pages(shape);
+  const auto used = [&] { return shape.pages - pages.free_pages(); };
+  const std::int64_t first = add(pages, k, v, tokens);
+  proof(same_bits(from_pages(pages, first, problem, q), prefill),
+        "from pages of 64 tokens: bits of prefill");
+
+  std::printf("pages: %lld for %lld tokens", static_cast<long long>(used()),
+              static_cast<long long>(tokens));
+  const std::int64_t second = pages.fork(first, shared);
+  std::printf(", %lld with a fork that shares %lld", static_cast<long long>(used()),
+              static_cast<long long>(shared));
+  pages.extend(second, tokens - shared);
+  std::printf(", %lld when it has gone on to as many\n", static_cast<long long>(used()));
+  pages.store(0, second, shared, tokens_of(k, shared, tokens), tokens_of(v, shared, tokens));
+  proof(same_bits(from_pages(pages, second, problem, q), prefill),
+        "a fork continued with the same tokens: the same bits");
+  pages.free(first);
+  proof(same_bits(from_pages(pages, second, problem, q), prefill),
+        "and they stay when the first ends");
+
+  const std::size_t in_f32 = rapt::PagedKvCache::page_bytes(shape) / shape.page_size;
+  shape.dtype = rapt::DType::kInt8;
+  rapt::PagedKvCache quantised(shape);
+  const std::int64_t small = add(quantised, k, v, tokens);
+  std::printf("int8: %zu bytes a token instead of %zu, o off by %.2g\n",
+              rapt::PagedKvCache::page_bytes(shape) / shape.page_size, in_f32,
+              max_difference(from_pages(quantised, small, problem, q), prefill));
+}
+
 }  // namespace
 
 int main() {
@@ -59,5 +119,6 @@ int main() {
   Stream decode = {q, k, v, rapt::DenseKvCache(shape), Tensor(prefill.extents)};
   for (std::int64_t i = 0; i < tokens; ++i) decode.step(i, i + 1);
   proof(same_bits(decode.o, prefill), "every token streamed alone: bits of prefill");
+  show_pages(proof, q, k, v, prefill);
   return proof.exit_code();
 }

@@ -37,11 +37,14 @@ class Performance(unittest.TestCase):
         runs = [json.loads((ROOT / f"bench/results/{name}.json").read_text()) for name in ("best", "avx2")]
         page = (ROOT / "docs/performance.md").read_text()
         self.assertEqual(self.roofline.with_measurements(page, runs), page)
+        guide = (ROOT / "docs/guide/5_3_prefill_and_decode.md").read_text()
+        self.assertEqual(self.roofline.with_costs(guide, runs), guide)
         self.assertEqual(self.roofline.svg(runs[0]), (ROOT / "docs/roofline.svg").read_text())
 
     def test_what_is_wanted_is_measured(self):
         listed = subprocess.run([RAPT, "bench", "--list"], capture_output=True, text=True, check=True).stdout.split()
         self.assertLessEqual({name for _, name, _, _ in self.roofline.WANTED}, set(listed))
+        self.assertLessEqual({name for _, name in self.roofline.COSTS}, set(listed))
 
     def test_table(self):
         wanted = {name for _, name, _, _ in self.roofline.WANTED}
