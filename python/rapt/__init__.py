@@ -1,8 +1,9 @@
 """Exact attention for language models on CPUs.
 
 attention(q, k, v, mask=...) is the heart; Problem, make_plan, run, run_partial, merge and finish
-are its parts. DenseKvCache, Rotary, Linear, MultiHeadAttention, Model, Session and Tokenizer build
-on it; audit holds any attention to its mask, audit_model a model to its own.
+are its parts. DenseKvCache, PagedKvCache, Rotary, Linear, MultiHeadAttention, Model, Session
+and Tokenizer build on it; audit holds any attention to its mask, audit_model a model to its
+own.
 """
 
 from ._core import (
@@ -15,6 +16,7 @@ from ._core import (
     Error,
     Evaluation,
     KeptMass,
+    KvTiles,
     LayerAudit,
     Linear,
     LinearScaling,
@@ -26,6 +28,7 @@ from ._core import (
     ModelConfig,
     ModelInfo,
     MultiHeadAttention,
+    PagedKvCache,
     Plan,
     PrefixReport,
     Problem,
@@ -71,6 +74,7 @@ __all__ = [
     "Error",
     "Evaluation",
     "KeptMass",
+    "KvTiles",
     "LayerAudit",
     "Linear",
     "LinearScaling",
@@ -82,6 +86,7 @@ __all__ = [
     "ModelConfig",
     "ModelInfo",
     "MultiHeadAttention",
+    "PagedKvCache",
     "Plan",
     "PrefixReport",
     "Problem",

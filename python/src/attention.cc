@@ -15,7 +15,8 @@ using nb::literals::operator""_a;
 
 constexpr const char* kSignature =
     "def attention(q: Array, k: Array | None = None, v: Array | None = None, *, " RAPT_OPTIONS
-    ", bias: Array | None = None, cache: DenseKvCache | None = None, return_lse: bool = False,"
+    ", bias: Array | None = None," RAPT_CACHE
+    " return_lse: bool = False,"
     " out: Array | None = None) -> typing.Any";
 
 constexpr const char* kDoc =
@@ -41,7 +42,8 @@ q_positions    [Tq] or [B, Tq], default: places; kv_positions [Tk] or [B, Tk], d
 arithmetic     float32, or native_bfloat16: products of bf16 pairs, the weights rounded to bf16, for
                q, k and v of bf16 on CPUs with AVX512-BF16; elsewhere the same bits, slower
                (docs/numerics.md, "Native bf16")
-cache          a DenseKvCache in place of k and v
+cache          a DenseKvCache or a layer of a PagedKvCache, in place of k and v
+sequences      [B], those of the cache; default: 0, 1, ...
 return_lse     also return lse [B, Hq, Tq] float32, ln sum_j exp(s_ij), the sink included
 out            where to write o, of any of the three types; it is returned
 
@@ -57,8 +59,8 @@ void bind_attention(nb::module_& m) {
          std::optional<double> softcap, nb::handle sinks, nb::handle alibi,
          nb::handle relative_bias, nb::handle q_ranges, nb::handle kv_ranges,
          nb::handle q_positions, nb::handle kv_positions, std::string_view arithmetic,
-         nb::handle bias, nb::handle cache, bool return_lse, nb::handle out) {
-        Call call({q, k, v, cache, bias, out});
+         nb::handle bias, nb::handle cache, nb::handle sequences, bool return_lse, nb::handle out) {
+        Call call({q, k, v, cache, sequences, bias, out});
         const Options options{mask,        scale,         softcap,   sinks,
                               alibi,       relative_bias, q_ranges,  kv_ranges,
                               q_positions, kv_positions,  arithmetic};
@@ -68,8 +70,8 @@ void bind_attention(nb::module_& m) {
       "q"_a, "k"_a = none, "v"_a = none, nb::kw_only(), "mask"_a = none, "scale"_a = none,
       "softcap"_a = none, "sinks"_a = none, "alibi"_a = none, "relative_bias"_a = none,
       "q_ranges"_a = none, "kv_ranges"_a = none, "q_positions"_a = none, "kv_positions"_a = none,
-      "arithmetic"_a = kF32Arithmetic, "bias"_a = none, "cache"_a = none, "return_lse"_a = false,
-      "out"_a = none, nb::sig(kSignature), kDoc);
+      "arithmetic"_a = kF32Arithmetic, "bias"_a = none, "cache"_a = none, "sequences"_a = none,
+      "return_lse"_a = false, "out"_a = none, nb::sig(kSignature), kDoc);
 }
 
 }  // namespace rapt::python

@@ -1,20 +1,20 @@
 #include "call.h"
 
+#include <iterator>
+
 #include "error.h"
+#include "paged_cache.h"
 #include "plans.h"
 
 namespace rapt::python {
 
 Call::Call(const Given& given) {
-  if (!given.cache.is_none()) {
-    if (!given.k.is_none() || !given.v.is_none())
-      refuse("attention.cache", "no k and v beside it", "both");
-    auto& cache = cast_to<PyCache>(given.cache, "attention.cache", "a rapt.DenseKvCache");
-    reading_.emplace(cache.use, "attention.cache");
-    inputs_.cache = &cache.cache;
-  }
+  take_cache(given);
   q_.emplace(given.q, "attention.q");
   inputs_.q = q_->view();
+  if (!given.sequences.is_none() && std::ssize(sequences_) != inputs_.q.extents[0])
+    refuse("attention.sequences", std::to_string(inputs_.q.extents[0]) + ", one for each of q",
+           std::to_string(sequences_.size()), ErrorCode::kBadShape);
   if (given.cache.is_none()) {
     k_.emplace(given.k, "attention.k");
     v_.emplace(given.v, "attention.v");
@@ -32,6 +32,29 @@ Call::Call(const Given& given) {
       if (in.data != nullptr && overlap(result_.o, in))
         refuse("attention.out", "memory of its own", "memory of q, k, v or bias");
   }
+}
+
+void Call::take_cache(const Given& given) {
+  if (given.cache.is_none()) {
+    if (!given.sequences.is_none()) refuse("attention.sequences", "a cache beside them", "none");
+    return;
+  }
+  if (!given.k.is_none() || !given.v.is_none())
+    refuse("attention.cache", "no k and v beside it", "both");
+  if (PyTiles* layer = nullptr; nb::try_cast(given.cache, layer) && layer != nullptr) {
+    source_ = KvSource::kPages;
+    reading_.emplace(layer->cache.use, "attention.cache");
+    inputs_.cache = &layer->tiles;
+  } else {
+    auto& cache = cast_to<PyCache>(given.cache, "attention.cache",
+                                   "a rapt.DenseKvCache or a layer of a rapt.PagedKvCache");
+    source_ = KvSource::kCache;
+    reading_.emplace(cache.use, "attention.cache");
+    inputs_.cache = &cache.cache;
+  }
+  if (given.sequences.is_none()) return;
+  sequences_ = ints_of(given.sequences, "attention.sequences");
+  inputs_.sequences = sequences_;
 }
 
 nb::object Call::run(const Plan& plan, bool return_lse) {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "array.h"
 #include "cache.h"
@@ -10,7 +12,7 @@ namespace rapt::python {
 
 /// Arguments of one call that are tensors, as they were given.
 struct Given {
-  nb::handle q, k, v, cache, bias, out;
+  nb::handle q, k, v, cache, sequences, bias, out;
 };
 
 /// Tensors of one run of attention: what it reads, and what it writes or makes.
@@ -21,7 +23,7 @@ class Call {
   explicit Call(const Given& given);
 
   const Inputs& inputs() const { return inputs_; }
-  KvSource source() const { return inputs_.cache ? KvSource::kCache : KvSource::kTensors; }
+  KvSource source() const { return source_; }
   Library library() const { return q_->library(); }
 
   /// Of `out` where it is given, else that of q.
@@ -31,11 +33,18 @@ class Call {
   nb::object run(const Plan& plan, bool return_lse);
 
  private:
+  void take_cache(const Given& given);
+
+  KvSource source_ = KvSource::kTensors;
   std::optional<Use::Reading> reading_;  // of the cache
+  std::vector<std::int64_t> sequences_;
   std::optional<Array> q_, k_, v_, bias_, out_;
   Inputs inputs_;
   Result result_;
 };
+
+/// How signatures write a cache, and its sequences.
+#define RAPT_CACHE " cache: DenseKvCache | KvTiles | None = None, sequences: Ints | None = None,"
 
 /// Views of new arrays of a result: o [B, Tq, Hq, Dv] and lse [B, Hq, Tq].
 struct NewResult {

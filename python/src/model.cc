@@ -151,7 +151,7 @@ Model load(const std::filesystem::path& directory, const std::optional<std::stri
            const std::string& cache, const std::string& attention) {
   ModelOptions options;
   if (weights) options.weights = weight_type_of(*weights, "Model.load.weights");
-  options.cache = dtype_of(cache, "Model.load.cache");
+  options.cache = cache_type_of(cache, "Model.load.cache");
   options.attention = arithmetic_of(attention, "Model.load.attention");
   if (options.attention == Arithmetic::kNativeBF16 && options.cache != DType::kBF16)
     refuse("Model.load.cache", "bfloat16, as attention is native_bfloat16", cache);
@@ -163,7 +163,7 @@ ModelInfo read_info(const std::filesystem::path& directory,
                     const std::optional<std::string>& weights, const std::string& cache) {
   ModelOptions options;
   if (weights) options.weights = weight_type_of(*weights, "ModelInfo.read.weights");
-  options.cache = dtype_of(cache, "ModelInfo.read.cache");
+  options.cache = cache_type_of(cache, "ModelInfo.read.cache");
   return ModelInfo::read(directory, options);
 }
 
@@ -227,7 +227,9 @@ void bind_model_type(nb::module_& m) {
           "Reads a Hugging Face directory. weights: float32, bfloat16, float16, int8 or "
           "native_bfloat16, what\n"
           "the linear maps are kept in; None: as the files have them. cache: float32,\n"
-          "bfloat16 or float16. attention: float32, or native_bfloat16 with a cache of bfloat16.")
+          "bfloat16, float16, int8 or fp8_e4m3. attention: float32, or native_bfloat16 with a "
+          "cache\n"
+          "of bfloat16.")
       .def_prop_ro("config", &Model::config)
       .def_prop_ro("vocab_size", [](const Model& x) { return x.config().vocab_size; })
       .def_prop_ro(

@@ -10,6 +10,7 @@
 #include "mask.h"
 #include "model.h"
 #include "modifiers.h"
+#include "paged_cache.h"
 #include "plan.h"
 #include "rotary.h"
 #include "threads.h"
@@ -23,6 +24,7 @@ NB_MODULE(_core, m) {
   bind_mask(m);
   bind_modifiers(m);
   bind_cache(m);
+  bind_paged_cache(m);
   bind_plan(m);
   bind_attention(m);
   bind_varlen(m);

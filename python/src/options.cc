@@ -81,13 +81,18 @@ Problem problem_of(const Inputs& inputs, DType o, const Options& options) {
     problem.v_head_dim = v.extents[3];
     problem.storage = {q.dtype, k.dtype, v.dtype, o};
   } else {
-    const DenseKvCache::Shape& cache = inputs.cache->shape();
+    const KvTiles::Extents cache = inputs.cache->extents();
     problem.kv_heads = cache.kv_heads;
     problem.v_head_dim = cache.v_head_dim;
     problem.storage = {q.dtype, cache.dtype, cache.dtype, o};
-    for (std::int64_t b = 0; b < cache.batch; ++b) {
-      problem.kv_ranges.push_back({0, inputs.cache->length(b)});
-      problem.kv_tokens = std::max(problem.kv_tokens, inputs.cache->length(b));
+    for (std::int64_t b = 0; b < problem.batch; ++b) {
+      const std::int64_t sequence = inputs.cache_sequence(b);
+      if (!inputs.cache->has(sequence))
+        refuse("attention.cache sequence " + std::to_string(sequence), "a sequence of the cache",
+               "none", ErrorCode::kBadShape);
+      const std::int64_t length = inputs.cache->length(sequence);
+      problem.kv_ranges.push_back({0, length});
+      problem.kv_tokens = std::max(problem.kv_tokens, length);
     }
   }
   options.set(problem);
@@ -96,7 +101,7 @@ Problem problem_of(const Inputs& inputs, DType o, const Options& options) {
 
 namespace {
 
-constexpr const char* kNames[kDTypes] = {"float32", "bfloat16", "float16"};
+constexpr const char* kNames[kCacheTypes] = {"float32", "bfloat16", "float16", "int8", "fp8_e4m3"};
 
 }  // namespace
 
@@ -106,6 +111,12 @@ DType dtype_of(const std::string& name, const char* where) {
   for (int n = 0; n < kDTypes; ++n)
     if (name == kNames[n]) return static_cast<DType>(n);
   refuse(where, "float32, bfloat16 or float16", name);
+}
+
+DType cache_type_of(const std::string& name, const char* where) {
+  for (int n = 0; n < kCacheTypes; ++n)
+    if (name == kNames[n]) return static_cast<DType>(n);
+  refuse(where, "float32, bfloat16, float16, int8 or fp8_e4m3", name);
 }
 
 Arithmetic arithmetic_of(std::string_view name, const char* where) {

@@ -48,6 +48,9 @@ std::vector<Range> ranges_of(nb::handle object, const char* where);
 const char* name_of(DType dtype);
 DType dtype_of(const std::string& name, const char* where);
 
+/// The same of a cache's types: "int8" and "fp8_e4m3" too.
+DType cache_type_of(const std::string& name, const char* where);
+
 /// What "float32" and "native_bfloat16" name.
 Arithmetic arithmetic_of(std::string_view name, const char* where);
 

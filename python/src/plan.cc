@@ -113,8 +113,8 @@ void bind_problem(nb::module_& m) {
             const char* where = "Problem.dtypes";
             if (dtypes.size() != 4)
               refuse(where, "those of q, k, v and o", std::to_string(dtypes.size()));
-            p.storage = {dtype_of(dtypes[0], where), dtype_of(dtypes[1], where),
-                         dtype_of(dtypes[2], where), dtype_of(dtypes[3], where)};
+            p.storage = {dtype_of(dtypes[0], where), cache_type_of(dtypes[1], where),
+                         cache_type_of(dtypes[2], where), dtype_of(dtypes[3], where)};
             const Options options{mask,        scale,         softcap,   sinks,
                                   alibi,       relative_bias, q_ranges,  kv_ranges,
                                   q_positions, kv_positions,  arithmetic};
@@ -135,7 +135,9 @@ void bind_problem(nb::module_& m) {
               ") -> None"),
           "kv_heads None means q_heads, v_head_dim None head_dim; dtypes are those of q, k, v and "
           "o,\n"
-          "each float32, bfloat16 or float16; additive_bias says that a bias will be given.")
+          "each float32, bfloat16 or float16, or int8 or fp8_e4m3 of k and v in pages; "
+          "additive_bias\n"
+          "says that a bias will be given.")
       .def_prop_ro(
           "visible_pairs",
           [](const PyProblem& p) {
@@ -155,13 +157,14 @@ void bind_plan_type(nb::module_& m) {
            "The value of one line; empty if there is no such line.");
   m.def(
       "make_plan",
-      [](const PyProblem& p, bool from_cache) {
-        return new_plan(p.problem, from_cache ? KvSource::kCache : KvSource::kTensors);
+      [](const PyProblem& p, bool from_cache, bool from_pages) {
+        return new_plan(p.problem, from_pages   ? KvSource::kPages
+                                   : from_cache ? KvSource::kCache
+                                                : KvSource::kTensors);
       },
-      "problem"_a, nb::kw_only(), "from_cache"_a = false,
-      "Checks `problem`, and chooses kernels, tiles and the split of the work, for tensors or for "
-      "a\n"
-      "cache, on the threads that set_threads has said.");
+      "problem"_a, nb::kw_only(), "from_cache"_a = false, "from_pages"_a = false,
+      "Checks `problem`, and chooses kernels, tiles and the split of the work, for tensors, for a\n"
+      "DenseKvCache or for layers of a PagedKvCache, on the threads that set_threads has said.");
 }
 
 void bind_runs(nb::module_& m) {
@@ -169,40 +172,41 @@ void bind_runs(nb::module_& m) {
   m.def(
       "run",
       [](const Plan& plan, nb::handle q, nb::handle k, nb::handle v, nb::handle cache,
-         nb::handle bias, bool return_lse, nb::handle out) {
-        return Call({q, k, v, cache, bias, out}).run(plan, return_lse);
+         nb::handle sequences, nb::handle bias, bool return_lse, nb::handle out) {
+        return Call({q, k, v, cache, sequences, bias, out}).run(plan, return_lse);
       },
-      "plan"_a, "q"_a, "k"_a = none, "v"_a = none, nb::kw_only(), "cache"_a = none, "bias"_a = none,
-      "return_lse"_a = false, "out"_a = none,
-      nb::sig("def run(plan: Plan, q: Array, k: Array | None = None, v: Array | None = None, *,"
-              " cache: DenseKvCache | None = None, bias: Array | None = None,"
+      "plan"_a, "q"_a, "k"_a = none, "v"_a = none, nb::kw_only(), "cache"_a = none,
+      "sequences"_a = none, "bias"_a = none, "return_lse"_a = false, "out"_a = none,
+      nb::sig("def run(plan: Plan, q: Array, k: Array | None = None, v: Array | None = None, "
+              "*," RAPT_CACHE " bias: Array | None = None,"
               " return_lse: bool = False, out: Array | None = None) -> typing.Any"),
       "Runs `plan`: what `attention` gives for its problem, without planning.");
   m.def(
       "run_partial",
       [](const Plan& plan, nb::handle q, nb::handle k, nb::handle v, std::int64_t begin,
-         std::int64_t end, nb::handle cache, nb::handle bias) {
-        return run_partial(plan, Call({q, k, v, cache, bias, nb::none()}), begin, end);
+         std::int64_t end, nb::handle cache, nb::handle sequences, nb::handle bias) {
+        const Call call({q, k, v, cache, sequences, bias, nb::none()});
+        return run_partial(plan, call, begin, end);
       },
       "plan"_a, "q"_a, "k"_a = none, "v"_a = none, nb::kw_only(), "begin"_a, "end"_a,
-      "cache"_a = none, "bias"_a = none,
+      "cache"_a = none, "sequences"_a = none, "bias"_a = none,
       nb::sig(
           "def run_partial(plan: Plan, q: Array, k: Array | None = None, v: Array | None = None,"
-          " *, begin: int, end: int, cache: DenseKvCache | None = None,"
-          " bias: Array | None = None) -> State"),
+          " *, begin: int, end: int," RAPT_CACHE " bias: Array | None = None) -> State"),
       "Runs `plan` over the keys of chunks [begin, end) only; a chunk is CHUNK slots. States of\n"
       "adjacent ranges, merged and finished, give the bits of `run`.");
   m.def(
       "attention_rows",
       [](const Plan& plan, nb::handle q, nb::handle k, nb::handle v, nb::handle rows,
-         const std::string& kind, nb::handle cache, nb::handle bias) {
-        return attention_rows(plan, Call({q, k, v, cache, bias, nb::none()}), rows, kind);
+         const std::string& kind, nb::handle cache, nb::handle sequences, nb::handle bias) {
+        const Call call({q, k, v, cache, sequences, bias, nb::none()});
+        return attention_rows(plan, call, rows, kind);
       },
       "plan"_a, "q"_a, "k"_a = none, "v"_a = none, nb::kw_only(), "rows"_a, "kind"_a = "weights",
-      "cache"_a = none, "bias"_a = none,
+      "cache"_a = none, "sequences"_a = none, "bias"_a = none,
       nb::sig("def attention_rows(plan: Plan, q: Array, k: Array | None = None,"
-              " v: Array | None = None, *, rows: Ints, kind: str = 'weights',"
-              " cache: DenseKvCache | None = None, bias: Array | None = None) -> typing.Any"),
+              " v: Array | None = None, *, rows: Ints, kind: str = 'weights'," RAPT_CACHE
+              " bias: Array | None = None) -> typing.Any"),
       "Rows of the attention matrix, float32 [B, Hq, rows, Tk]: \"weights\", or the \"scores\" "
       "before\n"
       "the softmax, -inf where hidden. For checking and for teaching.");
@@ -244,7 +248,7 @@ void bind_kept_mass(nb::module_& m) {
       "kept_mass",
       [](const PyProblem& p, const Mask& sparse, nb::handle q, nb::handle k, nb::handle v,
          nb::handle cache, nb::handle bias) {
-        const Call call({q, k, v, cache, bias, nb::none()});
+        const Call call({q, k, v, cache, nb::none(), bias, nb::none()});
         const BorrowedScratch scratch;
         const Threads pool = threads();
         const nb::gil_scoped_release release;

@@ -81,10 +81,14 @@ CALLS = {
     "make_plan": lambda: rapt.make_plan(PROBLEM),
     "visible_pairs": lambda: PROBLEM.visible_pairs,
     "append and read": lambda: (CACHE.truncate(0, 0), CACHE.append(K, V), CACHE.read(0, 1000)),
+    "store": lambda: PAGES.store(0, 0, 0, K, V),
+    "read of pages": lambda: PAGES.read(0, 0, 1000),
 }
 BITS = np.ones((1, 1, 1000, 1000), bool)
 PROBLEM = rapt.Problem(q_tokens=3000, kv_tokens=3000, q_heads=1, head_dim=1, mask=long_mask(3000))
 CACHE = rapt.DenseKvCache(capacity=1000, kv_heads=4, head_dim=64)
+PAGES = rapt.PagedKvCache(pages=4, kv_heads=4, head_dim=64)
+PAGES.extend(PAGES.create(), 1000)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -183,6 +187,38 @@ def test_caches_are_changed_by_one_thread_alone():
     assert refused(append, k, lambda: rapt.attention(Q, cache=cache)) == "attention.cache"
     assert refused(append, k, lambda: cache.length()) == "DenseKvCache.length"
     assert refused(append, k, lambda: cache.read(0, 1)) == "DenseKvCache.read"
+
+
+def test_pages_are_changed_by_one_thread_alone():
+    cache = rapt.PagedKvCache(pages=4, kv_heads=4, head_dim=64)
+    sequence = cache.create()
+    cache.extend(sequence, 600)
+    cache.store(0, sequence, 0, K[:, :600], V[:, :600])
+    bias = oracle.random(1, 1, 1000, 600)
+
+    def attend(bias):
+        return rapt.attention(Q, cache=cache.layer(0), sequences=[sequence], bias=bias)
+
+    def store(k):
+        cache.store(0, sequence, 0, k, V[:, :600])
+        return cache.read(0, sequence, 600)[0]
+
+    k = K[:, :600]
+    for name, then in [
+        ("PagedKvCache.create", cache.create),
+        ("PagedKvCache.fork", lambda: cache.fork(sequence, 5)),
+        ("PagedKvCache.free", lambda: cache.free(sequence)),
+        ("PagedKvCache.extend", lambda: cache.extend(sequence, 1)),
+        ("PagedKvCache.store", lambda: cache.store(0, sequence, 0, k, V[:, :600])),
+        ("PagedKvCache.truncate", lambda: cache.truncate(sequence, 0)),
+    ]:
+        assert refused(attend, bias, then) == name
+    assert refused(attend, bias, lambda: attend(bias)) is None
+    assert refused(attend, bias, lambda: cache.read(0, sequence, 5)) is None
+    assert refused(store, k, lambda: attend(bias)) == "attention.cache"
+    assert refused(store, k, lambda: cache.read(0, sequence, 5)) == "PagedKvCache.read"
+    assert refused(store, k, lambda: cache.length(sequence)) == "PagedKvCache.length"
+    assert refused(store, k, lambda: cache.free_pages) == "PagedKvCache.free_pages"
 
 
 def test_calls_may_overlap():
