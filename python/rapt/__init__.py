@@ -1,8 +1,8 @@
 """Exact attention for language models on CPUs.
 
 attention(q, k, v, mask=...) is the heart; Problem, make_plan, run, run_partial, merge and finish
-are its parts. DenseKvCache, PagedKvCache, Rotary, Linear, MultiHeadAttention, Model, Session
-and Tokenizer build on it; audit holds any attention to its mask, audit_model a model to its
+are its parts. DenseKvCache, PagedKvCache, Rotary, Linear, MultiHeadAttention, Model, Session,
+Engine and Tokenizer build on it; audit holds any attention to its mask, audit_model a model to its
 own.
 """
 
@@ -13,8 +13,11 @@ from ._core import (
     BlockMask,
     DenseKvCache,
     DynamicNtkScaling,
+    Engine,
+    EngineMetrics,
     Error,
     Evaluation,
+    Event,
     KeptMass,
     KvTiles,
     LayerAudit,
@@ -38,6 +41,7 @@ from ._core import (
     Sampler,
     Session,
     State,
+    Times,
     Tokenizer,
     YarnScaling,
     add_positions,
@@ -71,8 +75,11 @@ __all__ = [
     "BlockMask",
     "DenseKvCache",
     "DynamicNtkScaling",
+    "Engine",
+    "EngineMetrics",
     "Error",
     "Evaluation",
+    "Event",
     "KeptMass",
     "KvTiles",
     "LayerAudit",
@@ -96,6 +103,7 @@ __all__ = [
     "Sampler",
     "Session",
     "State",
+    "Times",
     "Tokenizer",
     "YarnScaling",
     "add_positions",

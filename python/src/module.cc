@@ -5,6 +5,7 @@
 #include "attention.h"
 #include "audit.h"
 #include "cache.h"
+#include "engine.h"
 #include "error.h"
 #include "layer.h"
 #include "mask.h"
@@ -31,5 +32,6 @@ NB_MODULE(_core, m) {
   bind_rotary(m);
   bind_layer(m);
   bind_model(m);
+  bind_engine(m);
   bind_audit(m);
 }

@@ -83,12 +83,14 @@ CALLS = {
     "append and read": lambda: (CACHE.truncate(0, 0), CACHE.append(K, V), CACHE.read(0, 1000)),
     "store": lambda: PAGES.store(0, 0, 0, K, V),
     "read of pages": lambda: PAGES.read(0, 0, 1000),
+    "step": lambda: (ENGINE.submit(range(100), max_new_tokens=1), ENGINE.step()),
 }
 BITS = np.ones((1, 1, 1000, 1000), bool)
 PROBLEM = rapt.Problem(q_tokens=3000, kv_tokens=3000, q_heads=1, head_dim=1, mask=long_mask(3000))
 CACHE = rapt.DenseKvCache(capacity=1000, kv_heads=4, head_dim=64)
 PAGES = rapt.PagedKvCache(pages=4, kv_heads=4, head_dim=64)
 PAGES.extend(PAGES.create(), 1000)
+ENGINE = rapt.Engine(rapt.Model.load(MODEL), reuse_prefixes=False)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -219,6 +221,24 @@ def test_pages_are_changed_by_one_thread_alone():
     assert refused(store, k, lambda: cache.read(0, sequence, 5)) == "PagedKvCache.read"
     assert refused(store, k, lambda: cache.length(sequence)) == "PagedKvCache.length"
     assert refused(store, k, lambda: cache.free_pages) == "PagedKvCache.free_pages"
+
+
+def test_engines_are_used_by_one_thread_at_a_time():
+    engine = rapt.Engine(rapt.Model.load(MODEL))
+
+    def submit(prompt):
+        request = engine.submit(prompt, max_new_tokens=1)
+        return [event.token for event in engine.step() if event.request == request]
+
+    prompt = np.array([3, 5, 7])
+    for name, then in [
+        ("Engine.submit", lambda: engine.submit([1])),
+        ("Engine.step", engine.step),
+        ("Engine.cancel", lambda: engine.cancel(0)),
+        ("Engine.busy", lambda: engine.busy),
+        ("Engine.metrics", lambda: engine.metrics),
+    ]:
+        assert refused(submit, prompt, then) == name
 
 
 def test_calls_may_overlap():
