@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "cli/output.h"
-#include "rapt/session.h"
+#include "rapt/error.h"
 
 namespace rapt::cli {
 namespace {
@@ -24,43 +24,48 @@ void catch_interrupt() {
 bool interrupted() { return was_interrupted != 0; }
 
 Generation Generator::run(const std::string& prompt, const Threads& threads) {
-  context_ = out_.prompt_tokens = tokenizer_.encode(prompt);
-  const std::int64_t count = std::ssize(context_), room = config_.context();
+  out_.prompt_tokens = tokenizer_.encode(prompt);
+  const std::int64_t count = std::ssize(out_.prompt_tokens), room = config_.context();
   if (count > room)
     throw ContextFull("prompt: expected at most " + std::to_string(room) +
                       " tokens, the model's context, got " + std::to_string(count));
-  Session session(model_, threads, std::min(room, count + options_.new_tokens));
-  for (const std::int32_t token : out_.prompt_tokens) show(text_.push(token));
-  ConstTensor logits;
-  out_.prefill_seconds = seconds_of([&] { logits = session.prefill(out_.prompt_tokens); });
-  out_.decode_seconds = seconds_of([&] {
-    while (take(logits) && (session.length() < session.capacity() || stop("context")))
-      logits = session.decode(out_.tokens.back());
-  });
-  out_.decode_seconds -= logprob_seconds_;  // the speed is that of a run without them
-  out_.decode_tokens = session.length() - count;
-  show(text_.finish());
+  TextStream shown(tokenizer_);
+  for (const std::int32_t token : out_.prompt_tokens) show(shown.push(token));
+  if (options_.new_tokens == 0) show(shown.finish());
+  EngineConfig config;
+  config.threads = threads;
+  config.max_sequence_tokens = std::min(room, count + options_.new_tokens);
+  config.page_size = std::min<std::int64_t>(512, (config.max_sequence_tokens + 15) / 16 * 16);
+  config.pages = (config.max_sequence_tokens + config.page_size - 1) / config.page_size;
+  config.reuse_prefixes = false;
+  config.tokenizer = tokenizer_;
+  Engine engine(model_, config);
+  Request request;
+  request.prompt = out_.prompt_tokens;
+  request.max_new_tokens = options_.new_tokens;
+  request.sampler = options_.sampler;
+  request.logprobs = options_.logprobs;
+  const std::int64_t id = engine.submit(request);
+  while (engine.busy()) {
+    if (interrupted()) engine.cancel(id);
+    double& seconds = out_.tokens.empty() ? out_.prefill_seconds : out_.decode_seconds;
+    std::vector<Event> events;
+    seconds += seconds_of([&] { events = engine.step(); });
+    for (const Event& event : events) take(event);
+  }
+  out_.decode_tokens = std::max<std::int64_t>(std::ssize(out_.tokens) - 1, 0);
   return std::move(out_);
 }
 
-// Takes the next token; returns whether another is wanted.
-bool Generator::take(const ConstTensor& logits) {
-  if (interrupted()) return stop("interrupted");
-  if (options_.new_tokens == 0) return false;
-  const std::int32_t token = sampler_.next(logits, context_);
-  context_.push_back(token);
-  out_.tokens.push_back(token);
-  if (options_.logprobs)
-    logprob_seconds_ +=
-        seconds_of([&] { out_.logprobs.push_back(log_probability(logits, token)); });
-  if (config_.ends_text(token)) return stop("stop");
-  show(text_.push(token));
-  return std::ssize(out_.tokens) < options_.new_tokens;
-}
-
-bool Generator::stop(const char* reason) {
-  out_.finish_reason = reason;
-  return false;
+void Generator::take(const Event& event) {
+  if (event.token) out_.tokens.push_back(*event.token);
+  if (event.logprob) out_.logprobs.push_back(*event.logprob);
+  show(event.text);
+  if (event.finish == FinishReason::kError) throw Error(ErrorCode::kBadArgument, event.error);
+  if (event.finish == FinishReason::kCancelled)
+    out_.finish_reason = "interrupted";
+  else if (event.finish != FinishReason::kNone)
+    out_.finish_reason = name(event.finish);
 }
 
 void Generator::show(const std::string& text) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "rapt/engine.h"
 #include "rapt/model.h"
 #include "rapt/sampler.h"
 #include "rapt/threads.h"
@@ -24,7 +25,7 @@ struct Generation {
   std::string text;
   const char* finish_reason = "length";
   double prefill_seconds = 0, decode_seconds = 0;
-  std::int64_t decode_tokens = 0;  ///< runs of one token
+  std::int64_t decode_tokens = 0;  ///< steps of one token
 };
 
 /// Streams a prompt and its continuation, token by token.
@@ -38,12 +39,7 @@ class Generator {
   };
 
   Generator(const Model& model, const Tokenizer& tokenizer, const Options& options)
-      : model_(model),
-        config_(model_.config()),
-        tokenizer_(tokenizer),
-        text_(tokenizer),
-        options_(options),
-        sampler_(options.sampler) {}
+      : model_(model), config_(model_.config()), tokenizer_(tokenizer), options_(options) {}
 
   /// Ends at `new_tokens`, at a token that ends a text, at a full context ("context"), or at Ctrl-C
   /// ("interrupted"); finish_reason says which.
@@ -51,18 +47,13 @@ class Generator {
   Generation run(const std::string& prompt, const Threads& threads);
 
  private:
-  bool take(const ConstTensor& logits);
-  bool stop(const char* reason);
+  void take(const Event& event);
   void show(const std::string& text);
 
   const Model model_;
   const ModelConfig& config_;
   const Tokenizer tokenizer_;
-  TextStream text_;
   const Options options_;
-  const Sampler sampler_;
-  std::vector<std::int32_t> context_;  // prompt and new tokens
-  double logprob_seconds_ = 0;
   Generation out_;
 };
 
