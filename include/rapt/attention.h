@@ -63,7 +63,8 @@ struct Inputs {
   AnyConstTensor v{};              ///< [B, Tk, Hkv, Dv]
   const KvTiles* cache = nullptr;  ///< for KvSource::kCache and kPages
   ConstTensor bias{};              ///< [B, Hq, Tq, Tk], for ScoreModifiers::additive_bias
-  std::span<const std::int64_t> sequences{};  ///< [B] of the cache; empty: b of b
+  /// [B] of the cache; empty: b of b. Several may be one: beams that attend to the same memory.
+  std::span<const std::int64_t> sequences{};
 
   std::int64_t cache_sequence(std::int64_t b) const {
     return sequences.empty() ? b : sequences[static_cast<std::size_t>(b)];

@@ -33,12 +33,6 @@ Problem problem_of(const Problem& shared, DType cache, std::span<const BatchEntr
   return p;
 }
 
-/// Cache tiles are read in place where chunks do not fall apart.
-KvSource source_of(const KvTiles& cache, std::int64_t kv_tokens) {
-  const std::int64_t slots = cache.tile_slots();
-  return slots % kChunkKeys == 0 || kv_tokens <= slots ? KvSource::kCache : KvSource::kPages;
-}
-
 /// Tokens [first, first + B T) of [1, tokens, H, D], as [B, T, H, D].
 template <class Memory>
 AnyView<Memory> tokens_of(const AnyView<Memory>& x, std::int64_t first, const Problem& p) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "attention/views.h"
 #include "base/float_env.h"
 #include "base/memory.h"
 
@@ -29,7 +30,8 @@ struct RowSums {
     l_view = {l.data(), rows};
     const MutableTensor o_view(
         o.data(), {problem.batch, problem.q_tokens, problem.q_heads, problem.value_dim()});
-    const KvSource source = inputs.cache == nullptr ? KvSource::kTensors : KvSource::kCache;
+    const KvSource source =
+        inputs.cache == nullptr ? KvSource::kTensors : source_of(*inputs.cache, problem.kv_tokens);
     run(make_plan(problem, threads, source), inputs, scratch, {o_view, {}, m_view, l_view});
   }
 };

@@ -167,9 +167,7 @@ Mask Mask::operator|(const Mask& other) const { return Mask(make_or(node_, other
 
 Mask Mask::operator~() const { return Mask(make_not(node_)); }
 
-bool Mask::operator==(const Mask& other) const {
-  return same_node(node_, other.node_);
-}
+bool Mask::operator==(const Mask& other) const { return same_node(node_, other.node_); }
 
 std::string Mask::describe() const { return node_->describe(); }
 

@@ -40,6 +40,12 @@ inline void check_bias(const Problem& problem, const ConstTensor& bias) {
       require(false, ErrorCode::kBadShape, "Inputs.bias", all, bias.extents);
 }
 
+/// How to read sequences of so many tokens: tiles are read in place where no chunk falls apart.
+inline KvSource source_of(const KvTiles& cache, std::int64_t kv_tokens) {
+  const std::int64_t slots = cache.tile_slots();
+  return slots % kChunkKeys == 0 || kv_tokens <= slots ? KvSource::kCache : KvSource::kPages;
+}
+
 /// @throws Error{kBadArgument, kBadShape} unless the cache has sequence b of the problem, as long as it
 /// is there, in tiles as the plan reads them.
 inline void check_sequence(const PlanDetail& plan, const Inputs& inputs, std::int64_t b) {
@@ -52,7 +58,7 @@ inline void check_sequence(const PlanDetail& plan, const Inputs& inputs, std::in
                      slots = inputs.cache->tile_slots();
   if (length < needed)
     fail(ErrorCode::kBadShape, "at least " + std::to_string(needed) + " tokens", length);
-  if (plan.source == KvSource::kCache && slots % kChunkKeys != 0 && needed > slots)
+  if (plan.source == KvSource::kCache && source_of(*inputs.cache, needed) != KvSource::kCache)
     fail(ErrorCode::kBadArgument, "tiles of whole chunks; KvSource::kPages takes others", slots);
 }
 

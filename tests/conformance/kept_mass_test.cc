@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "cases.h"
+#include "paged_tokens.h"
 
 namespace rapt::test {
 namespace {
@@ -32,6 +33,10 @@ TEST(KeptMass, IsTheSumOfTheWeightsThatAreLeft) {
     const Mask sparse = Mask::sliding_window(9);
     Scratch scratch;
     const auto kept = kept_mass(p, sparse, in.inputs(), Threads(1), scratch);
+    const PagedSequences pages(p, in.k.view, in.v.view, 16);
+    const auto of_pages =
+        kept_mass(p, sparse, pages.inputs(in.q.view, in.inputs().bias), Threads(1), scratch);
+    for (std::size_t h = 0; h < 4; ++h) EXPECT_EQ(of_pages[h].mean, kept[h].mean);
     std::vector<std::int64_t> rows;
     for (std::int64_t i = 0; i < c.q_tokens; ++i) rows.push_back(i);
     Tensor a({2, 4, 90, 90});

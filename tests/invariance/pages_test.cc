@@ -53,6 +53,28 @@ TEST(Invariance, PagesInNativeBf16) {
   }
 }
 
+// An encoder's keys are kept once, and every beam attends to them.
+TEST(Invariance, BeamsShareASequence) {
+  constexpr std::int64_t kBeams = 4;
+  for (const std::int64_t queries : {1, 30}) {
+    AttentionCase c = grouped_case("none", queries, 700);
+    c.batch = kBeams;
+    CaseInputs in(c);
+    const ConstTensor k = sequence(in.k.view, 0), v = sequence(in.v.view, 0);
+    for (std::int64_t b = 1; b < kBeams; ++b) {
+      copy(k, sequence(in.k.view, b));
+      copy(v, sequence(in.v.view, b));
+    }
+    const Problem p = c.problem();
+    DenseKvCache memory({1, p.kv_heads, p.head_dim, p.v_head_dim, 700});
+    memory.append(k, v);
+    const std::vector<std::int64_t> beams(kBeams, 0);
+    const Inputs inputs{.q = in.q.view, .cache = &memory, .sequences = beams};
+    EXPECT_TRUE(same_bits(run_attention(make_plan(p, Threads(2), KvSource::kCache), inputs),
+                          run_case(c, in)));
+  }
+}
+
 TEST(Invariance, PlansSayHowPagesAreRead) {
   const auto said = [](std::int64_t queries, DType dtype) {
     Problem p = grouped_case("causal", queries, 1500).problem();
