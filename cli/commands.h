@@ -22,6 +22,7 @@ void add_commands(CLI::App& program);
 
 /// Each adds one subcommand.
 void add_audit(CLI::App& program);
+void add_batch(CLI::App& program);
 void add_bench(CLI::App& program);
 void add_convert(CLI::App& program);
 void add_eval(CLI::App& program);

@@ -35,6 +35,7 @@ void add_commands(CLI::App& program) {
   program.get_formatter()->label("SUBCOMMAND", "COMMAND");
   program.footer(kFooter);
   add_generate(program);
+  add_batch(program);
   add_eval(program);
   add_info(program);
   add_convert(program);
