@@ -7,7 +7,7 @@ namespace {
 constexpr const char* kFooter =
     "Exit status:\n"
     "  0    success\n"
-    "  1    failure: a file, the model or the system\n"
+    "  1    failure: a file, the model, the system or a request of a batch\n"
     "  2    wrong usage\n"
     "  3    the text needs more than the model's context; what was written stays\n"
     "  4    the audit has found a leak\n"
