@@ -23,9 +23,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kFooter =
-    "A request is a JSON object on a line of its own: an id, a string or an integer, prompt (a "
-    "text)\n"
-    "or tokens (ids), and those that are wanted of\n"
+    "A request is a JSON object on a line of its own: id (a string or an integer), prompt (a\n"
+    "text) or tokens (ids), and what is wanted of\n"
     "\n"
     "  max_tokens   new tokens at most; 256\n"
     "  temperature, top_k, top_p, min_p, repetition_penalty, seed\n"
@@ -34,25 +33,20 @@ constexpr const char* kFooter =
     "  priority     an integer; higher ones go first; 0\n"
     "  logprobs     true: ln p of each new token under the model\n"
     "\n"
-    "Each is answered by a line of RESULTS as it ends: id, text (what follows the prompt), tokens "
-    "(the\n"
-    "new ones), finish (stop, length, context), prompt_tokens, logprobs if they are wanted. What "
-    "is no\n"
-    "request, has an id that an earlier line has, or cannot be served, is answered by its id if it "
-    "has\n"
+    "A line of RESULTS answers each as it ends: id, text (what follows the prompt), tokens (the\n"
+    "new ones), finish (stop, length, context), prompt_tokens, logprobs if wanted. What is no\n"
+    "request, has the id of a line before, or cannot be served is answered by its id if it has\n"
     "one, line (its number) and error. An answer is that of the request alone, to the bit.\n"
     "\n"
-    "Where RESULTS has answers, of a run that was interrupted or killed, the others are added, "
-    "nothing\n"
-    "is done twice, and a torn last line is done again. Requests may be added at the end "
-    "meanwhile; a\n"
-    "line of RESULTS that is deleted is done again.\n"
+    "Where RESULTS has answers, of a run that was interrupted or killed, the others are added:\n"
+    "nothing is done twice, and a torn last line is done again. Requests may be added at the end\n"
+    "of REQUESTS meanwhile; what is deleted from RESULTS is done again.\n"
     "\n"
     "Exit status 1 if a request is answered by an error, 130 after Ctrl-C.\n"
     "\n"
     "Examples:\n"
     "  rapt batch requests.jsonl -o results.jsonl\n"
-    "  rapt batch models/llama requests.jsonl -o results.jsonl --dtype bf16 --cache-memory 4GiB";
+    "  rapt batch models/llama requests.jsonl -o results.jsonl --cache-memory 4GiB";
 
 /// Requests within the engine: more than fit in one of its steps, and not all of a long file.
 constexpr std::size_t kMostAtOnce = 1024;
