@@ -31,7 +31,10 @@ Generation Generator::run(const std::string& prompt, const Threads& threads) {
                       " tokens, the model's context, got " + std::to_string(count));
   TextStream shown(tokenizer_);
   for (const std::int32_t token : out_.prompt_tokens) show(shown.push(token));
-  if (options_.new_tokens == 0) show(shown.finish());
+  if (options_.new_tokens == 0) {
+    show(shown.finish());
+    return std::move(out_);
+  }
   EngineConfig config;
   config.threads = threads;
   config.max_sequence_tokens = std::min(room, count + options_.new_tokens);

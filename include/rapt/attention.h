@@ -19,7 +19,7 @@ namespace rapt {
 /// Where keys and values come from.
 enum class KvSource {
   kTensors,  ///< plain k and v tensors of any strides
-  kCache,    ///< a cache whose tiles are whole chunks of kChunk slots: a DenseKvCache
+  kCache,    ///< a cache whose tiles are whole chunks: dense, or of pages of a multiple of 512
   kPages,    ///< a cache of any tiles: a PagedKvCache
 };
 

@@ -22,7 +22,7 @@ struct EngineConfig {
   std::int64_t pages = 0;       ///< of the cache at most; 0: as many as cache_bytes holds
   std::size_t cache_bytes = std::size_t{1} << 30;
   std::optional<DType> cache;          ///< type of keys and values; default: the model's option
-  std::int64_t max_step_tokens = 512;  ///< of prompts and running requests together
+  std::int64_t max_step_tokens = 512;  ///< with pieces of prompts; running requests all get theirs
   /// The longest sequence, and what dynamic NTK and LongRoPE scale positions for (see rotary.h):
   /// one length for all, so that prefixes can be shared. 0: the model's context().
   std::int64_t max_sequence_tokens = 0;

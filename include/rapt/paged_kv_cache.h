@@ -26,7 +26,7 @@ namespace rapt {
 /// may be read as Inf.
 ///
 /// Tokens are appended in two steps, since layers compute theirs one after the other: `extend`
-/// makes room in every layer, the only step that can fail, then `store` writes each layer's. Not
+/// makes room in every layer, the only step that needs pages, then `store` writes each layer's. Not
 /// thread-safe; layers may be read and attended to from several threads while nothing is written.
 ///
 /// @cost  page_bytes() a page: layers Hkv (D + Dv rounded up to 16) elements a token, 8 bytes a token

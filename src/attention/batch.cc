@@ -78,13 +78,19 @@ void run(const BatchPlan& plan, const AnyConstTensor& q, const KvTiles& cache, S
   const Problem& any = plan.parts_.front().plan.problem();
   require_view(q, {1, plan.q_tokens_, any.q_heads, any.head_dim}, "BatchPlan q");
   check_result(result, {1, plan.q_tokens_, any.q_heads, any.value_dim()});
-  for (const BatchPlan::Part& part : plan.parts_) {
+  const auto inputs_of = [&](const BatchPlan::Part& part) {
     const Problem& p = part.plan.problem();
-    const std::int64_t first = part.first_token;
     const auto sequences =
         std::span(plan.sequences_)
             .subspan(static_cast<std::size_t>(part.first_entry), static_cast<std::size_t>(p.batch));
-    run(part.plan, {.q = tokens_of(q, first, p), .cache = &cache, .sequences = sequences}, scratch,
+    return Inputs{.q = tokens_of(q, part.first_token, p), .cache = &cache, .sequences = sequences};
+  };
+  for (const BatchPlan::Part& part : plan.parts_)  // before any writes
+    check_inputs(part.plan.detail(), inputs_of(part));
+  for (const BatchPlan::Part& part : plan.parts_) {
+    const Problem& p = part.plan.problem();
+    const std::int64_t first = part.first_token;
+    run(part.plan, inputs_of(part), scratch,
         {tokens_of(result.o, first, p), rows_of(result.lse, first, p), rows_of(result.m, first, p),
          rows_of(result.l, first, p)});
   }

@@ -159,6 +159,24 @@ ConstTensor tokens_of(const MutableTensor& x, std::int64_t first, std::int64_t c
   return {&x.at(0, first, 0, 0), {1, count, x.extents[2], x.extents[3]}, x.strides};
 }
 
+/// @throws Error{kBadArgument} unless the cache has the sequences with their tokens, `expected` in all
+/// if that is not negative.
+void check_sequences(const MultiHeadAttention::BatchInputs& inputs, std::int64_t expected = -1) {
+  std::int64_t tokens = 0;
+  for (const auto& part : inputs.sequences) {
+    const std::int64_t length =
+        inputs.cache.has(part.sequence) ? inputs.cache.length(part.sequence) : 0;
+    if (part.tokens < 0 || part.tokens > length || !inputs.cache.has(part.sequence))
+      require(
+          false, ErrorCode::kBadArgument, "MultiHeadAttention.sequences",
+          "0 to " + std::to_string(length) + " tokens of sequence " + std::to_string(part.sequence),
+          part.tokens);
+    tokens += part.tokens;
+  }
+  require(expected < 0 || tokens == expected, ErrorCode::kBadArgument,
+          "MultiHeadAttention.sequences", "the plan's tokens", tokens);
+}
+
 }  // namespace
 
 MultiHeadAttention::Weights MultiHeadAttention::split_fused(const Config& config,
@@ -299,14 +317,9 @@ void MultiHeadAttention::operator()(const Threads& threads, const Plan& plan, co
 
 BatchPlan MultiHeadAttention::plan(const Threads& threads, const BatchInputs& inputs) const {
   std::vector<BatchEntry> entries;
+  check_sequences(inputs);
   for (const BatchSequence& part : inputs.sequences) {
-    const std::int64_t length =
-        inputs.cache.has(part.sequence) ? inputs.cache.length(part.sequence) : 0;
-    require(
-        part.tokens >= 0 && part.tokens <= length, ErrorCode::kBadArgument,
-        "MultiHeadAttention.sequences",
-        "0 to " + std::to_string(length) + " tokens of sequence " + std::to_string(part.sequence),
-        part.tokens);
+    const std::int64_t length = inputs.cache.length(part.sequence);
     entries.push_back({part.sequence, part.tokens, length, config_.mask});
   }
   return make_batch_plan(shared_problem(), threads, inputs.cache.layer(inputs.layer), entries);
@@ -316,6 +329,7 @@ void MultiHeadAttention::operator()(const Threads& threads, const BatchPlan& pla
                                     const BatchInputs& inputs, Workspace& workspace,
                                     const Outputs& outputs) const {
   const std::int64_t tokens = plan.q_tokens();
+  check_sequences(inputs, tokens);
   check_extents(inputs.x, {1, 1, tokens, config_.model_dim}, "MultiHeadAttention.x");
   check_extents(inputs.x, {1, 1, tokens, config_.memory_dim}, "MultiHeadAttention.x");
   const bool native = config_.arithmetic == Arithmetic::kNativeBF16;

@@ -67,6 +67,7 @@ struct Engine::State {
   MultiHeadAttention::Workspace workspace;
   Scratch activations;
   std::vector<float> logits;
+  std::vector<Job*> drawing;  // jobs whose tokens are all computed
   std::vector<Event> events;  // of the next step
   std::vector<BatchPart> batch;
   std::int64_t next_id = 0;
@@ -148,7 +149,7 @@ void Engine::State::compute(const std::vector<JobPart>& parts) {
 /// takes as long as a small model.
 void Engine::State::take_tokens(const std::vector<JobPart>& parts) {
   scheduler.done();
-  std::vector<Job*> drawing;
+  drawing.clear();
   for (const auto& [job, count] : parts) {
     metrics.computed_tokens += count;
     if (job->pending() == 0) drawing.push_back(job);
@@ -220,10 +221,12 @@ std::int64_t Engine::submit(const Request& request) {
 }
 
 bool Engine::cancel(std::int64_t request) {
-  const Job* job = state_->scheduler.find(request);
+  Job* job = state_->scheduler.find(request);
   if (job == nullptr) return false;
   return with_memory("Engine.cancel", [&] {
-    state_->events.push_back({.request = request, .finish = FinishReason::kCancelled});
+    Event event{.request = request, .finish = FinishReason::kCancelled};
+    if (job->text) event.text = job->text->finish();
+    state_->events.push_back(std::move(event));
     state_->scheduler.remove(*job);
     return true;
   });
@@ -238,6 +241,8 @@ std::vector<Event> Engine::step() {
       state_->batch.clear();
       const std::vector<JobPart>& parts = state_->scheduler.next();
       if (!parts.empty()) state_->compute(parts);
+      state_->drawing.reserve(parts.size());  // what follows takes no memory, but a job's own
+      state_->events.reserve(state_->events.size() + parts.size());
     } catch (...) {
       state_->scheduler.undo();
       throw;

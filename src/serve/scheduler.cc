@@ -33,6 +33,7 @@ std::int64_t Scheduler::running() const {
 
 const std::vector<JobPart>& Scheduler::next() {
   parts_.clear();
+  parts_.reserve(jobs_.size());  // a sequence that was extended is always among them
   for (Index n = 0; n < jobs_.size(); ++n) {
     Job& job = *jobs_[n];
     if (job.sequence && job.pending() == 1 && !schedule(n, 1)) give_up(job);
@@ -87,21 +88,21 @@ bool Scheduler::waits_for_prefix(const Job& job) {
 /// Adds a job's next tokens to the step, if there is room.
 bool Scheduler::schedule(Index index, std::int64_t tokens) {
   Job& job = *jobs_[index];
-  if (!make_room(index, tokens, kAnyPriority)) return false;
+  if (!make_room(index, tokens, std::nullopt)) return false;
   cache_.extend(*job.sequence, tokens);
   parts_.push_back({&job, tokens});
   return true;
 }
 
 /// Frees pages for more tokens of a job: those of prefixes, then those of the last jobs behind it
-/// that are below a priority.
-bool Scheduler::make_room(Index index, std::int64_t tokens, std::int64_t below_priority) {
+/// that are below a priority, if one is given.
+bool Scheduler::make_room(Index index, std::int64_t tokens, std::optional<std::int64_t> below) {
   const std::int64_t sequence = *jobs_[index]->sequence;
   while (cache_.pages_needed(sequence, tokens) > cache_.free_pages()) {
     if (prefixes_.evict()) continue;
     Index last = jobs_.size() - 1;
     while (last > index && !jobs_[last]->sequence) --last;
-    if (last == index || jobs_[last]->request.priority >= below_priority) return false;
+    if (last == index || (below && jobs_[last]->request.priority >= *below)) return false;
     give_up(*jobs_[last]);
   }
   return true;

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -79,12 +78,11 @@ class Scheduler {
 
  private:
   using Index = std::size_t;  // of jobs_
-  static constexpr std::int64_t kAnyPriority = std::numeric_limits<std::int64_t>::max();
 
   bool admit(Index index);
   bool waits_for_prefix(const Job& job);
   bool schedule(Index index, std::int64_t tokens);
-  bool make_room(Index index, std::int64_t tokens, std::int64_t below_priority);
+  bool make_room(Index index, std::int64_t tokens, std::optional<std::int64_t> below);
   void give_up(Job& job);
   void keep(const Job& job);
 
