@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "rapt/kv_cache.h"
 #include "rapt/tensor.h"
@@ -78,6 +79,11 @@ class PagedKvCache {
   /// Pages that `extend` by `tokens` would take, the copy of a shared last page included.
   /// @throws Error{kBadArgument} if there is no such sequence or tokens is not 0 to 2^40.
   std::int64_t pages_needed(std::int64_t sequence, std::int64_t tokens) const;
+
+  /// Pages that would be free again if all of these sequences ended.
+  /// @throws Error{kBadArgument} if there is no such sequence.
+  /// @cost   O(their pages).
+  std::int64_t pages_freed(std::span<const std::int64_t> sequences) const;
 
   /// Makes a sequence longer by tokens whose keys and values are unspecified until they are
   /// stored. A last page that is shared is copied first.

@@ -74,6 +74,18 @@ std::int64_t PagePool::pages_needed(std::int64_t sequence, std::int64_t tokens) 
   return pages_needed(longer, tokens);
 }
 
+std::int64_t PagePool::pages_freed(std::span<const std::int64_t> sequences) const {
+  return with_memory("PagedKvCache.pages_freed", [&] {
+    std::unordered_map<std::int32_t, std::int32_t> holders;  // of each page, among them
+    for (const std::int64_t sequence : sequences)
+      for (const std::int32_t page : at(sequence, "PagedKvCache.pages_freed sequence").pages)
+        ++holders[page];
+    return static_cast<std::int64_t>(std::ranges::count_if(holders, [&](const auto& held) {
+      return held.second == counts_[static_cast<std::size_t>(held.first)];
+    }));
+  });
+}
+
 std::int64_t PagePool::pages_needed(const Sequence& sequence, std::int64_t tokens) const {
   const std::int64_t more = ceil_div(sequence.length + tokens, page_size_) -
                             static_cast<std::int64_t>(sequence.pages.size());

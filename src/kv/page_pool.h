@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -34,6 +35,7 @@ class PagePool {
   void free(std::int64_t sequence);
   bool has(std::int64_t sequence) const { return sequences_.contains(sequence); }
   std::int64_t pages_needed(std::int64_t sequence, std::int64_t tokens) const;
+  std::int64_t pages_freed(std::span<const std::int64_t> sequences) const;
   void extend(std::int64_t sequence, std::int64_t tokens);
   void truncate(std::int64_t sequence, std::int64_t length);
   /// @}

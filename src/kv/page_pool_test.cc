@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "rejects.h"
 #include "util.h"
 
 namespace rapt::test {
@@ -77,6 +78,22 @@ TEST(PagePool, AForkSharesPagesUntilItIsExtended) {
   pool.free(a);
   EXPECT_EQ(pool.free_pages(), 2);
   EXPECT_FALSE(pool.is_shared(pool.at(b).pages[0]));
+}
+
+TEST(PagePool, PagesAreFreedByAllWhoShareThem) {
+  PagePool pool(kBytes, kFlags, 16, 6);
+  const std::int64_t a = pool.create();
+  pool.extend(a, 40);
+  const std::int64_t b = pool.fork(a, 32);
+  pool.extend(b, 1);
+  const auto freed = [&](std::vector<std::int64_t> sequences) {
+    return pool.pages_freed(sequences);
+  };
+  EXPECT_EQ(freed({}), 0);
+  EXPECT_EQ(freed({a}), 1);
+  EXPECT_EQ(freed({b}), 1);
+  EXPECT_EQ(freed({a, b}), 4);
+  EXPECT_TRUE(rejects("PagedKvCache.pages_freed sequence", kArgument, [&] { freed({7}); }));
 }
 
 TEST(PagePool, AFullSharedPageIsNotCopied) {

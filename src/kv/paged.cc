@@ -155,6 +155,10 @@ std::int64_t PagedKvCache::pages_needed(std::int64_t sequence, std::int64_t toke
   return state_->pool.pages_needed(sequence, tokens);
 }
 
+std::int64_t PagedKvCache::pages_freed(std::span<const std::int64_t> sequences) const {
+  return state_->pool.pages_freed(sequences);
+}
+
 void PagedKvCache::extend(std::int64_t sequence, std::int64_t tokens) {
   state_->pool.extend(sequence, tokens);
 }

@@ -262,6 +262,22 @@ TEST(Engine, APrefixIsComputedOnce) {
     }
 }
 
+// A prompt that cannot be admitted whatever is evicted leaves kept prefixes alone.
+TEST(Engine, AWaitingPromptEvictsNothingInVain) {
+  Engine engine(tiny_model(), small_engine(10));
+  engine.submit(request_of(counted(20, 33), 1));
+  run(engine);
+  EXPECT_EQ(engine.metrics().pages_used, 2);  // a prefix
+  engine.submit(request_of(counted(60, 96), 12));
+  engine.submit(request_of(counted(120, 110), 1));
+  std::map<std::int64_t, Answer> answers;
+  for (int steps = 0; steps < 5; ++steps) take(engine.step(), answers);
+  EXPECT_EQ(engine.metrics().queued, 1);
+  EXPECT_EQ(engine.metrics().pages_used, 2 + 7);
+  run(engine);
+  EXPECT_EQ(engine.metrics().preemptions, 0);
+}
+
 TEST(Engine, TextEndsBeforeAStopString) {
   EngineConfig config = small_engine();
   config.tokenizer = Tokenizer::parse(small_tokenizer().dump());

@@ -41,6 +41,12 @@ void PrefixIndex::keep(TokenSpan tokens, std::int64_t sequence) {
   if (match.tokens > 0 && match.tokens == std::ssize(match.entry->tokens)) erase(match.entry);
 }
 
+std::vector<std::int64_t> PrefixIndex::sequences() const {
+  std::vector<std::int64_t> all;
+  for (const Entry& entry : entries_) all.push_back(entry.sequence);
+  return all;
+}
+
 bool PrefixIndex::evict() {
   if (entries_.empty()) return false;
   erase(std::prev(entries_.end()));

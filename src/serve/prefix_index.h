@@ -32,6 +32,9 @@ class PrefixIndex {
   /// Keeps the whole pages of a sequence that holds `tokens`.
   void keep(TokenSpan tokens, std::int64_t sequence);
 
+  /// What it holds in the cache.
+  std::vector<std::int64_t> sequences() const;
+
   /// Forgets what has not been used for longest. False if nothing is kept.
   bool evict();
 

@@ -60,7 +60,7 @@ bool Scheduler::admit(Index index) {
   const TokenSpan before_last = TokenSpan(job.tokens).first(job.tokens.size() - 1);
   job.sequence = limits_.reuse_prefixes ? prefixes_.fork(before_last) : cache_.create();
   job.computed = cache_.length(*job.sequence);
-  if (!make_room(index, job.pending(), job.request.priority)) {
+  if (!has_room(job) || !make_room(index, job.pending(), job.request.priority)) {
     cache_.free(*job.sequence);
     job.sequence.reset();
     job.computed = 0;
@@ -69,6 +69,19 @@ bool Scheduler::admit(Index index) {
   prefix_hits_ += job.computed > 0;
   prefix_tokens_ += job.computed;
   return true;
+}
+
+/// Whether all tokens of a job that is to be admitted have room once kept prefixes, and jobs of lower
+/// priority, give theirs up: what cannot help is not taken from them.
+bool Scheduler::has_room(const Job& job) const {
+  const std::int64_t missing =
+      cache_.pages_needed(*job.sequence, job.pending()) - cache_.free_pages();
+  if (missing <= 0) return true;
+  std::vector<std::int64_t> givers = prefixes_.sequences();
+  for (const auto& other : jobs_)
+    if (other->sequence && other->request.priority < job.request.priority)
+      givers.push_back(*other->sequence);
+  return cache_.pages_freed(givers) >= missing;
 }
 
 /// Whether a prompt of this step will soon be kept, of which the job shares more than is kept now.

@@ -80,6 +80,7 @@ class Scheduler {
   using Index = std::size_t;  // of jobs_
 
   bool admit(Index index);
+  bool has_room(const Job& job) const;
   bool waits_for_prefix(const Job& job);
   bool schedule(Index index, std::int64_t tokens);
   bool make_room(Index index, std::int64_t tokens, std::optional<std::int64_t> below);
