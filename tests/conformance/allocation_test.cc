@@ -8,9 +8,12 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
+#include <map>
+#include <vector>
 
 #include "c/owned.h"
 #include "cases.h"
+#include "rapt/engine.h"
 #include "rapt/linear.h"
 #include "rapt/session.h"
 
@@ -217,6 +220,64 @@ TEST_F(Allocation, FailureIsAnError) {
       throw;
     }
   });
+}
+
+// Wherever a step of an engine lacks memory, it can be repeated, and only a request whose own token
+// was lost ends for it.
+TEST_F(Allocation, AStepThatFailsCanBeRepeated) {
+  ModelConfig config;
+  config.vocab_size = 20;
+  config.hidden_size = config.intermediate_size = 8;
+  config.num_hidden_layers = 2;
+  config.num_attention_heads = 2;
+  config.max_position_embeddings = 100;
+  const Model model = Model::random(config, 1);
+  using Answers = std::map<std::int64_t, std::vector<std::int32_t>>;
+  const std::vector<std::int32_t> lost = {-1};
+  const auto answers_with = [&](long failing_allocation) {
+    EngineConfig small;
+    small.threads = Threads(1);
+    small.page_size = 16;
+    small.pages = 6;
+    small.max_step_tokens = 24;
+    Engine engine(model, small);
+    for (const std::int64_t length : {20, 33, 7}) {
+      Request request;
+      request.prompt.assign(static_cast<std::size_t>(length), 7);
+      request.max_new_tokens = 5;
+      request.sampler.temperature = 1;
+      request.sampler.seed = static_cast<std::uint64_t>(length);
+      engine.submit(request);
+    }
+    Answers answers;
+    allocations = 0;
+    failing = failing_allocation;
+    while (engine.busy()) {
+      std::vector<Event> events;
+      counting = true;
+      try {
+        events = engine.step();
+      } catch (const Error& error) {
+        counting = false;
+        EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
+      }
+      counting = false;
+      for (const Event& event : events) {
+        if (event.token) answers[event.request].push_back(*event.token);
+        if (event.finish == FinishReason::kError) answers[event.request] = lost;
+      }
+    }
+    failing = 0;
+    return answers;
+  };
+  answers_with(0);  // what is allocated only once
+  const Answers expected = answers_with(0);
+  const long all = allocations;
+  ASSERT_EQ(expected.size(), 3u);
+  ASSERT_GT(all, 100);
+  for (long n = 1; n <= all; ++n)
+    for (const auto& [request, tokens] : answers_with(n))
+      EXPECT_TRUE(tokens == expected.at(request) || tokens == lost) << "allocation " << n;
 }
 
 /// The status of the first call that fails; those after it are not made.
