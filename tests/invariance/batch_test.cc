@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "rapt/layer.h"
+#include "rejects.h"
 #include "util.h"
 
 namespace rapt::test {
@@ -250,6 +251,38 @@ TEST(BatchInvariance, ALayersBatchHasTheBitsOfItsSequencesAlone) {
     }
     EXPECT_EQ(taken, (std::vector<std::int64_t>(3, kTokens)));
   }
+}
+
+TEST(BadInput, LayerOnABatch) {
+  Layer::Config config;
+  config.model_dim = 8;
+  config.q_heads = 2;
+  const Tensor weight = normal({1, 1, 8, 8}, 1);
+  const Layer layer(config, {weight.view, {}, weight.view, {}, weight.view, {}, weight.view, {}});
+  PagedKvCache cache({1, 2, 4, 4, 16, 4});
+  const std::int64_t sequence = cache.create();
+  cache.extend(sequence, 3);
+  Tensor x = normal({1, 1, 3, 8}, 2), y({1, 1, 3, 8});
+  Layer::Workspace workspace;
+  Layer::Outputs out;
+  out.y = y.view;
+  const auto run_with = [&](std::vector<Layer::BatchSequence> planned,
+                            std::vector<Layer::BatchSequence> run) {
+    const BatchPlan plan = layer.plan(Threads(1), {x.view, planned, cache, 0, 64});
+    layer(Threads(1), plan, {x.view, run, cache, 0, 64}, workspace, out);
+  };
+  const Layer::BatchSequence good{sequence, 3};
+  EXPECT_NO_THROW(run_with({good}, {good}));
+  for (const Layer::BatchSequence bad :
+       {Layer::BatchSequence{sequence, 4}, {sequence, -1}, {sequence + 1, 3}, {sequence + 1, 0}}) {
+    EXPECT_TRUE(
+        rejects("MultiHeadAttention.sequences", kArgument, [&] { run_with({bad}, {bad}); }));
+    EXPECT_TRUE(
+        rejects("MultiHeadAttention.sequences", kArgument, [&] { run_with({good}, {bad}); }));
+  }
+  EXPECT_TRUE(rejects("MultiHeadAttention.sequences", kArgument, [&] {
+    run_with({good}, {{sequence, 2}});
+  }));
 }
 
 }  // namespace
