@@ -55,6 +55,8 @@ ModelOptions ModelTypes::options() const {
   if (dtype == "native-bf16")
     options = {WeightType::kNativeBF16, DType::kBF16, Arithmetic::kNativeBF16};
   if (weights == "int8") options.weights = WeightType::kInt8;
+  if (cache == "int8") options.cache = DType::kInt8;
+  if (cache == "fp8") options.cache = DType::kF8E4M3;
   return options;
 }
 
@@ -76,6 +78,12 @@ void add_types(CLI::App* command, ModelTypes& types) {
       ->add_option("--weights", types.weights,
                    "Weights of the linear maps in int8, with a scale for each output")
       ->check(one_of("int8"))
+      ->type_name("TYPE");
+  command
+      ->add_option("--cache", types.cache,
+                   "KV cache in int8 or fp8 (e4m3), with scales for each token and head;\n"
+                   "not with native-bf16")
+      ->check(one_of("int8|fp8"))
       ->type_name("TYPE");
 }
 

@@ -15,14 +15,14 @@ bool names_directory(const std::filesystem::path& path);
 /// Adds the positional option MODEL.
 void add_model(CLI::App* command, std::string& model);
 
-/// What --dtype and --weights say.
+/// What --dtype, --weights and --cache say.
 struct ModelTypes {
-  std::string dtype = "f32", weights;
+  std::string dtype = "f32", weights, cache;
 
   ModelOptions options() const;
 };
 
-/// Adds --dtype and --weights.
+/// Adds --dtype, --weights and --cache.
 void add_types(CLI::App* command, ModelTypes& types);
 
 /// The model's directory: `named` if it is not empty, else $RAPT_MODEL, else the one that stands

@@ -74,6 +74,9 @@ TEST_F(EvalProgram, TypesAreThoseOfTheLibrary) {
   EXPECT_NE(nats(" --dtype native-bf16"), nats(" --dtype bf16"));
   EXPECT_EQ(nats(" --weights int8"), nats_in({WeightType::kInt8, DType::kF32}));
   EXPECT_EQ(nats(" --dtype bf16 --weights int8"), nats_in({WeightType::kInt8, DType::kBF16}));
+  EXPECT_EQ(nats(" --cache int8"), nats_in({{}, DType::kInt8}));
+  EXPECT_EQ(nats(" --dtype bf16 --cache fp8"), nats_in({WeightType::kBF16, DType::kF8E4M3}));
+  EXPECT_EQ(eval(a_ + " --dtype native-bf16 --cache int8").status, 1);
   const Outcome dtype = eval(a_ + " --dtype f64"), weights = eval(a_ + " --weights ''");
   EXPECT_EQ(dtype.status, 2);
   EXPECT_NE(dtype.errors.find("--dtype: expected f32|bf16|native-bf16, got 'f64'"),
