@@ -14,7 +14,7 @@ namespace rapt::test {
 namespace {
 
 constexpr std::int64_t kPageSizes[] = {16, 48, 64, 256, 512, 1024};
-constexpr std::int64_t kQueryCounts[] = {1, 2, 5, 8, 70, 600};  // streams; one block; several
+constexpr std::int64_t kQueryCounts[] = {1, 5, 70, 600};  // streams; one block; several
 
 /// Runs a case from pages of some size.
 Outputs from_pages(const AttentionCase& c, const CaseInputs& in, std::int64_t page_size,
@@ -27,9 +27,9 @@ Outputs from_pages(const AttentionCase& c, const CaseInputs& in, std::int64_t pa
 
 TEST(Invariance, PagesOfAnySize) {
   for (const DType dtype : kAllDTypes)
-    for (const char* mask : {"none", "causal", "window600"})
+    for (const char* mask : {"causal", "window600"})
       for (const std::int64_t queries : kQueryCounts) {
-        AttentionCase c = grouped_case(mask, queries, 1500);
+        AttentionCase c = grouped_case(mask, queries, 1100);
         c.batch = 2;
         c.v_head_dim = 40;
         c.storage = Storage::all(dtype);
@@ -44,11 +44,11 @@ TEST(Invariance, PagesOfAnySize) {
 }
 
 TEST(Invariance, PagesInNativeBf16) {
-  for (const std::int64_t queries : kQueryCounts) {
-    const AttentionCase c = in_native(grouped_case("causal", queries, 1500));
+  for (const std::int64_t queries : {1, 8, 70}) {
+    const AttentionCase c = in_native(grouped_case("causal", queries, 700));
     const CaseInputs in(c);
     const Outputs expected = run_case(c, in);
-    for (const std::int64_t size : kPageSizes)
+    for (const std::int64_t size : {16, 48, 512})
       EXPECT_TRUE(same_bits(from_pages(c, in, size, 2), expected)) << c.name() << size;
   }
 }
@@ -107,8 +107,8 @@ void quantise(const MutableTensor& x, DType dtype, Tensor& scales) {
 TEST(Invariance, QuantisedPages) {
   for (const DType dtype : {DType::kInt8, DType::kF8E4M3})
     for (const Modifiers modifiers : {Modifiers::kNone, Modifiers::kAll})
-      for (const std::int64_t queries : kQueryCounts) {
-        AttentionCase c = grouped_case("causal", queries, 1100);
+      for (const std::int64_t queries : {1, 8, 70}) {
+        AttentionCase c = grouped_case("causal", queries, 700);
         c.modifiers = modifiers;
         SCOPED_TRACE(std::string(name(dtype)) + " " + c.name());
         CaseInputs in(c);
@@ -121,7 +121,8 @@ TEST(Invariance, QuantisedPages) {
                                sequences.inputs(in.q.view));
         };
         const Outputs out = run_in(48, 1);
-        for (const std::int64_t size : kPageSizes) EXPECT_TRUE(same_bits(run_in(size, 3), out));
+        for (const std::int64_t size : {16, 256, 1024})
+          EXPECT_TRUE(same_bits(run_in(size, 3), out));
         for (const Isa isa : supported_isas()) {
           const ForcedIsa forced(isa);
           EXPECT_TRUE(same_bits(run_in(64, 1), out)) << name(isa);
