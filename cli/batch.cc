@@ -66,6 +66,9 @@ class BatchRun {
            const std::vector<BatchRequest>& requests, BatchResults& results)
       : tokenizer_(loaded.tokenizer),
         engine_(loaded.model, config),
+        context_(loaded.model.config().context()),
+        cache_tokens_((engine_.metrics().pages_used + engine_.metrics().pages_free) *
+                      config.page_size),
         requests_(requests),
         results_(results) {
     for (std::size_t n = 0; n < requests.size(); ++n)
@@ -106,11 +109,21 @@ class BatchRun {
     try {
       Request request = requests_[n].request;
       if (requests_[n].prompt) request.prompt = tokenizer_.encode(*requests_[n].prompt);
+      check_room(request);
       running_[engine_.submit(request)] = {.request = n, .prompt = request.prompt};
     } catch (const Error& error) {
       if (error.code() == ErrorCode::kOutOfMemory) throw;
       results_.refuse(n, error.what());
     }
+  }
+
+  /// A text that ends because the cache is small would be another one than with a larger cache.
+  void check_room(const Request& request) const {
+    const std::int64_t wanted =
+        std::min(context_, std::ssize(request.prompt) + request.max_new_tokens);
+    require(wanted <= cache_tokens_, ErrorCode::kBadArgument, "prompt and max_tokens",
+            "at most " + std::to_string(cache_tokens_) + " tokens, the room of --cache-memory",
+            wanted);
   }
 
   void take(const Event& event) {
@@ -142,6 +155,7 @@ class BatchRun {
 
   const Tokenizer tokenizer_;
   Engine engine_;
+  const std::int64_t context_, cache_tokens_;
   const std::vector<BatchRequest>& requests_;
   BatchResults& results_;
   std::vector<std::size_t> waiting_;  // in the order of priority and line

@@ -32,6 +32,17 @@ std::optional<nlohmann::json> parsed(std::string_view line) {
   }
 }
 
+bool begins_like_an_answer(std::string_view text) {
+  for (const std::string_view head : {R"({"id":)", R"({"line":)"})
+    if (text.starts_with(head) || head.starts_with(text)) return true;
+  return false;
+}
+
+bool is_answer(const nlohmann::json& line) {
+  return line.is_object() &&
+         (line.contains("finish") || (line.contains("line") && line.contains("error")));
+}
+
 }  // namespace
 
 BatchResults::BatchResults(const std::filesystem::path& path,
@@ -66,8 +77,8 @@ std::size_t BatchResults::read(std::string_view text) {
     const bool last = end == std::string_view::npos || end + 1 == text.size();
     const auto answer = parsed(text.substr(begin, end - begin));
     if (last && (end == std::string_view::npos || !answer)) {
-      require(text[begin] == '{', ErrorCode::kBadFile, where, "an answer of an earlier run",
-              "something else");
+      require(answer ? is_answer(*answer) : begins_like_an_answer(text.substr(begin)),
+              ErrorCode::kBadFile, where, "an answer of an earlier run", "something else");
       return begin;
     }
     require(answer.has_value(), ErrorCode::kBadFile, where, "JSON", "something else");

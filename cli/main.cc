@@ -1,3 +1,6 @@
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <csignal>
 #include <exception>
 #include <iostream>
@@ -31,11 +34,18 @@ int run(CLI::App& program, int argc, char** argv) {
   }
 }
 
+/// A stream that the caller closed stays unusable, but no file is opened in its place and written to.
+void occupy_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (fcntl(stream, F_GETFD) < 0) open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 }  // namespace
 }  // namespace rapt::cli
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // print() tells of it
+  rapt::cli::occupy_streams();
   CLI::App program;
   rapt::cli::add_commands(program);
   return rapt::cli::run(program, argc, argv);

@@ -294,6 +294,9 @@ TEST_F(BatchProgram, AFileThatIsNoResultsIsLeftAsItIs) {
   };
   refuses("notes", " line 1: expected an answer of an earlier run, got ");
   refuses("notes\n{\"", " line 1: expected JSON, got ");
+  for (const char* other :
+       {"{\"precious\": 1}", "{\"id\":\"r0\",\"prompt\":\"a\"}", "{\"precious\""})
+    refuses(other, " line 1: expected an answer of an earlier run, got ");
   refuses("{\"id\": \"r0\", \"prompt\": \"a\"}\n", " line 1 finish: expected a value, got none");
   refuses("{\"id\": \"s\", \"finish\": \"stop\"}\n{",
           " line 1: expected an answer to one of the requests, got one to id \"s\"");
@@ -307,6 +310,25 @@ TEST_F(BatchProgram, AFileThatIsNoResultsIsLeftAsItIs) {
   EXPECT_EQ(rapt("batch '" + model_ + "' '" + file + "' -o /dev/null").status, 1);
   EXPECT_EQ(rapt("batch '" + model_ + "' '" + file + "'").status, 2);
   EXPECT_EQ(batch(file, "--cache-memory -1").status, 2);
+}
+
+// A text that a small cache would end is refused, not cut.
+TEST_F(BatchProgram, ARequestBeyondTheCacheIsAnError) {
+  const std::string file =
+      directory_.write("requests", R"({"id": 1, "prompt": "a", "max_tokens": 3})"
+                                   "\n"
+                                   R"({"id": 2, "prompt": "a", "max_tokens": 40})"
+                                   "\n");
+  EXPECT_EQ(batch(file, "--page-size 16 --cache-memory 60KiB").status, 1);
+  const auto found = answers();
+  EXPECT_EQ(found.at("1")["finish"], "length");
+  EXPECT_NE(found.at("2")["error"].get<std::string>().find("--cache-memory"), std::string::npos);
+}
+
+TEST_F(BatchProgram, AClosedStdoutIsNotTheResults) {
+  const std::string file = directory_.write("requests", requests(2));
+  EXPECT_EQ(batch(file, ">&-").status, 1);
+  EXPECT_EQ(answers().size(), 2u);
 }
 
 TEST_F(BatchProgram, KilledAtRandomPointsNothingIsLostAndNothingTwice) {
