@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "cli/output.h"
+#include "model/decoder.h"
 #include "rapt/error.h"
 
 namespace rapt::cli {
@@ -38,8 +39,10 @@ Generation Generator::run(const std::string& prompt, const Threads& threads) {
   EngineConfig config;
   config.threads = threads;
   config.max_sequence_tokens = std::min(room, count + options_.new_tokens);
-  config.page_size = std::min<std::int64_t>(512, (config.max_sequence_tokens + 15) / 16 * 16);
-  config.pages = (config.max_sequence_tokens + config.page_size - 1) / config.page_size;
+  const PagedKvCache::Shape cache =
+      session_cache_shape(config_, model_.decoder().options().cache, config.max_sequence_tokens);
+  config.page_size = cache.page_size;
+  config.pages = cache.pages;
   config.reuse_prefixes = false;
   config.tokenizer = tokenizer_;
   Engine engine(model_, config);
