@@ -9,16 +9,6 @@ MODEL = pathlib.Path(__file__).parents[2] / "models" / "default"
 TEXTS = ["Once upon a time there was", "The", "She said that the", "Once upon a time"]
 
 
-@pytest.fixture(scope="module")
-def model():
-    return rapt.Model.load(MODEL)
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return rapt.Tokenizer.load(MODEL)
-
-
 def run(engine, steps=1000):
     """What came of each request: tokens, log-probabilities, text, finish, error."""
     answers = {}

@@ -9,16 +9,6 @@ import rapt
 MODEL = pathlib.Path(__file__).parents[2] / "models" / "default"
 
 
-@pytest.fixture(scope="module")
-def model():
-    return rapt.Model.load(MODEL)
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return rapt.Tokenizer.load(MODEL)
-
-
 TEXT = "Once upon a time there was"
 
 

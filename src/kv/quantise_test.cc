@@ -16,16 +16,15 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kMax = std::numeric_limits<float>::max();
 constexpr float kDenormal = std::numeric_limits<float>::denorm_min();
 
-template <class U>
 struct Token {
   float scale;
   std::vector<float> elements;
 };
 
 template <class U>
-Token<U> quantised(const std::vector<float>& x) {
+Token quantised(const std::vector<float>& x) {
   std::vector<U> out(x.size());
-  Token<U> token;
+  Token token;
   token.scale = quantise(x.data(), 1, static_cast<std::int64_t>(x.size()), out.data(), 1);
   for (const U element : out) token.elements.push_back(to_float(element));
   return token;
