@@ -40,9 +40,10 @@ constexpr const char* kFooter =
     "\n"
     "Where RESULTS has answers, of a run that was interrupted or killed, the others are added:\n"
     "nothing is done twice, and a torn last line is done again. Requests may be added at the end\n"
-    "of REQUESTS meanwhile; what is deleted from RESULTS is done again.\n"
+    "of REQUESTS meanwhile; what is deleted from RESULTS is done again. An answer stays whatever\n"
+    "MODEL and options it came from: for others, name other RESULTS.\n"
     "\n"
-    "Exit status 1 if a request is answered by an error, 130 after Ctrl-C.\n"
+    "Exit status 1 if a request is answered by an error, 130 after Ctrl-C or SIGTERM.\n"
     "\n"
     "Examples:\n"
     "  rapt batch requests.jsonl -o results.jsonl\n"
@@ -236,6 +237,14 @@ void add_batch(CLI::App& program) {
   command
       ->add_option("--page-size", options->engine.page_size,
                    "Tokens of a page of the KV cache, a multiple of 16")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            std::int64_t tokens = 0;
+            const bool ok =
+                CLI::detail::lexical_cast(text, tokens) && tokens > 0 && tokens % 16 == 0;
+            return ok ? "" : "expected a multiple of 16, got " + text;
+          },
+          ""))
       ->type_name("N")
       ->capture_default_str();
   command

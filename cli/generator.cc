@@ -19,7 +19,7 @@ void catch_interrupt() {
   struct sigaction action = {};
   action.sa_handler = [](int) { was_interrupted = 1; };
   action.sa_flags = SA_RESETHAND | SA_RESTART;  // a write that waits for its reader goes on
-  sigaction(SIGINT, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
 }
 
 bool interrupted() { return was_interrupted != 0; }

@@ -57,7 +57,8 @@ class Generator {
   Generation out_;
 };
 
-/// From now on Ctrl-C ends the text after the token in work; a second one ends the program at once.
+/// From now on Ctrl-C or SIGTERM ends the text after the token in work; a second one ends the program
+/// at once.
 void catch_interrupt();
 bool interrupted();
 

@@ -11,7 +11,7 @@ constexpr const char* kFooter =
     "  2    wrong usage\n"
     "  3    the text needs more than the model's context; what was written stays\n"
     "  4    the audit has found a leak\n"
-    "  130  interrupted\n"
+    "  130  interrupted, by Ctrl-C or SIGTERM\n"
     "\n"
     "Environment:\n"
     "  RAPT_MODEL      directory of the model to use where MODEL is left out\n"

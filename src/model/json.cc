@@ -34,6 +34,10 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
               "each key once in an object", quote(parsed) + " twice");
     return true;
   };
+  // It would end the text for the parser, and hide the rest.
+  const std::size_t zero = text.find('\0');
+  require(zero == text.npos, ErrorCode::kBadFile, where, "JSON",
+          "the character U+0000 at byte " + std::to_string(zero));
   try {
     return nlohmann::json::parse(text, check_event);
   } catch (const nlohmann::json::exception& error) {

@@ -27,7 +27,7 @@ TEST(Safetensors, TensorsAreFoundWhereTheHeaderSays) {
 }
 
 struct BadHeader {
-  const char* header;
+  std::string header;
   const char* message;  // how it begins
 };
 
@@ -99,7 +99,8 @@ INSTANTIATE_TEST_SUITE_P(
                   "f header: expected each key once"},
         BadHeader{R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}})",
                   "f a: expected only dtype"},
-        BadHeader{"{\"\xFF\":1}", "f header: expected JSON"}}));
+        BadHeader{"{\"\xFF\":1}", "f header: expected JSON"},
+        BadHeader{{"{}\0x", 4}, "f header: expected JSON, got the character U+0000 at byte 2"}}));
 
 TEST(Safetensors, DeeplyNestedHeaderIsAnError) {
   for (const auto& [open, close] : {std::pair("[", "]"), std::pair(R"({"x":)", "}")}) {

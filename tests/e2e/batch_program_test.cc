@@ -310,6 +310,8 @@ TEST_F(BatchProgram, AFileThatIsNoResultsIsLeftAsItIs) {
   EXPECT_EQ(rapt("batch '" + model_ + "' '" + file + "' -o /dev/null").status, 1);
   EXPECT_EQ(rapt("batch '" + model_ + "' '" + file + "'").status, 2);
   EXPECT_EQ(batch(file, "--cache-memory -1").status, 2);
+  for (const char* size : {"0", "24", "-16", "many"})
+    EXPECT_EQ(batch(file, std::string("--page-size ") + size).status, 2) << size;
 }
 
 // A text that a small cache would end is refused, not cut.
@@ -364,24 +366,28 @@ TEST_F(BatchProgram, KilledAtRandomPointsNothingIsLostAndNothingTwice) {
 }
 
 TEST_F(BatchProgram, InterruptedItEndsWith130AndGoesOnLater) {
-  const std::string file = directory_.write("requests", requests(120));
-  const pid_t child = start(file);
-  ASSERT_TRUE(wait_for_growth(child, 1));
-  kill(child, SIGSTOP);
-  const Outcome second = batch(file);
-  kill(child, SIGINT);
-  kill(child, SIGCONT);
-  int status = 0;
-  waitpid(child, &status, 0);
-  ASSERT_TRUE(WIFEXITED(status)) << WTERMSIG(status);
-  EXPECT_EQ(WEXITSTATUS(status), 130);
-  EXPECT_EQ(second.status, 1);
-  EXPECT_EQ(second.errors.find("rapt: " + results_ + ": expected no other run that writes it"), 0u)
-      << second.errors;
-  EXPECT_LT(answers().size(), 120u);
-  EXPECT_TRUE(content_of(results_).ends_with('\n'));
-  EXPECT_EQ(batch(file).status, 0);
-  EXPECT_EQ(answers().size(), 120u);
+  for (const int signal : {SIGINT, SIGTERM}) {
+    std::filesystem::remove(results_);
+    const std::string file = directory_.write("requests", requests(120));
+    const pid_t child = start(file);
+    ASSERT_TRUE(wait_for_growth(child, 1));
+    kill(child, SIGSTOP);
+    const Outcome second = batch(file);
+    kill(child, signal);
+    kill(child, SIGCONT);
+    int status = 0;
+    waitpid(child, &status, 0);
+    ASSERT_TRUE(WIFEXITED(status)) << WTERMSIG(status);
+    EXPECT_EQ(WEXITSTATUS(status), 130);
+    EXPECT_EQ(second.status, 1);
+    EXPECT_EQ(second.errors.find("rapt: " + results_ + ": expected no other run that writes it"),
+              0u)
+        << second.errors;
+    EXPECT_LT(answers().size(), 120u);
+    EXPECT_TRUE(content_of(results_).ends_with('\n'));
+    EXPECT_EQ(batch(file).status, 0);
+    EXPECT_EQ(answers().size(), 120u);
+  }
 }
 
 }  // namespace

@@ -121,7 +121,9 @@ TEST(NativeBf16, ThreadsAndSources) {
           c.threads = threads;
           SCOPED_TRACE(c.name());
           EXPECT_TRUE(same_bits(run_case(c, in), expected));
-          if (queries == 5) EXPECT_EQ(explained(c, "workers"), std::to_string(threads));
+          if (queries == 5) {
+            EXPECT_EQ(explained(c, "workers"), std::to_string(threads));
+          }
         }
       EXPECT_EQ(explained(c, "path"), queries == 600 ? "prefill" : "decode");
     }

@@ -13,7 +13,7 @@ constexpr int kAccumulators = kTileRows * kTileVectors * 16 / kRegisterLanes;
 
 constexpr double kStepFlops = 2.0 * kAccumulators * kRegisterLanes;
 
-float multiply_add(std::int64_t steps, float x, float y) noexcept {
+[[maybe_unused]] float multiply_add(std::int64_t steps, float x, float y) noexcept {
   RegisterTile<1, kAccumulators> acc;
   const Register a = broadcast_register(x), b = broadcast_register(y);
   // Equal chains would be computed once.
@@ -31,7 +31,7 @@ float multiply_add(std::int64_t steps, float x, float y) noexcept {
   return reduce_add(sum);
 }
 
-float exp2_sum(const float* x, std::int64_t floats) noexcept {
+[[maybe_unused]] float exp2_sum(const float* x, std::int64_t floats) noexcept {
   constexpr int kVectors = kExpFloats / 16;
   static_assert(kVectors == 4);
   F32x16 shift[kVectors], sum[1][kVectors];
@@ -64,7 +64,7 @@ float read_streams(const float* data, std::int64_t floats) {
   return reduce_add(add(add(sum[0][0], sum[0][1]), add(sum[0][2], sum[0][3])));
 }
 
-float read(const float* data, std::int64_t floats, int streams) noexcept {
+[[maybe_unused]] float read(const float* data, std::int64_t floats, int streams) noexcept {
   if (streams == 4) return read_streams<4>(data, floats);
   if (streams == 2) return read_streams<2>(data, floats);
   return read_streams<1>(data, floats);
