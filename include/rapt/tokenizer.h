@@ -12,11 +12,12 @@ namespace rapt {
 
 struct TokenizerRules;
 
-/// Text to token ids and back: byte-pair encoding, byte-level or SentencePiece-style, as Hugging
-/// Face's tokenizer.json describes it. A cheap handle to immutable rules; share it freely.
+/// Text to token ids and back: byte-pair encoding, byte-level or SentencePiece-style, or a unigram
+/// model, as Hugging Face's tokenizer.json describes it. A cheap handle to immutable rules; share it
+/// freely.
 ///
 /// @source arXiv:1508.07909 (byte-pair encoding), arXiv:1808.06226 (SentencePiece), Radford et al.
-///         2019 (byte-level)
+///         2019 (byte-level), arXiv:1804.10959 (unigram)
 class Tokenizer {
  public:
   /// Reads a tokenizer.json, or the one of a model's directory.

@@ -6,48 +6,19 @@
 #include "model/tokenizer/unicode.h"
 
 namespace rapt {
-namespace {
-
-std::uint64_t edge(std::int32_t node, unsigned char byte) {
-  return static_cast<std::uint64_t>(node) << 8 | byte;
-}
-
-}  // namespace
-
-std::int32_t AddedTokens::child(std::int32_t node, unsigned char byte) const {
-  if (node == 0) return root_[byte];
-  const auto found = edges_.find(edge(node, byte));
-  return found == edges_.end() ? kNone : found->second;
-}
-
-std::int32_t AddedTokens::child_made(std::int32_t node, unsigned char byte) {
-  const std::int32_t found = child(node, byte);
-  if (found != kNone) return found;
-  const auto made = static_cast<std::int32_t>(ends_.size());
-  ends_.push_back(kNone);
-  if (node == 0)
-    root_[byte] = made;
-  else
-    edges_.emplace(edge(node, byte), made);
-  return made;
-}
 
 void AddedTokens::add(AddedToken token) {
-  std::int32_t node = 0;
-  for (const char byte : token.content) node = child_made(node, static_cast<unsigned char>(byte));
-  if (node == 0 || ends_[node] != kNone) return;  // no text, or another token's
-  ends_[node] = static_cast<std::int32_t>(tokens_.size());
+  if (token.content.empty()) return;  // normalised away
+  std::int32_t& index = indices_[token.content];
+  if (index != ByteTrie::kNone) return;
+  index = static_cast<std::int32_t>(tokens_.size());
   tokens_.push_back(std::move(token));
 }
 
 const AddedToken* AddedTokens::longest_at(std::string_view text) const {
   const AddedToken* longest = nullptr;
-  std::int32_t node = 0;
-  for (const char byte : text) {
-    node = child(node, static_cast<unsigned char>(byte));
-    if (node == kNone) break;
-    if (ends_[node] != kNone) longest = &tokens_[ends_[node]];
-  }
+  indices_.for_each_prefix(text,
+                           [&](std::size_t, std::int32_t index) { longest = &tokens_[index]; });
   return longest;
 }
 

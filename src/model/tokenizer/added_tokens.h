@@ -1,12 +1,12 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
+
+#include "model/tokenizer/byte_trie.h"
 
 namespace rapt {
 
@@ -22,8 +22,6 @@ struct AddedToken {
 /// Finds added tokens in a text: the leftmost, the longest of those.
 class AddedTokens {
  public:
-  AddedTokens() { root_.fill(kNone); }
-
   /// Of two tokens of the same content the first one is found.
   void add(AddedToken token);
 
@@ -36,17 +34,10 @@ class AddedTokens {
   void split(std::string_view text, const OnText& on_text, const OnToken& on_token) const;
 
  private:
-  static constexpr std::int32_t kNone = -1;
-
-  std::int32_t child(std::int32_t node, unsigned char byte) const;
-  std::int32_t child_made(std::int32_t node, unsigned char byte);
   const AddedToken* longest_at(std::string_view text) const;
 
   std::vector<AddedToken> tokens_;
-  // A trie over bytes; a node is its index in ends_, and node 0 is the empty text.
-  std::array<std::int32_t, 256> root_;
-  std::unordered_map<std::uint64_t, std::int32_t> edges_;  // of other nodes, by node and byte
-  std::vector<std::int32_t> ends_ = {kNone};               // index of the token that ends here
+  ByteTrie indices_;  // by content
 };
 
 }  // namespace rapt

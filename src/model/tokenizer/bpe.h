@@ -15,6 +15,8 @@ struct TextHash : std::hash<std::string_view> {
   using is_transparent = void;
 };
 
+class BpeEncoder;
+
 /// Byte-pair encoding: a word starts as one token a character; then, again and again, the adjacent
 /// pair of lowest rank becomes one token, the leftmost among equals.
 ///
@@ -24,6 +26,7 @@ struct TextHash : std::hash<std::string_view> {
 /// @source arXiv:1508.07909; byte fallback as in SentencePiece, arXiv:1808.06226
 class BytePairEncoding {
  public:
+  using Encoder = BpeEncoder;
   static constexpr std::int32_t kNone = -1;
 
   struct Merge {

@@ -54,8 +54,9 @@ Normalizer::Step Normalizer::parse_step(const JsonField& field) {
   if (type == "Prepend") return Prepend{field["prepend"].string()};
   if (type == "Replace") return Replace::parse(field);
   if (type == "Strip") return Strip{field["strip_left"].boolean(), field["strip_right"].boolean()};
+  if (type == "Precompiled") return CharacterMap::parse(field["precompiled_charsmap"]);
   field["type"].fail(
-      "NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip or a Sequence of them",
+      "NFC, NFD, NFKC, NFKD, Lowercase, Precompiled, Prepend, Replace, Strip or a Sequence of them",
       ErrorCode::kUnsupported);
 }
 
@@ -86,6 +87,10 @@ std::string Normalizer::apply(Strip strip, const std::string& text) {
   const std::size_t begin = strip.left ? leading_space_bytes(text) : 0;
   const std::string rest = text.substr(begin);
   return rest.substr(0, rest.size() - (strip.right ? trailing_space_bytes(rest) : 0));
+}
+
+std::string Normalizer::apply(const CharacterMap& map, const std::string& text) {
+  return map(text);
 }
 
 }  // namespace rapt

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "model/json.h"
+#include "model/tokenizer/character_map.h"
 #include "model/tokenizer/regex.h"
 #include "model/tokenizer/unicode.h"
 
@@ -51,7 +52,7 @@ class Normalizer {
   struct Strip {
     bool left, right;
   };
-  using Step = std::variant<UnicodeForm, LowerCase, Prepend, Replace, Strip>;
+  using Step = std::variant<UnicodeForm, LowerCase, Prepend, Replace, Strip, CharacterMap>;
 
   static Step parse_step(const JsonField& field);
   static std::string apply(UnicodeForm form, const std::string& text);
@@ -59,6 +60,7 @@ class Normalizer {
   static std::string apply(const Prepend& prepend, const std::string& text);
   static std::string apply(const Replace& replace, const std::string& text);
   static std::string apply(Strip strip, const std::string& text);
+  static std::string apply(const CharacterMap& map, const std::string& text);
 
   std::vector<Step> steps_;
   std::string where_;

@@ -131,20 +131,27 @@ class Translator {
     replace(6, "\\x{" + std::string(rest_.substr(2, 4)) + "}");
   }
 
-  // Sets within sets and intersections are Oniguruma's alone.
+  // A set within a set adds its characters to it. Complements within sets, classes like [:alpha:]
+  // and intersections are Oniguruma's alone.
   void character_class() {
     keep(rest_.starts_with("[^") ? 2 : 1);
     if (rest_.starts_with("]")) refuse("a set that is not empty");
-    while (!rest_.starts_with("]")) {
+    for (int depth = 1; depth > 0;) {
       if (rest_.empty()) refuse("the end of a set");
-      if (rest_.front() == '[' || rest_.starts_with("&&"))
-        refuse("no set within a set and no intersection");
-      if (rest_.front() == '\\')
+      if (rest_.starts_with("[^") || rest_.starts_with("[:") || rest_.starts_with("[]") ||
+          rest_.starts_with("&&"))
+        refuse("no complement or class within a set and no intersection");
+      if (rest_.starts_with("]-") && depth > 1) refuse("no - beside a set within a set");
+      if (rest_.front() == '[' && result_.ends_with('-')) refuse("no - beside a set within a set");
+      if (rest_.front() == '[' || rest_.front() == ']') {
+        depth += rest_.front() == '[' ? 1 : -1;
+        replace(1, depth == 0 ? "]" : "");
+      } else if (rest_.front() == '\\') {
         escape(true);
-      else
+      } else {
         keep(1);
+      }
     }
-    keep(1);
   }
 
   // Groups, lookaround and (?i): the letters m and s differ, and what else begins with (? or (*.

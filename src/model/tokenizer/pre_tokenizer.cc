@@ -84,12 +84,14 @@ void PreTokenizer::add(const JsonField& field) {
   if (type == "Split") {
     steps_.push_back(Cut{parse_pattern(field["pattern"]), parse_delimiter(field["behavior"]),
                          flag(field, "invert", false)});
+  } else if (type == "WhitespaceSplit") {
+    steps_.push_back(Cut{Regex::pattern("\\s", field.where()), Cut::kRemoved});
   } else if (type == "Digits") {
     const bool each = flag(field, "individual_digits", false);
     steps_.push_back(
         Cut{Regex::pattern("\\p{N}", field.where()), each ? Cut::kIsolated : Cut::kContiguous});
   } else {
-    field["type"].fail("ByteLevel, Split, Digits, Metaspace or a Sequence of them",
+    field["type"].fail("ByteLevel, Split, WhitespaceSplit, Digits, Metaspace or a Sequence of them",
                        ErrorCode::kUnsupported);
   }
 }

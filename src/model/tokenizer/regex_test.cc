@@ -26,16 +26,18 @@ TEST(Oniguruma, WhatTheyReadDifferentlyIsRewritten) {
   EXPECT_EQ(translated(R"(\p{Han}[\P{Latin}])"), R"(\p{sc:Han}[\P{sc:Latin}])");
   EXPECT_EQ(translated(R"({|a{b}{ 1}{1, 2}{,}[{]{1,,2}{)"),
             R"(\{|a\{b}\{ 1}\{1, 2}\{,}[{]\{1,,2}\{)");
+  EXPECT_EQ(translated("[a[b[c]]d][^(|[.,]){}]"), "[abcd][^(|.,){}]");
   EXPECT_EQ(translated(R"(\h[\h]\v\u00e9)"), R"([0-9A-Fa-f][0-9A-Fa-f]\x{B}\x{00e9})");
 }
 
 TEST(Oniguruma, WhatTheyReadDifferentlyOtherwiseIsRefused) {
   for (const std::string pattern :
-       {R"(\b)",    R"(\1)",   R"(\k<a>)",    R"(\K)",     R"(\R)",   R"([\W])", R"([\b])",
-        "[a[b]]",   "[a&&b]",  "[[:alpha:]]", "[]a]",      "[^]a]",   "[a",      "(?m:.)",
-        "(?s).",    "a(?i)b",  "(?<name>a)",  "(?#a)",     "(?R)",    "(*FAIL)", "a{2}+",
-        "a{,2}",    "\\",      R"(\pL)",      R"(\p{^L})", R"(\p{L)", R"(\xE9)", R"(\x{})",
-        R"(\x{41)", R"(\u12)", "a{2}?",       "a{2,2}?",   "a{2,02}?"})
+       {R"(\b)",    R"(\1)",   R"(\k<a>)",    R"(\K)",     R"(\R)",    R"([\W])", R"([\b])",
+        "[a[^b]]",  "[a&&b]",  "[[:alpha:]]", "[]a]",      "[^]a]",    "[a",      "(?m:.)",
+        "(?s).",    "a(?i)b",  "(?<name>a)",  "(?#a)",     "(?R)",     "(*FAIL)", "a{2}+",
+        "a{,2}",    "\\",      R"(\pL)",      R"(\p{^L})", R"(\p{L)",  R"(\xE9)", R"(\x{})",
+        R"(\x{41)", R"(\u12)", "a{2}?",       "a{2,2}?",   "a{2,02}?", "[a[]b]]", "[a-[b]]",
+        "[[a]-b]",  "[a[b]"})
     EXPECT_THROW(translated(pattern), Error) << pattern;
 }
 

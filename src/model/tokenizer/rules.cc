@@ -17,11 +17,6 @@ std::int32_t read_token(const JsonField& field, std::int64_t end = kTokens) {
   return static_cast<std::int32_t>(field.integer(0, end - 1));
 }
 
-void serve_only_null(const JsonField& parent, std::initializer_list<const char*> keys) {
-  for (const char* key : keys)
-    if (parent.has(key)) parent[key].serve_only(false, "null");
-}
-
 /// Member `key`, or null where it is absent.
 JsonField part(const JsonField& root, const char* key) {
   static const nlohmann::json null;
@@ -35,19 +30,16 @@ void set_text(TokenDecoder& decoder, const JsonField& id, std::int32_t token,
   decoder.texts[token] = {TokenText::kText, text};
 }
 
-void read_vocabulary(const JsonField& field, TokenizerRules& rules) {
-  field.for_each_member([&](const std::string& text, const JsonField& id) {
-    const std::int32_t token = read_token(id);
-    set_text(rules.decoder, id, token, text);
-    rules.bpe.add_token(text, token);
-  });
+std::int32_t token_of(const TokenizerRules& rules, std::string_view text) {
+  return std::visit([&](const auto& model) { return model.token_of(text); }, rules.model);
 }
 
-void find_byte_tokens(BytePairEncoding& bpe) {
+template <class Model>
+void find_byte_tokens(Model& model) {
   constexpr const char* kHex = "0123456789ABCDEF";
   for (int byte = 0; byte < 256; ++byte)
-    bpe.byte_tokens[byte] =
-        bpe.token_of(std::string("<0x") + kHex[byte / 16] + kHex[byte % 16] + ">");
+    model.byte_tokens[byte] =
+        model.token_of(std::string("<0x") + kHex[byte / 16] + kHex[byte % 16] + ">");
 }
 
 /// The two sides of "left right" or ["left", "right"].
@@ -79,12 +71,14 @@ void read_merges(const JsonField& field, BytePairEncoding& bpe) {
   }
 }
 
-void read_model(const JsonField& field, TokenizerRules& rules) {
-  // Files from before there were types have none; those of BPE have merges.
-  if (field.has("type")) field["type"].serve_only(type_of(field) == "BPE", "\"BPE\"");
+BytePairEncoding read_bpe(const JsonField& field, TokenDecoder& decoder) {
   serve_only_off(field, {"dropout", "continuing_subword_prefix", "end_of_word_suffix"});
-  BytePairEncoding& bpe = rules.bpe;
-  read_vocabulary(field["vocab"], rules);
+  BytePairEncoding bpe;
+  field["vocab"].for_each_member([&](const std::string& text, const JsonField& id) {
+    const std::int32_t token = read_token(id);
+    set_text(decoder, id, token, text);
+    bpe.add_token(text, token);
+  });
   if (flag(field, "byte_fallback", false)) find_byte_tokens(bpe);
   bpe.fuse_unknown = flag(field, "fuse_unk", false);
   bpe.whole_words = flag(field, "ignore_merges", false);
@@ -94,13 +88,42 @@ void read_model(const JsonField& field, TokenizerRules& rules) {
       field["unk_token"].fail("a token in the vocabulary");
   }
   read_merges(field["merges"], bpe);
+  return bpe;
+}
+
+Unigram read_unigram(const JsonField& field, TokenDecoder& decoder) {
+  serve_only_off(field, {"alpha", "nbest_size"});
+  Unigram unigram;
+  const JsonField vocabulary = field["vocab"];
+  if (vocabulary.array_size() > kTokens) vocabulary.fail("at most 1048576 tokens");
+  for (std::size_t n = 0; n < vocabulary.array_size(); ++n) {
+    const JsonField entry = vocabulary.at(n);
+    if (entry.array_size() != 2) entry.fail("a token and its score");
+    const std::string& text = entry.at(0).string();
+    set_text(decoder, entry, static_cast<std::int32_t>(n), text);
+    unigram.add_token(text, entry.at(1).number());
+  }
+  if (flag(field, "byte_fallback", false)) find_byte_tokens(unigram);
+  unigram.unknown = read_token(field["unk_id"], std::ssize(decoder.texts));
+  return unigram;
+}
+
+void read_model(const JsonField& field, TokenizerRules& rules) {
+  // Files from before there were types have none; those of BPE have merges.
+  const bool typed = field.has("type");
+  if (typed ? type_of(field) == "BPE" : field.has("merges"))
+    rules.model = read_bpe(field, rules.decoder);
+  else if (!typed || type_of(field) == "Unigram")
+    rules.model = read_unigram(field, rules.decoder);
+  else
+    field["type"].serve_only(false, "\"BPE\" or \"Unigram\"");
 }
 
 void read_added_token(const JsonField& field, TokenizerRules& rules) {
   std::string content = field["content"].string();
   const std::int32_t token = read_token(field["id"]);
   if (content.empty()) field.fail("content that is not empty");
-  const std::int32_t known = rules.bpe.token_of(content);
+  const std::int32_t known = token_of(rules, content);
   if (known == BytePairEncoding::kNone)
     set_text(rules.decoder, field["id"], token, content);
   else if (known != token)
@@ -151,14 +174,34 @@ void read_template(const JsonField& field, TokenizerRules& rules) {
   rules.last.insert(rules.last.end(), after.begin(), after.end());
 }
 
+/// ["text of the token", id].
+std::int32_t read_named_token(const JsonField& field, const TokenizerRules& rules) {
+  if (field.array_size() != 2) field.fail("a token and its id");
+  return read_token(field.at(1), std::ssize(rules.decoder.texts));
+}
+
 void read_post_processor(const JsonField& field, TokenizerRules& rules) {
   for (const JsonField& step : sequence(field, "processors")) {
-    if (type_of(step) == "TemplateProcessing")
+    const std::string& type = type_of(step);
+    if (type == "TemplateProcessing") {
       read_template(step, rules);
-    else  // ByteLevel only trims offsets, which nobody asks for here
-      step["type"].serve_only(type_of(step) == "ByteLevel",
-                              "TemplateProcessing, ByteLevel or a Sequence of them");
+    } else if (type == "BertProcessing" || type == "RobertaProcessing") {
+      rules.first.insert(rules.first.begin(), read_named_token(step["cls"], rules));
+      rules.last.push_back(read_named_token(step["sep"], rules));
+    } else {  // ByteLevel only trims offsets, which nobody asks for here
+      step["type"].serve_only(
+          type == "ByteLevel",
+          "TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel or a Sequence of them");
+    }
   }
+}
+
+/// Padding to the longest text of a batch changes none that is alone.
+void serve_only_no_padding(const JsonField& field) {
+  if (field.is_null()) return;
+  const JsonField strategy = field["strategy"];
+  strategy.serve_only(strategy.value() == "BatchLongest", "BatchLongest");
+  serve_only_off(field, {"pad_to_multiple_of"});
 }
 
 }  // namespace
@@ -168,7 +211,8 @@ TokenizerRules TokenizerRules::parse(std::string_view json, const std::string& w
           "a text of at most " + std::to_string(kMostTextBytes) + " bytes", json.size());
   const nlohmann::json document = parse_json(json, where);
   const JsonField root(document, where);
-  serve_only_null(root, {"truncation", "padding"});
+  part(root, "truncation").serve_only(part(root, "truncation").is_null(), "null");
+  serve_only_no_padding(part(root, "padding"));
   TokenizerRules rules;
   read_model(root["model"], rules);
   rules.normalizer = Normalizer::parse(part(root, "normalizer"));

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "model/tokenizer/added_tokens.h"
@@ -10,6 +11,7 @@
 #include "model/tokenizer/decoder.h"
 #include "model/tokenizer/normalizer.h"
 #include "model/tokenizer/pre_tokenizer.h"
+#include "model/tokenizer/unigram.h"
 
 namespace rapt {
 
@@ -23,7 +25,7 @@ struct TokenizerRules {
   AddedTokens raw, normalized;
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
-  BytePairEncoding bpe;
+  std::variant<BytePairEncoding, Unigram> model;
   std::vector<std::int32_t> first, last;
   TokenDecoder decoder;
 

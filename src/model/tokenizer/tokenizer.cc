@@ -1,6 +1,7 @@
 #include "rapt/tokenizer.h"
 
 #include <system_error>
+#include <variant>
 
 #include "base/check.h"
 #include "model/mapped_file.h"
@@ -8,6 +9,29 @@
 #include "model/utf8.h"
 
 namespace rapt {
+namespace {
+
+template <class Model>
+std::vector<std::int32_t> encoded(const TokenizerRules& rules, const Model& model,
+                                  std::string_view text) {
+  std::vector<std::int32_t> tokens = rules.first;
+  typename Model::Encoder encoder(model);
+  const auto on_token = [&](std::int32_t token) { tokens.push_back(token); };
+  const auto on_word = [&](std::string_view word) { encoder.encode(word, tokens); };
+  rules.raw.split(
+      text,
+      [&](std::string_view stretch, bool at_start) {
+        const auto on_text = [&](std::string_view part, bool first) {
+          rules.pre_tokenizer.split(part, at_start && first, on_word);
+        };
+        rules.normalized.split(rules.normalizer(std::string(stretch)), on_text, on_token);
+      },
+      on_token);
+  tokens.insert(tokens.end(), rules.last.begin(), rules.last.end());
+  return tokens;
+}
+
+}  // namespace
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   std::error_code unreadable;  // which reading the file reports
@@ -29,22 +53,8 @@ std::span<const std::int32_t> Tokenizer::beginning() const { return rules_->firs
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
   require(utf8_valid_bytes(text) == text.size(), ErrorCode::kBadArgument, "Tokenizer.encode text",
           "UTF-8", "another byte at " + std::to_string(utf8_valid_bytes(text)));
-  const TokenizerRules& rules = *rules_;
-  std::vector<std::int32_t> tokens = rules.first;
-  BpeEncoder encoder(rules.bpe);
-  const auto on_token = [&](std::int32_t token) { tokens.push_back(token); };
-  const auto on_word = [&](std::string_view word) { encoder.encode(word, tokens); };
-  rules.raw.split(
-      text,
-      [&](std::string_view stretch, bool at_start) {
-        const auto on_text = [&](std::string_view part, bool first) {
-          rules.pre_tokenizer.split(part, at_start && first, on_word);
-        };
-        rules.normalized.split(rules.normalizer(std::string(stretch)), on_text, on_token);
-      },
-      on_token);
-  tokens.insert(tokens.end(), rules.last.begin(), rules.last.end());
-  return tokens;
+  return std::visit([&](const auto& model) { return encoded(*rules_, model, text); },
+                    rules_->model);
 }
 
 std::string Tokenizer::decode(std::span<const std::int32_t> tokens) const {

@@ -114,20 +114,21 @@ void PrintTo(const Damage& damage, std::ostream* out) {
   *out << damage.pointer << " = " << damage.value;
 }
 
-class BadTokenizer : public testing::TestWithParam<Damage> {};
-
-TEST_P(BadTokenizer, IsAnErrorThatNamesTheField) {
-  nlohmann::json file = small_tokenizer();
-  file[nlohmann::json::json_pointer(GetParam().pointer)] = GetParam().value;
+void expect_error(nlohmann::json file, const Damage& damage) {
+  file[nlohmann::json::json_pointer(damage.pointer)] = damage.value;
   try {
     Tokenizer::parse(file.dump(), "t.json");
     FAIL() << "no error";
   } catch (const Error& error) {
-    EXPECT_EQ(error.code(), GetParam().code) << error.what();
-    EXPECT_EQ(std::string(error.what()).find(std::string("t.json ") + GetParam().where + ":"), 0u)
+    EXPECT_EQ(error.code(), damage.code) << error.what();
+    EXPECT_EQ(std::string(error.what()).find(std::string("t.json ") + damage.where + ":"), 0u)
         << error.what();
   }
 }
+
+class BadTokenizer : public testing::TestWithParam<Damage> {};
+
+TEST_P(BadTokenizer, IsAnErrorThatNamesTheField) { expect_error(small_tokenizer(), GetParam()); }
 
 nlohmann::json repeated(std::size_t times, const nlohmann::json& part) {
   return {{"type", "Sequence"}, {"pretokenizers", std::vector<nlohmann::json>(times, part)}};
@@ -138,7 +139,8 @@ constexpr ErrorCode kBad = ErrorCode::kBadFile, kNot = ErrorCode::kUnsupported;
 INSTANTIATE_TEST_SUITE_P(
     Fields, BadTokenizer,
     testing::ValuesIn(std::vector<Damage>{
-        Damage{"/model/type", "Unigram", kNot, "model type"},
+        Damage{"/model/type", "WordPiece", kNot, "model type"},
+        Damage{"/model/type", "Unigram", kBad, "model vocab"},
         Damage{"/model/byte_fallback", 1, kBad, "model byte_fallback"},
         Damage{"/model/dropout", 0.1, kNot, "model dropout"},
         Damage{"/model/ignore_merges", "yes", kBad, "model ignore_merges"},
@@ -210,7 +212,21 @@ INSTANTIATE_TEST_SUITE_P(
                kBad,
                "pre_tokenizer prepend_scheme"},
         Damage{"/truncation", {{"max_length", 5}}, kNot, "truncation"},
-        Damage{"/post_processor/type", "BertProcessing", kNot, "post_processor type"},
+        Damage{"/padding", {{"strategy", {{"Fixed", 5}}}}, kNot, "padding strategy"},
+        Damage{"/padding",
+               {{"strategy", "BatchLongest"}, {"pad_to_multiple_of", 8}},
+               kNot,
+               "padding pad_to_multiple_of"},
+        Damage{"/post_processor/type", "Other", kNot, "post_processor type"},
+        Damage{"/post_processor/type", "BertProcessing", kBad, "post_processor cls"},
+        Damage{"/post_processor",
+               {{"type", "BertProcessing"}, {"cls", {"<s>", 1}}, {"sep", {"</s>", 266}}},
+               kBad,
+               "post_processor sep[1]"},
+        Damage{"/post_processor",
+               {{"type", "RobertaProcessing"}, {"cls", {"<s>"}}, {"sep", {"</s>", 2}}},
+               kBad,
+               "post_processor cls"},
         Damage{"/post_processor/special_tokens/<s>/ids/0", 266, kBad,
                "post_processor special_tokens <s> ids[0]"},
         Damage{"/post_processor/single/1",
@@ -221,6 +237,76 @@ INSTANTIATE_TEST_SUITE_P(
         Damage{"/decoder/decoders/3/stop", 1, kNot, "decoder decoders[3] stop"},
         Damage{"/decoder/decoders/3/content", "ab", kBad, "decoder decoders[3] content"},
         Damage{"/decoder", nullptr, kNot, "decoder"}}));
+
+nlohmann::json character_map(const std::string& base64) {
+  return {{"type", "Precompiled"}, {"precompiled_charsmap", base64}};
+}
+
+nlohmann::json unigram_tokenizer() {
+  return nlohmann::json::parse(R"({"added_tokens": [], "decoder": {"type": "Fuse"}, "model": {
+      "type": "Unigram", "unk_id": 0, "vocab": [
+          ["<unk>", 0], ["a", -1], ["ab", -3], ["b", -2], ["abc", -2.5], ["c", -1.0]]}})");
+}
+
+Tokens unigram_tokens(const nlohmann::json& file, const std::string& text) {
+  return Tokenizer::parse(file.dump()).encode(text);
+}
+
+TEST(Unigram, TakesTheBestSumAndTheLongestLastTokenOfEqualOnes) {
+  const nlohmann::json file = unigram_tokenizer();
+  EXPECT_EQ(unigram_tokens(file, "abc"), Tokens{4});
+  EXPECT_EQ(unigram_tokens(file, "ab"), Tokens{2});  // "ab" and "a", "b" sum to -3
+  EXPECT_EQ(unigram_tokens(file, "ba"), (Tokens{3, 1}));
+  EXPECT_EQ(unigram_tokens(file, "acab"), (Tokens{1, 5, 2}));
+  EXPECT_EQ(unigram_tokens(file, ""), Tokens{});
+}
+
+TEST(Unigram, UnknownCharactersInARowAreOneOrTheirBytes) {
+  nlohmann::json file = unigram_tokenizer();
+  EXPECT_EQ(unigram_tokens(file, "xyazé"), (Tokens{0, 1, 0}));
+  file["model"]["byte_fallback"] = true;
+  file["model"]["vocab"].push_back({"<0xC3>", -1});
+  EXPECT_EQ(unigram_tokens(file, "éa"), (Tokens{0, 1}));  // not all bytes are there
+  file["model"]["vocab"].push_back({"<0xA9>", -1});
+  EXPECT_EQ(unigram_tokens(file, "éa"), (Tokens{6, 7, 1}));
+  EXPECT_EQ(unigram_tokens(file, "éxa"), (Tokens{0, 1}));
+}
+
+class BadUnigram : public testing::TestWithParam<Damage> {};
+
+TEST_P(BadUnigram, IsAnErrorThatNamesTheField) { expect_error(unigram_tokenizer(), GetParam()); }
+
+// Maps of one unit and no text: a node whose number is beyond the array, and one whose number is no
+// place of a text.
+INSTANTIATE_TEST_SUITE_P(
+    Fields, BadUnigram,
+    testing::Values(
+        Damage{"/model/unk_id", 6, kBad, "model unk_id"},
+        Damage{"/model/unk_id", nullptr, kBad, "model unk_id"},
+        Damage{"/model/vocab", nlohmann::json::object(), kBad, "model vocab"},
+        Damage{"/model/vocab/1", "a", kBad, "model vocab[1]"},
+        Damage{"/model/vocab/1", {"a"}, kBad, "model vocab[1]"},
+        Damage{"/model/vocab/1/0", 1, kBad, "model vocab[1][0]"},
+        Damage{"/model/vocab/1/1", "-1", kBad, "model vocab[1][1]"},
+        Damage{"/normalizer", character_map(""), kBad, "normalizer precompiled_charsmap"},
+        Damage{"/normalizer", character_map("AAA"), kBad, "normalizer precompiled_charsmap"},
+        Damage{"/normalizer", character_map("AA=="), kBad, "normalizer precompiled_charsmap"},
+        Damage{"/normalizer", character_map("AAA*AA=="), kBad, "normalizer precompiled_charsmap"},
+        Damage{"/normalizer", character_map("BAAAAA=="), kBad, "normalizer precompiled_charsmap"},
+        Damage{"/normalizer", character_map("AQAAAAA="), kBad, "normalizer precompiled_charsmap"},
+        Damage{"/normalizer", character_map("AAAAAP8="), kBad, "normalizer precompiled_charsmap"},
+        Damage{"/normalizer", character_map("BAAAAAABEAA="), kBad,
+               "normalizer precompiled_charsmap"},
+        Damage{"/normalizer", character_map("BAAAAAABAAA="), kBad,
+               "normalizer precompiled_charsmap"}));
+
+TEST(CharacterMap, WithNothingInItChangesNothing) {
+  nlohmann::json file = unigram_tokenizer();
+  for (const std::string map : {"AAAAAA==", "BAAAAAAAAAA="}) {
+    file["normalizer"] = character_map(map);
+    EXPECT_EQ(unigram_tokens(file, "ab\r\ne\u0301c"), (Tokens{2, 0, 5})) << map;
+  }
+}
 
 TEST(Tokenizer, PairsMayBeArrays) {
   nlohmann::json file = small_tokenizer();

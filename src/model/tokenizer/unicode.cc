@@ -2,10 +2,13 @@
 
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
+#include <unicode/ubrk.h>
 #include <unicode/uchar.h>
+#include <unicode/utext.h>
 
 #include <cstdint>
 #include <limits>
+#include <memory>
 
 #include "base/check.h"
 #include "model/utf8.h"
@@ -24,6 +27,16 @@ const icu::Normalizer2& normalizer(UnicodeForm form) {
   require(U_SUCCESS(status), ErrorCode::kUnsupported, "ICU", "its normalisation data",
           u_errorName(status));
   return *found;
+}
+
+void require_countable(std::string_view text) {
+  require(text.size() <= std::numeric_limits<std::int32_t>::max(), ErrorCode::kBadArgument, "text",
+          "fewer than 2^31 bytes to normalise", text.size());
+}
+
+void require_success(UErrorCode status) {
+  require(U_SUCCESS(status), ErrorCode::kBadArgument, "text", "text that ICU can normalise",
+          u_errorName(status));
 }
 
 std::string_view first_character(std::string_view text) {
@@ -49,15 +62,13 @@ bool is_word(std::string_view character) {
 }  // namespace
 
 std::string unicode_normalized(UnicodeForm form, std::string_view text) {
-  require(text.size() <= std::numeric_limits<std::int32_t>::max(), ErrorCode::kBadArgument, "text",
-          "fewer than 2^31 bytes to normalise", text.size());
+  require_countable(text);
   std::string result;
   icu::StringByteSink<std::string> sink(&result);
   UErrorCode status = U_ZERO_ERROR;
   const icu::StringPiece piece(text.data(), static_cast<std::int32_t>(text.size()));
   normalizer(form).normalizeUTF8(0, piece, sink, nullptr, status);
-  require(U_SUCCESS(status), ErrorCode::kBadArgument, "text", "text that ICU can normalise",
-          u_errorName(status));
+  require_success(status);
   return result;
 }
 
@@ -74,6 +85,25 @@ std::string lower_case(std::string_view text) {
       append_utf8(static_cast<char32_t>(u_tolower(c)), result);
   }
   return result;
+}
+
+std::vector<std::string_view> grapheme_clusters(std::string_view text) {
+  require_countable(text);
+  UErrorCode status = U_ZERO_ERROR;
+  UText utext = UTEXT_INITIALIZER;
+  utext_openUTF8(&utext, text.data(), std::ssize(text), &status);
+  const std::unique_ptr<UText, decltype(&utext_close)> open_text(&utext, utext_close);
+  const std::unique_ptr<UBreakIterator, decltype(&ubrk_close)> breaks(
+      ubrk_open(UBRK_CHARACTER, "", nullptr, 0, &status), ubrk_close);
+  ubrk_setUText(breaks.get(), &utext, &status);
+  require_success(status);
+  std::vector<std::string_view> clusters;
+  std::size_t begin = 0;
+  for (std::int32_t end; (end = ubrk_next(breaks.get())) != UBRK_DONE;) {
+    clusters.push_back(text.substr(begin, static_cast<std::size_t>(end) - begin));
+    begin = static_cast<std::size_t>(end);
+  }
+  return clusters;
 }
 
 std::size_t leading_space_bytes(std::string_view text) {

@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace rapt {
 
@@ -15,6 +16,11 @@ std::string unicode_normalized(UnicodeForm form, std::string_view text);
 
 /// Each character in lower case, whatever is around it: a final sigma is no special case.
 std::string lower_case(std::string_view text);
+
+/// `text`, which is UTF-8, cut into what a reader takes for characters.
+/// @throws Error{kBadArgument} beyond 2^31 - 1 bytes, which ICU cannot count.
+/// @source Unicode Standard Annex 29, extended grapheme clusters
+std::vector<std::string_view> grapheme_clusters(std::string_view text);
 
 /// Bytes of the White_Space characters that a text begins or ends with.
 std::size_t leading_space_bytes(std::string_view text);

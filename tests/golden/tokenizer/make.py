@@ -2,17 +2,22 @@
 """Makes the files beside it: small tokenizer.json files, and expected.json, what the `tokenizers`
 library makes of many texts with them and with variants of them.
 
-    pip install tokenizers==0.23.3
+    pip install tokenizers==0.23.3 sentencepiece==0.2.3
     python3 make.py
 
 A variant is a base file with a JSON merge patch (RFC 7396), so that the test can make it, too.
 """
 
+import base64
 import copy
+import io
 import json
 import pathlib
 import random
+import tempfile
+import unicodedata
 
+import sentencepiece
 import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers import processors, trainers
@@ -71,6 +76,8 @@ TEXTS = [
     "word",
     "<mask>",
     " <mask>",
+    "½ ½\u0301x ½\u0301\u0301 \r\n\u0301 ﬁ\u0301 e\u0301\u0301 \ufdfa\u200b\x01\x00½",
+    "<unk><unk> <pad>Ж<unk>Ж",
 ]
 
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
@@ -126,7 +133,7 @@ def qwen():
     return tokenizer
 
 
-def sentencepiece():
+def sentencepiece_bpe():
     special = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -144,7 +151,72 @@ def sentencepiece():
     return Tokenizer.from_str(json.dumps(file))
 
 
-BASES = {"gpt2": gpt2, "llama3": llama3, "qwen": qwen, "sentencepiece": sentencepiece}
+# What SentencePiece's nmt_nfkc does, for a few characters of each kind.
+MAPPED = {"\t": " ", "\n": " ", "\r": " ", "\x01": "", "\x7f": "", "\u200b": " ", "\ufeff": "",
+          "e\u0301": "\u00e9", "A\u030a": "\u00c5", "o\u0308": "\u00f6"}
+MAPPED |= {c: unicodedata.normalize("NFKC", c)
+           for c in "\u00a0\u00bd\u00b2\u00b3\u212b\u2126\u2167\u2460\u3000\u3392\ufb01\ufdfa\uff21\uff11"
+           "\u0344\u0958\u1e9b\u2026\U0001d518\U0001d7ce"}
+
+
+def wire_fields(message):
+    """Numbers and values of a protocol buffer's fields, bytes where they have a length."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while at < len(message):
+        tag = varint()
+        size = {0: 0, 1: 8, 5: 4}.get(tag & 7)
+        if size == 0:
+            yield tag >> 3, varint()
+            continue
+        size = varint() if size is None else size
+        yield tag >> 3, message[at:at + size]
+        at += size
+
+
+def charsmap():
+    def code_points(text):
+        return " ".join(f"{ord(c):X}" for c in text)
+
+    model = io.BytesIO()
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as rules:
+        for text, mapped in MAPPED.items():
+            rules.write(f"{code_points(text)}\t{code_points(mapped)}\n")
+        rules.flush()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(SENTENCES), model_writer=model, vocab_size=300,
+            hard_vocab_limit=False, normalization_rule_tsv=rules.name, minloglevel=2)
+    normalizer = dict(wire_fields(model.getvalue()))[3]
+    return base64.b64encode(dict(wire_fields(normalizer))[2]).decode()
+
+
+def unigram():
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Precompiled(base64.b64decode(charsmap()))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=150, special_tokens=["<pad>", "</s>", "<unk>"],
+                                      unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)])
+    return tokenizer
+
+
+BASES = {"gpt2": gpt2, "llama3": llama3, "qwen": qwen, "sentencepiece": sentencepiece_bpe,
+         "unigram": unigram}
 
 
 def added(token, content, **flags):
@@ -190,6 +262,8 @@ def byte_level_variants(files):
     yield "split words", "gpt2", sequence(split_step(r"\w+|[^\w\s]+", "Isolated"))
     yield "split scripts", "gpt2", sequence(split_step(r"[\p{Han}\p{Hiragana}]+|\p{Greek}", "Removed"))
     yield "split lines", "gpt2", sequence(split_step(r"^.|.$", "Isolated"))
+    yield "split sets within sets", "gpt2", sequence(
+        split_step(r" ?[^(\s|[.,!?…。，、।۔،])]+", "Isolated"))
     yield "split empty", "gpt2", sequence(split_step(r"b|(?=a)", "Isolated"))
     for individual in [False, True]:
         yield f"digits {individual}", "gpt2", sequence(
@@ -205,6 +279,13 @@ def byte_level_variants(files):
         {"type": "Replace", "pattern": {"String": "rabbit"}, "content": "hare"},
         {"type": "Prepend", "prepend": "_"})
     mask = len(base["model"]["vocab"])
+    for kind in ["BertProcessing", "RobertaProcessing"]:
+        yield kind, "gpt2", {"post_processor": {
+            "type": kind, "sep": ["<|endoftext|>", 0], "cls": ["!", 1], "trim_offsets": True,
+            "add_prefix_space": False}}
+    yield "padding", "gpt2", {"padding": {
+        "strategy": "BatchLongest", "direction": "Left", "pad_to_multiple_of": None, "pad_id": 0,
+        "pad_type_id": 0, "pad_token": "<|endoftext|>"}}
     for name, flags in [("plain", {}), ("lstrip", {"lstrip": True}), ("rstrip", {"rstrip": True}),
                         ("both", {"lstrip": True, "rstrip": True}), ("special", {"special": True}),
                         ("normalized", {"normalized": True})]:
@@ -246,6 +327,23 @@ def sentencepiece_variants(files):
     assert model["fuse_unk"] and model["byte_fallback"]
 
 
+def unigram_variants(files):
+    vocab = files["unigram"]["model"]["vocab"]
+    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
+    yield "unigram lines", "unigram", {"pre_tokenizer": metaspace | {"pretokenizers": None}}
+    yield "unigram without types", "unigram", {"model": {"type": None}}
+    yield "unigram no words", "unigram", {"pre_tokenizer": None, "normalizer": None}
+    with_bytes = {"byte_fallback": True, "vocab": vocab + [[f"<0x{b:02X}>", 0.0] for b in range(256)]}
+    decoder = {"type": "Sequence", "decoders": [metaspace, {"type": "ByteFallback"},
+                                                {"type": "Fuse"}], "replacement": None,
+               "prepend_scheme": None, "split": None}
+    yield "unigram bytes", "unigram", {"model": with_bytes, "decoder": decoder}
+    yield "unigram some bytes", "unigram", {"model": {"byte_fallback": True, "vocab": [
+        entry for entry in with_bytes["vocab"] if entry[0] != "<0xE4>"]}}
+    yield "unigram ties", "unigram", {"model": {"vocab": [
+        [text, 0 if text == "<unk>" else -1] for text, _ in vocab] + [["▁the", -1.5]]}}
+
+
 def merge_patch(target, patch):
     if not isinstance(patch, dict):
         return patch
@@ -276,12 +374,13 @@ def main():
         text = json.dumps(file, ensure_ascii=False, separators=(",", ":"))
         (HERE / f"{name}.json").write_text(text + "\n")
     variants = [(name, name, {}) for name in files]
-    variants += [*byte_level_variants(files), *sentencepiece_variants(files)]
+    variants += [*byte_level_variants(files), *sentencepiece_variants(files),
+                 *unigram_variants(files)]
     cases = []
     for name, base, patch in variants:
         file = merge_patch(copy.deepcopy(files[base]), patch)
         cases.append({"name": name, "base": base, "patch": patch,
-                      **results(file, with_random=base != "sentencepiece")})
+                      **results(file, with_random=base not in ("sentencepiece", "unigram"))})
     lines = ",\n".join(json.dumps(case, ensure_ascii=False, separators=(",", ":")) for case in cases)
     head = json.dumps({"library": f"tokenizers {tokenizers.__version__}", "texts": TEXTS})
     (HERE / "expected.json").write_text(head[:-1] + ',"cases":[\n' + lines + "\n]}\n")
