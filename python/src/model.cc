@@ -39,7 +39,7 @@ nb::object copied(const ConstTensor& logits) {
 
 void bind_tokenizer(nb::module_& m) {
   nb::class_<Tokenizer>(m, "Tokenizer",
-                        "Text to token ids and back: byte-pair encoding as tokenizer.json has it.")
+                        "Text to token ids and back, as tokenizer.json has it.")
       .def_static("load", &Tokenizer::load, "path"_a,
                   nb::sig("def load(path: str | os.PathLike[str]) -> Tokenizer"),
                   "Reads a tokenizer.json, or the one of a model's directory.")
