@@ -37,13 +37,14 @@ class Tokenizer {
   std::span<const std::int32_t> beginning() const;
 
   /// Token ids of `text`, with the tokens that the file puts around every text (the first one of a
-  /// sequence, say). Text of an added token, like "</s>", becomes that token.
+  /// sequence, say) unless `add_special_tokens` is false: a chat template writes them itself. Text of
+  /// an added token, like "</s>", becomes that token.
   ///
   /// @throws Error{kBadArgument} if the text is not UTF-8; Error{kUnsupported} if one match of a
   ///         pattern of the file takes too many steps.
   /// @cost   O(n log n) in the length of the text, and the time the file's patterns take: O(n) for
   ///         those of well-known models, O(n^2) for hostile ones, as the limit is a match's.
-  std::vector<std::int32_t> encode(std::string_view text) const;
+  std::vector<std::int32_t> encode(std::string_view text, bool add_special_tokens = true) const;
 
   /// Text of `tokens`: valid UTF-8 always. Special tokens give no text.
   /// @throws Error{kBadArgument} if an id is outside [0, vocab_size()).

@@ -66,6 +66,7 @@ from ._core import (
     run_partial,
     set_threads,
 )
+from .chat import ChatTemplate
 from .generation import generate
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "AuditFinding",
     "AuditReport",
     "BlockMask",
+    "ChatTemplate",
     "DenseKvCache",
     "DynamicNtkScaling",
     "Engine",

@@ -38,8 +38,7 @@ nb::object copied(const ConstTensor& logits) {
 }
 
 void bind_tokenizer(nb::module_& m) {
-  nb::class_<Tokenizer>(m, "Tokenizer",
-                        "Text to token ids and back, as tokenizer.json has it.")
+  nb::class_<Tokenizer>(m, "Tokenizer", "Text to token ids and back, as tokenizer.json has it.")
       .def_static("load", &Tokenizer::load, "path"_a,
                   nb::sig("def load(path: str | os.PathLike[str]) -> Tokenizer"),
                   "Reads a tokenizer.json, or the one of a model's directory.")
@@ -51,9 +50,14 @@ void bind_tokenizer(nb::module_& m) {
           },
           "The tokens that encode() puts before every text.")
       .def(
-          "encode", [](const Tokenizer& t, const std::string& text) { return t.encode(text); },
-          "text"_a, nb::call_guard<nb::gil_scoped_release>(),
-          "Token ids of `text`, with the tokens that the file puts around every text.")
+          "encode",
+          [](const Tokenizer& t, const std::string& text, bool add_special_tokens) {
+            return t.encode(text, add_special_tokens);
+          },
+          "text"_a, nb::kw_only(), "add_special_tokens"_a = true,
+          nb::call_guard<nb::gil_scoped_release>(),
+          "Token ids of `text`, with the tokens that the file puts around every text unless "
+          "add_special_tokens is false, as for the text of a ChatTemplate.")
       .def(
           "decode",
           [](const Tokenizer& t, nb::handle tokens) {

@@ -11,10 +11,10 @@
 namespace rapt {
 namespace {
 
+/// Appends the tokens of `text`.
 template <class Model>
-std::vector<std::int32_t> encoded(const TokenizerRules& rules, const Model& model,
-                                  std::string_view text) {
-  std::vector<std::int32_t> tokens = rules.first;
+void add_tokens(const TokenizerRules& rules, const Model& model, std::string_view text,
+                std::vector<std::int32_t>& tokens) {
   typename Model::Encoder encoder(model);
   const auto on_token = [&](std::int32_t token) { tokens.push_back(token); };
   const auto on_word = [&](std::string_view word) { encoder.encode(word, tokens); };
@@ -27,8 +27,6 @@ std::vector<std::int32_t> encoded(const TokenizerRules& rules, const Model& mode
         rules.normalized.split(rules.normalizer(std::string(stretch)), on_text, on_token);
       },
       on_token);
-  tokens.insert(tokens.end(), rules.last.begin(), rules.last.end());
-  return tokens;
 }
 
 }  // namespace
@@ -50,11 +48,15 @@ std::int64_t Tokenizer::vocab_size() const { return std::ssize(rules_->decoder.t
 
 std::span<const std::int32_t> Tokenizer::beginning() const { return rules_->first; }
 
-std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
+std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
   require(utf8_valid_bytes(text) == text.size(), ErrorCode::kBadArgument, "Tokenizer.encode text",
           "UTF-8", "another byte at " + std::to_string(utf8_valid_bytes(text)));
-  return std::visit([&](const auto& model) { return encoded(*rules_, model, text); },
-                    rules_->model);
+  const TokenizerRules& rules = *rules_;
+  std::vector<std::int32_t> tokens;
+  if (add_special_tokens) tokens = rules.first;
+  std::visit([&](const auto& model) { add_tokens(rules, model, text, tokens); }, rules.model);
+  if (add_special_tokens) tokens.insert(tokens.end(), rules.last.begin(), rules.last.end());
+  return tokens;
 }
 
 std::string Tokenizer::decode(std::span<const std::int32_t> tokens) const {

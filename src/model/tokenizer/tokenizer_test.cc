@@ -41,6 +41,15 @@ TEST(Tokenizer, SpecialTokensAreFoundInTheText) {
   EXPECT_EQ(small().encode("</s"), (Tokens{1, kSpace, kByte + '<', kByte + '/', kByte + 's'}));
 }
 
+TEST(Tokenizer, TokensAroundATextMayBeLeftOut) {
+  EXPECT_EQ(small().encode("a</s>", false), (Tokens{kSpace, kA, 2}));
+  nlohmann::json file = small_tokenizer();
+  file["post_processor"] = {
+      {"type", "RobertaProcessing"}, {"cls", {"<s>", 1}}, {"sep", {"</s>", 2}}};
+  EXPECT_EQ(Tokenizer::parse(file.dump()).encode("a"), (Tokens{1, kSpace, kA, 2}));
+  EXPECT_EQ(Tokenizer::parse(file.dump()).encode("a", false), (Tokens{kSpace, kA}));
+}
+
 TEST(Tokenizer, DecodeInvertsEncode) {
   for (const std::string text : {"", "ab", " ab", "  a  b ", "abc é", "日本語 🙂\n", "<s"})
     EXPECT_EQ(small().decode(small().encode(text)), text);
