@@ -43,7 +43,7 @@ class Plan {
   const PlanDetail& detail() const { return *detail_; }
 
  private:
-  friend Plan make_plan(const Problem&, const Threads&, KvSource);
+  friend struct PlanDetail;
   explicit Plan(std::shared_ptr<const PlanDetail> detail) : detail_(std::move(detail)) {}
   std::shared_ptr<const PlanDetail> detail_;
 };

@@ -44,6 +44,11 @@ class KvTiles {
   /// The tile of one head from `slot` on, a multiple of 16, up to the next multiple of tile_slots().
   /// Slots at or beyond length() hold unspecified values.
   virtual KvTile tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t slot) const = 0;
+
+  /// Slots from 0 on that two sequences have in the same memory: all of them if they are one.
+  virtual std::int64_t shared_slots(std::int64_t a, std::int64_t b) const {
+    return a == b ? length(a) : 0;
+  }
 };
 
 /// A dense KV cache: for every sequence and kv head, room for `capacity` keys and values, stored as

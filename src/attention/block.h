@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <span>
 
 #include "attention/kv_reader.h"
 #include "attention/plan_detail.h"
+#include "attention/subtrees.h"
 #include "attention/tile_rows.h"
 #include "base/carver.h"
 
@@ -24,6 +26,35 @@ inline void join_sinks(const PlanDetail& plan, std::int64_t kv_head, std::int64_
     sinks[r] = plan.sinks[static_cast<std::size_t>(plan.query_of(kv_head, row + r).h)];
   plan.kernels->join_sinks(rows, plan.v_stride, sinks, state);
 }
+
+/// Nodes of a cascade's prefix: the maximal aligned subtrees of chunks [0, chunks), ascending, for
+/// the rows of every entry that shares it.
+struct PrefixNodes {
+  std::int64_t chunks = 0;
+  std::int64_t head_rows = 0;  ///< rows of a kv head, of all entries
+  std::int64_t first_row = 0;  ///< of the run's first row
+  std::int64_t kv_heads = 0, v_stride = 0;
+  StateRows nodes{};  ///< [nodes, kv_heads, head_rows]
+
+  PrefixNodes() = default;
+  PrefixNodes(const PlanDetail& prefix, Carver& carver)
+      : chunks(prefix.prefix_chunks),
+        head_rows(prefix.rows()),
+        kv_heads(prefix.problem.kv_heads),
+        v_stride(prefix.v_stride) {
+    const std::int64_t rows =
+        std::popcount(static_cast<std::uint64_t>(chunks)) * kv_heads * head_rows;
+    nodes.m = carver.take<float>(rows);
+    nodes.l = carver.take<float>(rows);
+    nodes.acc = carver.take<float>(rows * v_stride);
+  }
+
+  /// Rows of a node from `row` of a sequence on, whose rows are so many.
+  StateRows at(std::int64_t node, std::int64_t kv_head, std::int64_t row) const {
+    const std::int64_t n = (node * kv_heads + kv_head) * head_rows + first_row + row;
+    return {nodes.m + n, nodes.l + n, nodes.acc + n * v_stride};
+  }
+};
 
 /// One worker: its memory, and the loop over chunks and tiles of a work item.
 class BlockRunner {
@@ -42,18 +73,20 @@ class BlockRunner {
       k_packed_ = carver.take<float>(kRowGroups * kGroupKeys * plan.k_floats);
   }
 
-  /// Computes the node of every tile of `item` over the item's chunks, and hands it to
-  /// emit(first row, rows, node). The node may be overwritten.
+  /// Computes the node of every tile of `item` over the item's chunks, after those of `prefix` if
+  /// that is not null, and hands it to emit(first row, rows, node). The node may be overwritten.
   template <class Emit>
-  void attend(const WorkItem& item, const Inputs& inputs, const KvReader& reader, Emit&& emit) {
+  void attend(const WorkItem& item, const Inputs& inputs, const KvReader& reader, Emit&& emit,
+              const PrefixNodes* prefix = nullptr) {
     scale_queries(item, inputs);
     const int rows = static_cast<int>(item.row_end - item.row_begin);
     for (int row = 0; row < rows; row += kTileQueries) {
       TileState& state = tile_states_[row / kTileQueries];
       state = first_tile(item, row);
-      if (state.chunk < state.end) continue;
       const int count = std::min(kTileQueries, rows - row);
-      clear(count);
+      if (prefix != nullptr) enter(*prefix, item, item.row_begin + row, row, count, state);
+      if (state.chunk < state.end) continue;
+      if (prefix == nullptr) clear(count);
       emit(item.row_begin + row, count, current_);
     }
     for (std::int64_t chunk; (chunk = next_chunk(rows)) < item.chunk_end;) {
@@ -100,18 +133,19 @@ class BlockRunner {
     }
   }
 
-  /// Merges a tile's nodes of a split's parts, ascending aligned subtrees of equal size of which
-  /// the first has index `first`, and hands them to emit as `attend` does. node(part) gives the
-  /// tile's rows.
+  /// Merges the nodes of rows [row, row + rows) of a split's parts, after those of `prefix` if that
+  /// is not null, and hands them to emit as `attend` does. node(part) gives a part's.
   template <class NodeOf, class Emit>
-  void merge_parts(std::int64_t row, int rows, std::int64_t first, std::int64_t parts,
-                   NodeOf&& node, Emit&& emit) {
-    const TileRun all{first, first + parts, Coverage::kFull};
-    TileState state{&all, &all + 1, first, first + parts, 0};
-    for (; state.chunk < state.end; ++state.chunk) {
-      const StateRows into = place(0, state, state.next());
-      copy(rows, node(state.chunk - first), into);
-      if (fold(0, rows, state, state.next())) emit(row, rows, into);
+  void merge_parts(std::int64_t row, int rows, std::span<const WorkItem> parts,
+                   const PrefixNodes* prefix, NodeOf&& node, Emit&& emit) {
+    TileState state{nullptr, nullptr, parts.front().chunk_begin, parts.back().chunk_end, 0};
+    if (prefix != nullptr) enter(*prefix, parts.front(), row, 0, rows, state);
+    for (std::size_t part = 0; part < parts.size(); ++part) {
+      state.chunk = parts[part].chunk_begin;
+      const std::int64_t next = parts[part].chunk_end;
+      const StateRows into = place(0, state, next);
+      copy(rows, node(static_cast<std::int64_t>(part)), into);
+      if (fold(0, rows, state, next)) emit(row, rows, into);
     }
   }
 
@@ -166,6 +200,24 @@ class BlockRunner {
     while (run != end && run->end <= item.chunk_begin) ++run;
     const std::int64_t chunk = run == end ? item.chunk_end : std::max(run->begin, item.chunk_begin);
     return {run, end, chunk, item.chunk_end, 0};
+  }
+
+  /// Puts the nodes of a prefix for rows [row, row + count) of a head where the walk over its
+  /// chunks would have left them, before `state`'s first chunk: from row `at_row` of the levels on,
+  /// or in `current_` if there is no such chunk.
+  void enter(const PrefixNodes& prefix, const WorkItem& item, std::int64_t row, int at_row,
+             int count, TileState& state) {
+    const std::int64_t first_row = item.sequence * plan_.rows() + row;
+    TileState walk = state;
+    std::int64_t node = 0;
+    for_each_subtree({0, prefix.chunks}, [&](int level, std::int64_t index) {
+      walk.chunk = index << level;
+      const std::int64_t end = (index + 1) << level;
+      const std::int64_t next = end == prefix.chunks ? state.chunk : end;
+      copy(count, prefix.at(node++, item.kv_head, first_row), place(at_row, walk, next));
+      fold(at_row, count, walk, next);
+    });
+    state.held = walk.held;
   }
 
   /// The least chunk that some tile is to compute.

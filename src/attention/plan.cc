@@ -5,6 +5,7 @@
 
 #include "attention/block.h"
 #include "attention/plan_detail.h"
+#include "attention/subtrees.h"
 #include "base/check.h"
 #include "base/memory.h"
 #include "base/round.h"
@@ -70,24 +71,38 @@ class Planner {
     plan_.v_floats = plan_.native() ? plan_.v_stride / 2 : plan_.v_stride;
   }
 
+  /// Chunks that rows [begin, end) are to be computed against.
+  Range chunks(std::int64_t sequence, std::int64_t kv_head, std::int64_t begin,
+               std::int64_t end) const {
+    const Range seen = plan_.tiles.chunks(sequence, kv_head, begin, end);
+    if (plan_.role != PlanRole::kRest) return seen;
+    return {plan_.prefix_chunks, std::max(seen.end, plan_.prefix_chunks)};
+  }
+
+  /// Full tiles that another plan computes.
+  std::int64_t tiles_of_prefix() const {
+    return plan_.role == PlanRole::kRest
+               ? plan_.prefix_chunks * ceil_div(plan_.rows(), kTileQueries) * heads()
+               : 0;
+  }
+
   void choose_slots() {
     std::int64_t longest = 0;
     for (std::int64_t b = 0; b < problem_.batch; ++b)
       longest = std::max(longest, problem_.kv_range(b).size());
     for (std::int64_t head = 0; head < heads(); ++head) {
       const std::int64_t sequence = head / problem_.kv_heads;
-      const Range chunks = plan_.tiles.chunks(sequence, head % problem_.kv_heads, 0, plan_.rows());
+      const Range seen = chunks(sequence, head % problem_.kv_heads, 0, plan_.rows());
       const std::int64_t slots = round_up(problem_.kv_range(sequence).size(), kGroupKeys);
-      plan_.heads.push_back(
-          {{chunks.begin * kChunkKeys, std::min(chunks.end * kChunkKeys, slots)}});
+      plan_.heads.push_back({{seen.begin * kChunkKeys, std::min(seen.end * kChunkKeys, slots)}});
     }
     plan_.slots = round_up(longest, kGroupKeys);
     plan_.levels = std::bit_width(static_cast<std::uint64_t>(chunks_of(longest)));
   }
 
   void choose_workers() {
-    const std::int64_t tiles =
-        plan_.tiles.count(Coverage::kFull) + plan_.tiles.count(Coverage::kPartial);
+    const std::int64_t tiles = plan_.tiles.count(Coverage::kFull) +
+                               plan_.tiles.count(Coverage::kPartial) - tiles_of_prefix();
     const std::int64_t rows = std::min<std::int64_t>(kTileQueries, plan_.rows());
     const double flops = 2.0 * static_cast<double>(tiles) * static_cast<double>(rows) *
                          static_cast<double>(std::min<std::int64_t>(kChunkKeys, plan_.slots)) *
@@ -101,7 +116,9 @@ class Planner {
                    !(plan_.native() && plan_.source == KvSource::kTensors);  // those are paired
     plan_.block_rows = std::min(kBlockRows, plan_.rows());
     const std::int64_t wanted = plan_.workers == 1 ? 1 : plan_.workers * kItemsPerWorker;
-    const std::int64_t blocks_of_head = heads() == 0 ? 1 : ceil_div(wanted, heads());
+    // A prefix has few rows and many chunks, which are packed once if only they are split.
+    const std::int64_t nodes = plan_.role == PlanRole::kPrefix ? plan_.prefix_chunks : 1;
+    const std::int64_t blocks_of_head = heads() == 0 ? 1 : ceil_div(wanted, heads() * nodes);
     if (blocks_of_head > 1 && plan_.rows() > kTileQueries)
       plan_.block_rows = std::min(plan_.block_rows,
                                   round_up(ceil_div(plan_.rows(), blocks_of_head), kTileQueries));
@@ -152,22 +169,44 @@ class Planner {
     }
   }
 
+  /// Splits of the rows of a block: one, or one for each node of a prefix.
   void add_block(std::int64_t sequence, std::int64_t kv_head, std::int64_t row_begin,
                  std::int64_t row_end) {
-    const Range seen = plan_.tiles.chunks(sequence, kv_head, row_begin, row_end);
-    Split split{size(plan_.items), 0, part_size(seen, parts_of_block_)};
-    std::int64_t chunk = seen.begin;
+    const Range seen = chunks(sequence, kv_head, row_begin, row_end);
+    const std::int64_t part = part_size(seen, parts_of_block_);
+    WorkItem item{sequence, kv_head, row_begin, row_end, seen.begin, seen.end, 0};
+    if (plan_.role != PlanRole::kPrefix) return add_split(item, part, 0);
+    std::int64_t node = 0;
+    for_each_subtree({seen.begin, seen.end}, [&](int level, std::int64_t index) {
+      item.chunk_begin = index << level;
+      item.chunk_end = (index + 1) << level;
+      add_split(item, part, node++);
+    });
+  }
+
+  /// The rows of `all` against its chunks, in parts of at most so many.
+  void add_split(const WorkItem& all, std::int64_t part_chunks, std::int64_t node) {
+    Split split{size(plan_.items), 0, node};
+    std::int64_t chunk = all.chunk_begin;
     do {  // a block that sees nothing is one item of no chunks
-      const std::int64_t next =
-          parts_of_block_ == 1
-              ? seen.end
-              : std::min(seen.end, (chunk / split.part_chunks + 1) * split.part_chunks);
-      plan_.items.push_back(
-          {sequence, kv_head, row_begin, row_end, chunk, next, size(plan_.splits)});
-      chunk = next;
-    } while (chunk < seen.end);
+      WorkItem item = all;
+      item.chunk_begin = chunk;
+      item.split = size(plan_.splits);
+      if (parts_of_block_ > 1)
+        item.chunk_end = std::min(all.chunk_end, end_of_part(chunk, part_chunks));
+      chunk = item.chunk_end;
+      plan_.items.push_back(item);
+    } while (chunk < all.chunk_end);
     split.items = size(plan_.items) - split.first_item;
     plan_.splits.push_back(split);
+  }
+
+  /// The end of the part that begins at `chunk`. What comes before the first part is hidden, unless
+  /// it is a prefix: then a part begins with its subtree.
+  std::int64_t end_of_part(std::int64_t chunk, std::int64_t part_chunks) const {
+    if (plan_.role == PlanRole::kRest && chunk > 0)
+      part_chunks = std::min(part_chunks, chunk & -chunk);
+    return (chunk / part_chunks + 1) * part_chunks;
   }
 
   void size_scratch() {
@@ -201,7 +240,7 @@ class Planner {
     line("mask", problem_.mask.describe());
     line("modifiers", describe_modifiers());
     line("tiles", number(plan_.tiles.count(Coverage::kHidden)) + " skipped, " +
-                      number(plan_.tiles.count(Coverage::kFull)) + " full, " +
+                      number(plan_.tiles.count(Coverage::kFull) - tiles_of_prefix()) + " full, " +
                       number(plan_.tiles.count(Coverage::kPartial)) + " partial");
     line("path", plan_.stream ? "decode" : "prefill");
     const std::string tiles = plan_.source == KvSource::kPages ? "pages" : "cache tiles";
@@ -225,6 +264,11 @@ class Planner {
     line("split", parts_of_block_ == 1
                       ? "none"
                       : "chunks, about " + number(parts_of_block_) + " parts a block");
+    if (plan_.role != PlanRole::kWhole)
+      line("cascade", (plan_.role == PlanRole::kPrefix ? "chunks below " : "chunks from ") +
+                          number(plan_.prefix_chunks) +
+                          (plan_.role == PlanRole::kPrefix ? ", for the rows of all who share them"
+                                                           : " on, after those that are shared"));
     line("scratch bytes", number(static_cast<std::int64_t>(plan_.scratch_bytes)));
   }
 
@@ -254,10 +298,11 @@ class Planner {
 
 }  // namespace
 
-Plan make_plan(const Problem& problem, const Threads& threads, KvSource source) {
+Plan PlanDetail::make_part(const Problem& problem, const Threads& threads, KvSource source,
+                           PlanRole role, std::int64_t prefix_chunks) {
   return with_memory("make_plan", [&] {
     problem.validate();
-    auto detail = std::make_shared<PlanDetail>(problem, threads, source);
+    auto detail = std::make_shared<PlanDetail>(problem, threads, source, role, prefix_chunks);
     const Storage& types = problem.storage;
     if (source == KvSource::kTensors) {
       require(!is_quantised(types.k), ErrorCode::kBadArgument, "Problem.storage.k",
@@ -274,6 +319,10 @@ Plan make_plan(const Problem& problem, const Threads& threads, KvSource source) 
     Planner(*detail).make();
     return Plan(std::move(detail));
   });
+}
+
+Plan make_plan(const Problem& problem, const Threads& threads, KvSource source) {
+  return PlanDetail::make_part(problem, threads, source, PlanRole::kWhole, 0);
 }
 
 const Problem& Plan::problem() const { return detail_->problem; }

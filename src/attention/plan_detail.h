@@ -22,6 +22,13 @@ enum class Packing {
   kChunk,    ///< the one block of a kv head packs each chunk as it comes to it
 };
 
+/// What of its problem a plan computes.
+enum class PlanRole {
+  kWhole,
+  kPrefix,  ///< the nodes of the keys' first chunks, which all rows see: a cascade's first part
+  kRest,    ///< all after the prefix, of which a kPrefix plan has made the nodes
+};
+
 /// Some rows of one (sequence, kv head), numbered by RowOrder, against some of its chunks. Every row
 /// uses the same keys.
 struct WorkItem {
@@ -37,7 +44,7 @@ struct WorkItem {
 struct Split {
   std::int64_t first_item = 0;
   std::int64_t items = 0;
-  std::int64_t part_chunks = 1;  ///< chunks of an aligned subtree
+  std::int64_t node = 0;  ///< of PrefixNodes, that it makes
 };
 
 /// Consecutive heads whose packed keys and values are in memory together.
@@ -54,12 +61,26 @@ struct HeadSlots {
 };
 
 struct PlanDetail {
-  explicit PlanDetail(const Problem& problem, const Threads& threads, KvSource source)
-      : problem(problem), threads(threads), source(source), order(problem), tiles(problem) {}
+  PlanDetail(const Problem& problem, const Threads& threads, KvSource source,
+             PlanRole role = PlanRole::kWhole, std::int64_t prefix_chunks = 0)
+      : problem(problem),
+        threads(threads),
+        source(source),
+        role(role),
+        prefix_chunks(prefix_chunks),
+        order(problem),
+        tiles(problem) {}
+
+  /// `make_plan` of a part of a cascade.
+  /// @pre  Rows see every chunk of the prefix in full, and masks do not differ between heads.
+  static Plan make_part(const Problem& problem, const Threads& threads, KvSource source,
+                        PlanRole role, std::int64_t prefix_chunks);
 
   Problem problem;
   Threads threads;
   KvSource source;
+  PlanRole role;
+  std::int64_t prefix_chunks;  ///< of a cascade; 0: there is none
   RowOrder order;
   TileList tiles;
   const AttentionKernels* kernels = nullptr;

@@ -12,6 +12,7 @@ void attention_rows(const Plan& plan, const Inputs& inputs, Scratch& scratch,
   for (std::int64_t i : rows)
     require(i >= 0 && i < problem.q_tokens, ErrorCode::kBadArgument, "attention_rows rows",
             "0 to " + std::to_string(problem.q_tokens - 1), i);
+  check_whole(plan.detail());
   check_inputs(plan.detail(), inputs);
   const auto count = static_cast<std::int64_t>(rows.size());
   require_view(out, {problem.batch, problem.q_heads, count, problem.kv_tokens},

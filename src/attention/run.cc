@@ -1,8 +1,9 @@
+#include "attention/run.h"
+
 #include <atomic>
 #include <functional>
 #include <new>
 
-#include "attention/block.h"
 #include "attention/views.h"
 
 namespace rapt {
@@ -11,10 +12,12 @@ namespace {
 /// One run of a plan: the waves in order; in each, packing, then the items, taken dynamically.
 class Run {
  public:
-  Run(const PlanDetail& plan, const Inputs& inputs, std::byte* scratch, const Result& result)
+  Run(const PlanDetail& plan, const Inputs& inputs, std::byte* scratch, const Result& result,
+      const PrefixNodes& prefix)
       : plan_(plan),
         inputs_(inputs),
         result_(result),
+        prefix_(prefix),
         scratch_(scratch),
         carver_(scratch),
         memory_(plan, carver_) {}
@@ -51,10 +54,14 @@ class Run {
   void attend(BlockRunner& runner, const KvReader& reader, const Wave& wave, std::int64_t index) {
     const WorkItem& item = plan_.items[static_cast<std::size_t>(index)];
     const Split& split = plan_.splits[static_cast<std::size_t>(item.split)];
+    const PrefixNodes* before = plan_.role == PlanRole::kRest ? &prefix_ : nullptr;
     const auto finish = [&](std::int64_t row, int rows, const StateRows& state) {
-      write(item, row, rows, state);
+      if (plan_.role == PlanRole::kPrefix)
+        runner.copy(rows, state, prefix_.at(split.node, item.kv_head, row));
+      else
+        write(item, row, rows, state);
     };
-    if (split.items == 1) return runner.attend(item, inputs_, reader, finish);
+    if (split.items == 1) return runner.attend(item, inputs_, reader, finish, before);
 
     const auto partial = [&](std::int64_t part_item, std::int64_t row) {
       const std::int64_t at =
@@ -66,12 +73,13 @@ class Run {
       runner.copy(rows, state, partial(index, row));
     });
     if (memory_.parts_done[item.split - wave.split_begin].fetch_add(1) + 1 < split.items) return;
-    const std::int64_t first =
-        plan_.items[static_cast<std::size_t>(split.first_item)].chunk_begin / split.part_chunks;
+    const auto parts = std::span(plan_.items)
+                           .subspan(static_cast<std::size_t>(split.first_item),
+                                    static_cast<std::size_t>(split.items));
     for (std::int64_t row = item.row_begin; row < item.row_end; row += kTileQueries) {
       const int rows = static_cast<int>(std::min<std::int64_t>(kTileQueries, item.row_end - row));
       runner.merge_parts(
-          row, rows, first, split.items,
+          row, rows, parts, before,
           [&](std::int64_t part) { return partial(split.first_item + part, row); }, finish);
     }
   }
@@ -90,6 +98,7 @@ class Run {
   const PlanDetail& plan_;
   const Inputs& inputs_;
   const Result& result_;
+  const PrefixNodes& prefix_;
   std::byte* scratch_;
   Carver carver_;
   RunMemory memory_;
@@ -97,14 +106,20 @@ class Run {
 
 }  // namespace
 
+void run_in(const PlanDetail& plan, const Inputs& inputs, std::byte* memory, const Result& result,
+            const PrefixNodes& prefix) {
+  Run run(plan, inputs, memory, result, prefix);
+  for (const Wave& wave : plan.waves) run.wave(wave);
+}
+
 void run(const Plan& plan, const Inputs& inputs, Scratch& scratch, const Result& result) {
   const PlanDetail& detail = plan.detail();
   const Problem& problem = detail.problem;
+  check_whole(detail);
   check_inputs(detail, inputs);
   check_result(result, {problem.batch, problem.q_tokens, problem.q_heads, problem.value_dim()});
   require_dtype(result.o.dtype, problem.storage.o, "Result.o type");
-  Run run(detail, inputs, scratch.reserve(detail.scratch_bytes), result);
-  for (const Wave& wave : detail.waves) run.wave(wave);
+  run_in(detail, inputs, scratch.reserve(detail.scratch_bytes), result);
 }
 
 }  // namespace rapt

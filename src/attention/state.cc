@@ -1,12 +1,12 @@
 #include "rapt/state.h"
 
 #include <atomic>
-#include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
 
 #include "attention/block.h"
+#include "attention/subtrees.h"
 #include "attention/views.h"
 #include "base/elementary.h"
 #include "base/float_env.h"
@@ -30,18 +30,6 @@ State::Node identity(int level, std::int64_t index, const Dims& o) {
 
 StateRows rows_at(State::Node& node, std::int64_t row, std::int64_t stride) {
   return {node.m.data() + row, node.l.data() + row, node.acc.data() + row * stride};
-}
-
-/// Calls f(level, index) for the maximal aligned subtrees of a range, ascending.
-template <class F>
-void for_each_subtree(ChunkRange range, F&& f) {
-  for (std::int64_t chunk = range.begin; chunk < range.end;) {
-    const auto left = static_cast<std::uint64_t>(range.end - chunk);
-    int level = std::bit_width(left) - 1;
-    if (chunk > 0) level = std::min(level, std::countr_zero(static_cast<std::uint64_t>(chunk)));
-    f(level, chunk >> level);
-    chunk += std::int64_t{1} << level;
-  }
 }
 
 /// earlier := the parent of two siblings.
@@ -122,6 +110,7 @@ void attend(const PlanDetail& plan, const Split& split, const Inputs& inputs, Bl
 
 State run_partial(const Plan& plan, const Inputs& inputs, Scratch& scratch, ChunkRange chunks) {
   check_chunks(chunks, "run_partial chunks");
+  check_whole(plan.detail());
   check_inputs(plan.detail(), inputs);
   const PlanDetail detail = without_waves(plan.detail());
   Carver measure;

@@ -1,5 +1,7 @@
 #include "attention/tiles.h"
 
+#include <limits>
+
 #include "base/round.h"
 
 namespace rapt {
@@ -132,6 +134,18 @@ Range TileList::chunks(std::int64_t sequence, std::int64_t kv_head, std::int64_t
                             : Range{std::min(seen.begin, tile.begin), std::max(seen.end, tile.end)};
   }
   return seen;
+}
+
+std::int64_t TileList::full_prefix(std::int64_t sequence) const {
+  std::int64_t chunks = std::numeric_limits<std::int64_t>::max();
+  for (std::int64_t head = 0; head < heads_; ++head)
+    for (std::int64_t tile = 0; tile < tiles_; ++tile) {
+      const std::span<const TileRun> of_tile = runs(sequence, head, tile * kTileQueries);
+      const bool begins = !of_tile.empty() && of_tile.front().begin == 0 &&
+                          of_tile.front().coverage == Coverage::kFull;
+      chunks = std::min(chunks, begins ? of_tile.front().end : 0);
+    }
+  return chunks;
 }
 
 KeyBits visible_keys(const MaskNode& mask, const MaskRow& row, std::int64_t chunk) {

@@ -73,6 +73,9 @@ class TileList {
   Range chunks(std::int64_t sequence, std::int64_t kv_head, std::int64_t begin,
                std::int64_t end) const;
 
+  /// Chunks from 0 on that all rows of a sequence see in full.
+  std::int64_t full_prefix(std::int64_t sequence) const;
+
   /// Tiles of a kind, over all sequences and kv heads.
   std::int64_t count(Coverage coverage) const {
     return counts_[static_cast<std::size_t>(coverage)];

@@ -62,6 +62,12 @@ inline void check_sequence(const PlanDetail& plan, const Inputs& inputs, std::in
     fail(ErrorCode::kBadArgument, "tiles of whole chunks; KvSource::kPages takes others", slots);
 }
 
+/// @throws Error{kBadArgument} unless `plan` computes all that its problem asks for.
+inline void check_whole(const PlanDetail& plan) {
+  require(plan.role == PlanRole::kWhole, ErrorCode::kBadArgument, "Plan", "a plan of make_plan",
+          "a part of a BatchPlan that shares chunks");
+}
+
 /// @throws Error{kBadShape, kBadArgument} unless the inputs are those of `plan`'s problem.
 inline void check_inputs(const PlanDetail& plan, const Inputs& inputs) {
   const Problem& problem = plan.problem;

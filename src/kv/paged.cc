@@ -74,6 +74,12 @@ class Layer final : public KvTiles {
     return tile_at(extents(), head(page, kv_head), slot % shape_.page_size);
   }
 
+  std::int64_t shared_slots(std::int64_t a, std::int64_t b) const override {
+    const PagePool::Sequence &x = pool_.at(a), &y = pool_.at(b);
+    const auto differ = std::ranges::mismatch(x.pages, y.pages).in1;
+    return std::min({(differ - x.pages.begin()) * shape_.page_size, x.length, y.length});
+  }
+
   /// A head's tiles in a page.
   HeadTiles head(std::int32_t page, std::int64_t kv_head) const {
     const auto number = static_cast<std::size_t>(layer_ * shape_.kv_heads + kv_head);

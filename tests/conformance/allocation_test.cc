@@ -13,6 +13,7 @@
 
 #include "c/owned.h"
 #include "cases.h"
+#include "rapt/batch.h"
 #include "rapt/engine.h"
 #include "rapt/linear.h"
 #include "rapt/session.h"
@@ -160,6 +161,37 @@ TEST_F(Allocation, RunAllocatesNothingOnceWarm) {
             EXPECT_LE(plan.scratch_bytes(), scratch.size_bytes());
           }
       }
+}
+
+TEST_F(Allocation, RunOfABatchAllocatesNothingOnceWarm) {
+  PagedKvCache cache({1, 2, 20, 20, 16, 200});
+  const Tensor k = normal({1, 1100, 2, 20}, 1), q = normal({1, 6, 4, 20}, 2);
+  std::vector<BatchEntry> entries;
+  const std::int64_t root = cache.create();
+  cache.extend(root, 1100);
+  cache.store(0, root, 0, k.view, k.view);
+  for (const std::int64_t tokens : {1, 3, 1}) {
+    const std::int64_t fork = cache.fork(root, 1060);
+    cache.extend(fork, tokens);
+    cache.store(0, fork, 1060, test::tokens(k.view, 0, tokens), test::tokens(k.view, 0, tokens));
+    entries.push_back({fork, tokens, 1060 + tokens, Mask::causal()});
+  }
+  entries.push_back({root, 1, 40, Mask::causal()});
+  Problem shared;
+  shared.q_heads = 4;
+  shared.kv_heads = 2;
+  shared.head_dim = 20;
+  Problem whole = shared;
+  whole.q_tokens = 6;
+  for (const int threads : {1, 3}) {
+    const BatchPlan plan = make_batch_plan(shared, Threads(threads), cache.layer(0), entries);
+    ASSERT_EQ(plan.prefixes().size(), 1u);
+    Outputs out(whole);
+    const Result result = out.result();
+    Scratch scratch;
+    run(plan, q.view, cache.layer(0), scratch, result);
+    EXPECT_EQ(count_of([&] { run(plan, q.view, cache.layer(0), scratch, result); }), 0) << threads;
+  }
 }
 
 TEST_F(Allocation, AppendAllocatesNothing) {

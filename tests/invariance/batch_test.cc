@@ -253,6 +253,45 @@ TEST(BatchInvariance, ALayersBatchHasTheBitsOfItsSequencesAlone) {
   }
 }
 
+// Forks of a sequence, whose first chunk a layer's batch attends to once.
+TEST(BatchInvariance, ALayersBatchSharesAPrefix) {
+  constexpr std::int64_t kShared = kChunk + 30, kCapacity = kShared + 20;
+  const Layer layer = grouped_layer(Arithmetic::kF32);
+  const Tensor x = normal({1, 2, kShared + 3, 24}, 9);
+  PagedKvCache cache({1, 2, 8, 5, 16, 100});
+  Layer::Workspace workspace;
+  std::vector<Layer::BatchSequence> sequences = {{cache.create(), kShared}};
+  Tensor y({1, 1, kShared, 24});
+  Layer::Outputs out;
+  const auto run_batch = [&](const ConstTensor& tokens) {
+    out.y = MutableTensor(y.view.data, tokens.extents);
+    const Layer::BatchInputs in{tokens, sequences, cache, 0, kCapacity};
+    const BatchPlan plan = layer.plan(Threads(2), in);
+    layer(Threads(2), plan, in, workspace, out);
+    return plan.prefixes().size();
+  };
+  const auto rows = [&](std::int64_t b, std::int64_t first, std::int64_t count) {
+    return MutableTensor(&x.view.at(0, b, first, 0), {1, 1, count, 24});
+  };
+  cache.extend(0, kShared);
+  EXPECT_EQ(run_batch(rows(0, 0, kShared)), 0u);
+  copy(rows(0, 0, kShared), rows(1, 0, kShared));
+  sequences = {{0, 1}, {cache.fork(0, kShared), 1}};
+  for (std::int64_t t = kShared; t < kShared + 3; ++t) {
+    Tensor step({1, 1, 2, 24});
+    for (std::int64_t b = 0; b < 2; ++b) {
+      cache.extend(b, 1);
+      copy(rows(b, t, 1), MutableTensor(&step.view.at(0, 0, b, 0), {1, 1, 1, 24}));
+    }
+    EXPECT_EQ(run_batch(step.view), 1u);
+    for (std::int64_t b = 0; b < 2; ++b) {
+      const Tensor whole = alone(layer, rows(b, 0, t + 1), kCapacity, DType::kF32);
+      EXPECT_TRUE(same_bits(ConstTensor(&y.view.data[b * 24], {1, 1, 1, 24}),
+                            ConstTensor(&whole.view.at(0, 0, t, 0), {1, 1, 1, 24})));
+    }
+  }
+}
+
 TEST(BadInput, LayerOnABatch) {
   Layer::Config config;
   config.model_dim = 8;

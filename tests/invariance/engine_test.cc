@@ -221,6 +221,52 @@ TEST(EngineInvariance, TokensAndLogProbabilitiesAreThoseOfASessionInAnySchedule)
   EXPECT_GT(seen.cut, 10);
 }
 
+// A prefix of two chunks and more in common, which a step's requests attend to at once.
+TEST(EngineInvariance, RequestsWithALongPrefixInCommon) {
+  ModelConfig longer = tiny_config();
+  longer.max_position_embeddings = 1400;
+  const Model model = Model::random(longer, 1);
+  Rng rng(6);
+  const auto random_tokens = [&](std::int64_t count) {
+    Tokens tokens;
+    while (std::ssize(tokens) < count)
+      tokens.push_back(static_cast<std::int32_t>(3 + rng.below(61)));
+    return tokens;
+  };
+  const Tokens stem = random_tokens(1060);
+  std::vector<Known> all(5);
+  for (Known& known : all) {
+    const Tokens own = random_tokens(1 + rng.below(150));
+    known.request.prompt = stem;
+    known.request.prompt.insert(known.request.prompt.end(), own.begin(), own.end());
+    known.request.max_new_tokens = 6;
+    known.request.sampler.temperature = 1;
+    known.request.sampler.seed = rng.next();
+    known.request.logprobs = true;
+    answer_alone(model, known);
+  }
+  EngineConfig config;
+  config.threads = Threads(2);
+  config.page_size = 16;
+  config.pages = 200;
+  config.max_step_tokens = 60;
+  Engine engine(model, config);
+  std::map<std::int64_t, std::pair<const Known*, std::size_t>> asked;
+  for (const Known& known : all) asked[engine.submit(known.request)] = {&known, 0};
+  std::size_t together = 0;
+  while (engine.busy()) {
+    for (const Event& event : engine.step()) {
+      auto& [known, tokens] = asked.at(event.request);
+      ASSERT_EQ(event.token, known->tokens[tokens]);
+      ASSERT_EQ(event.logprob, known->logprobs[tokens++]);
+    }
+    together = std::max(together, engine.last_batch().size());
+  }
+  for (const auto& [id, answer] : asked) EXPECT_EQ(answer.second, answer.first->tokens.size());
+  EXPECT_GE(together, 3u);
+  EXPECT_GE(engine.metrics().prefix_tokens, 4 * 1056);
+}
+
 // Quantised caches among themselves: prefill reads what is stored, as decode does.
 TEST(EngineInvariance, InEveryTypeOfCacheAndWithPositionsThatScale) {
   ModelConfig scaled = tiny_config();
