@@ -52,6 +52,7 @@ bool begins_character(std::string_view text, std::size_t n) {
 }  // namespace
 
 CharacterMap CharacterMap::parse(const JsonField& field) {
+  if (field.is_null()) return {};
   const std::optional<std::string> bytes = from_base64(field.string());
   if (!bytes || bytes->size() < 4) field.fail("base64 of a character map");
   const std::size_t array_bytes = little_endian(*bytes);

@@ -18,7 +18,8 @@ namespace rapt {
 class CharacterMap {
  public:
   /// Reads the base64 text of a map: bytes of the array (uint32), its units (uint32 each), and the
-  /// texts, each with a zero after it; all little endian.
+  /// texts, each with a zero after it; all little endian. null is a map of nothing, as in files
+  /// made for Transformers.js.
   /// @throws Error{kBadFile} naming the field.
   static CharacterMap parse(const JsonField& field);
 

@@ -247,7 +247,7 @@ INSTANTIATE_TEST_SUITE_P(
         Damage{"/decoder/decoders/3/content", "ab", kBad, "decoder decoders[3] content"},
         Damage{"/decoder", nullptr, kNot, "decoder"}}));
 
-nlohmann::json character_map(const std::string& base64) {
+nlohmann::json character_map(const nlohmann::json& base64) {
   return {{"type", "Precompiled"}, {"precompiled_charsmap", base64}};
 }
 
@@ -268,6 +268,22 @@ TEST(Unigram, TakesTheBestSumAndTheLongestLastTokenOfEqualOnes) {
   EXPECT_EQ(unigram_tokens(file, "ba"), (Tokens{3, 1}));
   EXPECT_EQ(unigram_tokens(file, "acab"), (Tokens{1, 5, 2}));
   EXPECT_EQ(unigram_tokens(file, ""), Tokens{});
+}
+
+TEST(Unigram, ACharacterThatIsNoTokenIsUnknownBesideLongerTokens) {
+  nlohmann::json file = unigram_tokenizer();
+  for (const auto& [text, score] : {std::pair("xy", -9), std::pair("yz", -1)})
+    file["model"]["vocab"].push_back({text, score});
+  EXPECT_EQ(unigram_tokens(file, "xyz"), (Tokens{0, 7}));  // -19 - 1, and "xy" with z -9 - 19
+}
+
+TEST(Unigram, TheTextOfTheUnknownTokenHasNoBytes) {
+  nlohmann::json file = unigram_tokenizer();
+  file["model"]["byte_fallback"] = true;
+  for (const char* byte : {"<0x3C>", "<0x75>", "<0x6E>", "<0x6B>", "<0x3E>"})
+    file["model"]["vocab"].push_back({byte, -1});
+  EXPECT_EQ(unigram_tokens(file, "<unk>"), Tokens{0});
+  EXPECT_EQ(unigram_tokens(file, "<u"), (Tokens{6, 7}));
 }
 
 TEST(Unigram, UnknownCharactersInARowAreOneOrTheirBytes) {
@@ -311,9 +327,10 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(CharacterMap, WithNothingInItChangesNothing) {
   nlohmann::json file = unigram_tokenizer();
-  for (const std::string map : {"AAAAAA==", "BAAAAAAAAAA="}) {
+  for (const nlohmann::json& map :
+       {nlohmann::json("AAAAAA=="), nlohmann::json("BAAAAAAAAAA="), nlohmann::json()}) {
     file["normalizer"] = character_map(map);
-    EXPECT_EQ(unigram_tokens(file, "ab\r\ne\u0301c"), (Tokens{2, 0, 5})) << map;
+    EXPECT_EQ(unigram_tokens(file, "ab\r\ne\u0301c"), (Tokens{2, 0, 5})) << map.dump();
   }
 }
 
