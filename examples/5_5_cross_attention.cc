@@ -35,6 +35,21 @@ void encoder_memory(Proof& proof) {
     layer(threads, {{&x.data[t * dim], token, strides}, {}, &cache, {}, {}}, workspace,
           {{&steps.data[t * dim], token, strides}, {}, {}, {}});
   proof(same_bits(steps, whole), "token by token from the memory's cache: bits of one call");
+
+  // Beams of a search: more rows of x than memories, all of the second one here.
+  const std::int64_t beams[] = {1, 1, 1};
+  const Tensor next = random({1, 3, 1, dim}, 11);
+  Tensor together(next.extents), alone(next.extents);
+  rapt::MultiHeadAttention::Inputs in{next, {}, &cache, {}, {}};
+  in.sequences = beams;
+  layer(threads, in, workspace, {together, {}, {}, {}});
+  for (std::int64_t n = 0; n < 3; ++n) {
+    const rapt::Dims one = {1, 1, 1, dim};
+    rapt::MultiHeadAttention::Inputs beam{{&next.data[n * dim], one}, {}, &cache, {}, {}};
+    beam.sequences = {beams, 1};
+    layer(threads, beam, workspace, {{&alone.data[n * dim], one}, {}, {}, {}});
+  }
+  proof(same_bits(together, alone), "three beams on one memory: bits of each alone");
 }
 
 void retrieved_passages(Proof& proof) {

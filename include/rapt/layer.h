@@ -77,6 +77,9 @@ class MultiHeadAttention {
     const DenseKvCache* cache = nullptr;  ///< keys and values of B sequences; lengths may differ
     std::vector<Range> x_ranges;          ///< tokens of x that are not padding; empty: all
     std::vector<Range> memory_ranges;     ///< the same of the memory
+    /// [B] of the cache, which may then have any number of them; empty: b of b. Several may be one:
+    /// beams that attend to the same memory.
+    std::span<const std::int64_t> sequences{};
   };
 
   /// A sequence's part of a batch: the last `tokens` of those that a paged cache has of it.

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "base/carver.h"
 #include "base/check.h"
@@ -110,6 +111,26 @@ Activations activations(const Problem& p, const Inputs& inputs,
              whole(p.q_tokens, p.q_heads * p.value_dim()), half(p.q_tokens, widths[0]),
              half(kv_tokens, widths[1]), half(kv_tokens, widths[2])});
   return {q, k, v, o, half_q, half_k, half_v};
+}
+
+/// The sequence of the cache that each of the batch attends to.
+/// @throws Error{kBadShape, kBadArgument} unless there is one.
+std::vector<std::int64_t> cache_sequences(const Inputs& inputs, std::int64_t batch) {
+  const std::int64_t present = inputs.cache->shape().batch;
+  if (inputs.sequences.empty()) {
+    require(present == batch, ErrorCode::kBadShape, "MultiHeadAttention.cache",
+            std::to_string(batch) + " sequences", present);
+    std::vector<std::int64_t> all(static_cast<std::size_t>(batch));
+    std::iota(all.begin(), all.end(), 0);
+    return all;
+  }
+  require(std::ssize(inputs.sequences) == batch, ErrorCode::kBadShape,
+          "MultiHeadAttention.sequences", "none, or one for each of " + std::to_string(batch),
+          inputs.sequences.size());
+  for (const std::int64_t sequence : inputs.sequences)
+    require(inputs.cache->has(sequence), ErrorCode::kBadArgument, "MultiHeadAttention.sequences",
+            "0 to " + std::to_string(present - 1), sequence);
+  return {inputs.sequences.begin(), inputs.sequences.end()};
 }
 
 /// Contiguous heads as attention takes them: in native bf16 rounded, in their place and in `room`.
@@ -236,16 +257,15 @@ Problem MultiHeadAttention::problem(const Inputs& inputs) const {
   p.batch = x[1];
   p.q_tokens = x[2];
   p.q_ranges = inputs.x_ranges;
+  require(inputs.cache != nullptr || inputs.sequences.empty(), ErrorCode::kBadArgument,
+          "MultiHeadAttention.sequences", "none without a cache", inputs.sequences.size());
   if (inputs.cache != nullptr) {
     require(inputs.memory.data == nullptr, ErrorCode::kBadArgument, "MultiHeadAttention.memory",
             "none beside a cache", inputs.memory.extents);
-    require(inputs.cache->shape().batch == p.batch, ErrorCode::kBadShape,
-            "MultiHeadAttention.cache", std::to_string(p.batch) + " sequences",
-            inputs.cache->shape().batch);
     p.storage.k = p.storage.v = inputs.cache->shape().dtype;
-    for (std::int64_t b = 0; b < p.batch; ++b) {
-      p.kv_ranges.push_back({0, inputs.cache->length(b)});
-      p.kv_tokens = std::max(p.kv_tokens, inputs.cache->length(b));
+    for (const std::int64_t sequence : cache_sequences(inputs, p.batch)) {
+      p.kv_ranges.push_back({0, inputs.cache->length(sequence)});
+      p.kv_tokens = std::max(p.kv_tokens, inputs.cache->length(sequence));
     }
   } else if (inputs.memory.data != nullptr) {
     const std::int64_t tokens = inputs.memory.extents[2];
@@ -309,7 +329,13 @@ void MultiHeadAttention::operator()(const Threads& threads, const Plan& plan, co
   const auto as_stored = [&](const MutableTensor& heads, const MutableTensor& room) {
     return stored(threads, p.arithmetic, heads, room);
   };
-  run(plan, {as_stored(q, a.half_q), as_stored(k, a.half_k), as_stored(v, a.half_v), inputs.cache},
+  run(plan,
+      {as_stored(q, a.half_q),
+       as_stored(k, a.half_k),
+       as_stored(v, a.half_v),
+       inputs.cache,
+       {},
+       inputs.sequences},
       workspace.kernels, {o, outputs.lse, {}, {}});
   o_(threads, a.o, outputs.y, workspace.kernels);
   write_heads(threads, q, o, workspace, outputs);

@@ -250,6 +250,36 @@ TEST(MultiHead, OverAMemoryIsThatOverItsCache) {
   EXPECT_TRUE(same_bits(run(attention, in), expected));
 }
 
+// More rows than memories, whose lengths differ.
+TEST(MultiHead, BeamsOnOneMemoryHaveTheBitsOfEachAlone) {
+  const Layer layer = std::move(layers().back());
+  const MultiHeadAttention attention = layer.make();
+  const Call call(layer.config);
+  DenseKvCache cache = attention.make_cache(2, 50);
+  Workspace workspace;
+  attention.append(Threads(1), test::tokens(call.in.memory, 1, 2), cache, workspace);
+  cache.truncate(1, 17);
+  const std::vector<std::int64_t> sequences = {1, 0, 1};
+  Inputs in;
+  in.x = call.in.x;
+  in.cache = &cache;
+  in.sequences = sequences;
+  const Outputs together = run(attention, in, 2);
+  for (std::int64_t b = 0; b < 3; ++b) {
+    const std::int64_t of = sequences[static_cast<std::size_t>(b)];
+    DenseKvCache own = attention.make_cache(1, 50);
+    attention.append(Threads(1),
+                     tokens(test::tokens(call.in.memory, 1 + of, 1), 0, cache.length(of)), own,
+                     workspace);
+    Inputs alone;
+    alone.x = test::tokens(call.in.x, b, 1);
+    alone.cache = &own;
+    EXPECT_TRUE(test::same_bits(test::tokens(ConstTensor(together.y.view), b, 1),
+                                run(attention, alone).y.view))
+        << "beam " << b;
+  }
+}
+
 TEST(MultiHead, ACacheInBf16KeepsRoundedKeysAndValues) {
   for (const Layer& layer : layers()) {
     if (layer.config.memory_dim != 0) continue;
@@ -450,6 +480,19 @@ TEST(MultiHead, NamesWhatIsWrong) {
             "MultiHeadAttention.memory: expected [1, 3, 37, 24], got [1, 3, 37, 25]");
   EXPECT_EQ(call_error([&](Inputs& in) { in.cache = &two; }),
             "MultiHeadAttention.cache: expected 3 sequences, got 2");
+  const std::int64_t beams[] = {0, 1, 2};
+  EXPECT_EQ(call_error([&](Inputs& in) { in.sequences = beams; }),
+            "MultiHeadAttention.sequences: expected none without a cache, got 3");
+  EXPECT_EQ(call_error([&](Inputs& in) {
+              in.cache = &two;
+              in.sequences = beams;
+            }),
+            "MultiHeadAttention.sequences: expected 0 to 1, got 2");
+  EXPECT_EQ(call_error([&](Inputs& in) {
+              in.cache = &two;
+              in.sequences = {beams, 2};
+            }),
+            "MultiHeadAttention.sequences: expected none, or one for each of 3, got 2");
   Workspace workspace;
   EXPECT_EQ(error_of([&] { attention.append(Threads(1), call.in.x, two, workspace); }),
             "MultiHeadAttention.append: expected [1, 2, 37, 24], got [1, 3, 37, 24]");
