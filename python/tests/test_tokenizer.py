@@ -10,9 +10,8 @@ import tokenizer_families
 
 import rapt
 
-DATA = pathlib.Path(
-    os.environ.get("RAPT_TEST_DATA", pathlib.Path(__file__).parents[3] / "shared" / "data")
-)
+DATA = os.environ.get("RAPT_TEST_DATA", pathlib.Path(__file__).parents[3] / "shared" / "data")
+CORPORA = pathlib.Path(DATA) / "corpora"
 COUNT = 10_000
 CORPUS_CHARACTERS = 100_000  # of each file
 
@@ -121,10 +120,10 @@ def test_random_unicode_is_as_the_library_has_it(pair, strings):
     assert round_trips > COUNT // 4 or family not in LOSSLESS
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"no texts in {DATA} (RAPT_TEST_DATA)")
+@pytest.mark.skipif(not CORPORA.is_dir(), reason=f"{CORPORA}: no texts (RAPT_TEST_DATA)")
 def test_long_texts_are_as_the_library_has_them(pair):
     _, library, tokenizer = pair
-    files = sorted((DATA / "corpora").iterdir())
+    files = sorted(CORPORA.iterdir())
     assert files
     for file in files:
         text = file.read_text(encoding="utf-8")[:CORPUS_CHARACTERS]

@@ -19,8 +19,8 @@ std::int32_t read_token(const JsonField& field, std::int64_t end = kTokens) {
 
 /// Member `key`, or null where it is absent.
 JsonField part(const JsonField& root, const char* key) {
-  static const nlohmann::json null;
-  return root.has(key) ? root[key] : JsonField(null, root.where() + " " + key);
+  static const nlohmann::json kNull;
+  return root.has(key) ? root[key] : JsonField(kNull, root.where() + " " + key);
 }
 
 void set_text(TokenDecoder& decoder, const JsonField& id, std::int32_t token,
