@@ -94,6 +94,14 @@ Case decode_pages(const std::string& heads_name, std::int64_t page_size, const E
   return c;
 }
 
+// Latent attention: all heads read one key of 576 features, of which 512 are the value.
+Case decode_latent(DType dtype) {
+  Problem p = problem_of(Mask::causal(), {576, 16384, {128, 1}, dtype}, 1);
+  p.v_head_dim = 512;
+  return {std::string("decode/") + name(dtype) + "/mla128x1/d576/t16384",
+          AttentionCase{p, KvSource::kRows}};
+}
+
 Case read_blocks(std::int64_t block_bytes) {
   return {"read/blocks" + number(block_bytes / 1024) + "k", ReadCase{block_bytes}};
 }
@@ -114,13 +122,22 @@ double weight_bytes(const LinearCase& c) {
   return static_cast<double>(c.outputs * c.inputs) * static_cast<double>(size_of(c.type));
 }
 
+// Of keys and values.
+double kv_bytes(const AttentionCase& c) {
+  const Problem& p = c.problem;
+  const std::int64_t v_bytes =
+      c.source == KvSource::kRows ? 0 : p.value_dim() * size_of(p.storage.v);
+  return static_cast<double>(p.batch * p.kv_heads * p.kv_tokens *
+                             (p.head_dim * size_of(p.storage.k) + v_bytes));
+}
+
 Work work_of(const AttentionCase& c) {
   const Problem& p = c.problem;
   const Storage& types = p.storage;
-  const std::int64_t queries = p.q_tokens * p.q_heads, keys = p.kv_tokens * p.kv_heads;
-  const double bytes = static_cast<double>(
-      p.batch * (p.head_dim * (queries * size_of(types.q) + keys * size_of(types.k)) +
-                 p.value_dim() * (queries * size_of(types.o) + keys * size_of(types.v))));
+  const double bytes =
+      kv_bytes(c) +
+      static_cast<double>(p.batch * p.q_tokens * p.q_heads *
+                          (p.head_dim * size_of(types.q) + p.value_dim() * size_of(types.o)));
   const double flops = 2.0 * static_cast<double>(p.visible_pairs() * (p.head_dim + p.value_dim()));
   return {flops, c.hot ? 0 : bytes, p.arithmetic == Arithmetic::kNativeBF16};
 }
@@ -136,10 +153,7 @@ Work work_of(const LinearCase& c) {
 Work work_of(const ReadCase&) { return {static_cast<double>(kReadFloats), kReadBytes}; }  // it adds
 
 double rotated_bytes_of(const AttentionCase& c) {
-  const Problem& p = c.problem;
-  if (c.source == KvSource::kTensors || c.hot) return 0;
-  return static_cast<double>(p.batch * p.kv_heads * p.kv_tokens * (p.head_dim + p.value_dim()) *
-                             size_of(p.storage.k));
+  return c.source == KvSource::kTensors || c.hot ? 0 : kv_bytes(c);
 }
 
 double rotated_bytes_of(const LinearCase& c) { return c.rows == 1 ? weight_bytes(c) : 0; }
@@ -192,6 +206,8 @@ const std::vector<Case>& cases() {
       decode_pages("mha", 256, {128, 65536, kMha}, DType::kInt8),
       decode_pages("gqa32x8", 256, {128, 65536, kGqa}, DType::kInt8),
       decode_pages("mha", 256, {128, 65536, kMha}, DType::kF8E4M3),
+      decode_latent(DType::kF32),
+      decode_latent(DType::kBF16),
       small_call({64, 128, kMha}),
       linear(WeightType::kF32, 1024, 1024, 1024),
       linear(WeightType::kF32, 1024, 4096, 4096),

@@ -18,7 +18,8 @@ struct Work {
       false;  ///< in native bf16: its ceiling is the dot product instruction's, where there is one
 };
 
-/// Attention of plain tensors (prefill, packing included) or of a cache (decode).
+/// Attention of plain tensors (prefill, packing included) or of a cache (decode): of
+/// KvSource::kRows one whose values are in the keys.
 struct AttentionCase {
   Problem problem;
   KvSource source;

@@ -84,9 +84,14 @@ class AttentionCalls {
       return;
     }
     for (std::int64_t n = 0; n < copies; ++n) {
-      DenseKvCache& cache = caches_.emplace_back(DenseKvCache::Shape{
-          p().batch, p().kv_heads, p().head_dim, p().v_head_dim, p().kv_tokens, p().storage.k});
-      while (cache.length(0) < p().kv_tokens) cache.append(k_.view(), v_.view());
+      DenseKvCache& cache = caches_.emplace_back(
+          DenseKvCache::Shape{p().batch, p().kv_heads, p().head_dim, p().v_head_dim, p().kv_tokens,
+                              p().storage.k, c.source == KvSource::kRows});
+      while (cache.length(0) < p().kv_tokens)
+        if (c.source == KvSource::kRows)
+          cache.append(k_.view());
+        else
+          cache.append(k_.view(), v_.view());
     }
   }
 

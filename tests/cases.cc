@@ -289,11 +289,16 @@ Outputs run_from(KvSource source, const Problem& problem, const Inputs& in, int 
     const PagedSequences pages(problem, k.view, v.view, sizes[problem.kv_tokens % 4]);
     return run_attention(plan, pages.inputs(q.view, in.bias), out);
   }
+  const bool v_in_k = source == KvSource::kRows;
   DenseKvCache cache({problem.batch, problem.kv_heads, problem.head_dim, problem.v_head_dim,
-                      problem.kv_tokens, problem.storage.k});
+                      problem.kv_tokens, problem.storage.k, v_in_k});
   for (std::int64_t b = 0; b < problem.batch; ++b) {
     const std::int64_t length = problem.kv_range(b).size();
-    cache.append(b, tokens(sequence(k.view, b), 0, length), tokens(sequence(v.view, b), 0, length));
+    const AnyConstTensor keys = tokens(sequence(k.view, b), 0, length);
+    if (v_in_k)
+      cache.append(b, keys);
+    else
+      cache.append(b, keys, tokens(sequence(v.view, b), 0, length));
   }
   return run_attention(plan, {.q = q.view, .k = {}, .v = {}, .cache = &cache, .bias = in.bias},
                        out);

@@ -84,8 +84,8 @@ struct CaseInputs {
   Inputs inputs() const;
 };
 
-/// Runs a problem from tensors of its types, or from a cache filled with its keys. The inputs are in
-/// f32, the types' numbers; so is o afterwards.
+/// Runs a problem from tensors of its types, or from a cache filled with its keys; KvSource::kRows is
+/// one whose values are in the keys. The inputs are in f32, the types' numbers; so is o afterwards.
 Outputs run_from(KvSource source, const Problem& problem, const Inputs& in, int threads,
                  Layout out = Layout::kContiguous);
 

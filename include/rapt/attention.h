@@ -21,6 +21,8 @@ enum class KvSource {
   kTensors,  ///< plain k and v tensors of any strides
   kCache,    ///< a cache whose tiles are whole chunks: dense, or of pages of a multiple of 512
   kPages,    ///< a cache of any tiles: a PagedKvCache
+  kRows,     ///< rows of tokens in pages of a multiple of 16, or in one: BlockTables
+  kAnyRows,  ///< rows of tokens in pages of any size
 };
 
 struct PlanDetail;
@@ -55,13 +57,17 @@ class Plan {
 Plan make_plan(const Problem& problem, const Threads& threads,
                KvSource source = KvSource::kTensors);
 
+/// The same for keys and values in `cache`, or in any that keeps them alike: the source is the one
+/// that reads most of it in place.
+Plan make_plan(const Problem& problem, const Threads& threads, const KvTiles& cache);
+
 /// Inputs of one run. Either `k` and `v`, or `cache` with the sequences' keys already appended.
 /// The bias is by token, padding included, and extents of 1 are broadcast.
 struct Inputs {
   AnyConstTensor q{};              ///< [B, Tq, Hq, D]
   AnyConstTensor k{};              ///< [B, Tk, Hkv, D]
   AnyConstTensor v{};              ///< [B, Tk, Hkv, Dv]
-  const KvTiles* cache = nullptr;  ///< for KvSource::kCache and kPages
+  const KvTiles* cache = nullptr;  ///< for all but KvSource::kTensors
   ConstTensor bias{};              ///< [B, Hq, Tq, Tk], for ScoreModifiers::additive_bias
   /// [B] of the cache; empty: b of b. Several may be one: beams that attend to the same memory.
   std::span<const std::int64_t> sequences{};

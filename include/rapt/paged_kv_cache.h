@@ -26,13 +26,17 @@ namespace rapt {
 /// or NaN has scale NaN. Elements are 0 then. Where the largest |x_e| is within 2^-24 of f32's, it
 /// may be read as Inf.
 ///
+/// With `v_in_k` a token's values are the first Dv features of its key (latent attention: D 576, Dv
+/// 512), and are kept there alone, in rows of tokens; keys are transposed as they are read.
+///
 /// Tokens are appended in two steps, since layers compute theirs one after the other: `extend`
 /// makes room in every layer, the only step that needs pages, then `store` writes each layer's. Not
 /// thread-safe; layers may be read and attended to from several threads while nothing is written.
 ///
 /// @cost  page_bytes() a page: layers Hkv (D + Dv rounded up to 16) elements a token, 8 bytes a token
 ///        and head of quantised types, and for each layer and head a cache line; keys, values and
-///        scales of a page's head are rounded up to cache lines.
+///        scales of a page's head are rounded up to cache lines. With v_in_k, layers Hkv (D rounded
+///        up to 16) elements a token.
 /// @source arXiv:2309.06180 (pages)
 class PagedKvCache {
  public:
@@ -44,6 +48,7 @@ class PagedKvCache {
     std::int64_t page_size = 256;  ///< tokens, a multiple of 16
     std::int64_t pages = 0;        ///< that exist at most, below 2^31
     DType dtype = DType::kF32;     ///< of the keys and values that are stored
+    bool v_in_k = false;  ///< values are the first v_head_dim features of keys; no quantised dtype
   };
 
   /// @throws Error{kBadArgument} naming the field, Error{kOutOfMemory}.
@@ -97,9 +102,13 @@ class PagedKvCache {
   /// @pre    The slots were made by `extend` since the sequence was last forked from or to.
   /// @shape  k [1, T, Hkv, D]   v [1, T, Hkv, Dv]
   /// @throws Error{kBadShape}; Error{kBadArgument} if there is no such layer or sequence, it has
-  ///         not these slots, or a page is shared.
+  ///         not these slots, or a page is shared; with v_in_k.
   void store(std::int64_t layer, std::int64_t sequence, std::int64_t first, const AnyConstTensor& k,
              const AnyConstTensor& v);
+
+  /// The same with v_in_k, and only there: k has the values.
+  void store(std::int64_t layer, std::int64_t sequence, std::int64_t first,
+             const AnyConstTensor& k);
 
   /// Forgets the tokens from `length` on; pages that are then not used are free again.
   /// @throws Error{kBadArgument} if there is no such sequence, or length is not 0 to the present one.
@@ -118,6 +127,9 @@ class PagedKvCache {
   const KvTiles& layer(std::int64_t layer) const;
 
  private:
+  void store_checked(std::int64_t layer, std::int64_t sequence, std::int64_t first,
+                     const AnyConstTensor& k, const AnyConstTensor& v);
+
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -102,8 +102,11 @@ class BatchRun {
   void check() const {
     for (const BatchPlan::Part& part : plan_.parts())
       check_inputs(part.plan.detail(), inputs_of(part));
-    for (const BatchPlan::Prefix& prefix : plan_.prefixes())
+    for (const BatchPlan::Prefix& prefix : plan_.prefixes()) {
       for (const std::int64_t entry : prefix.entries) check_shared(prefix, entry);
+      const Inputs inputs{.cache = &cache_, .sequences = {&sequence_of(prefix.entries.front()), 1}};
+      check_slots(prefix.plan.detail(), inputs, 0);
+    }
   }
 
   void run(Scratch& scratch) const {

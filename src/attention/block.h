@@ -59,7 +59,8 @@ struct PrefixNodes {
 /// One worker: its memory, and the loop over chunks and tiles of a work item.
 class BlockRunner {
  public:
-  BlockRunner(const PlanDetail& plan, Carver& carver) : plan_(plan), tile_rows_(plan, carver) {
+  BlockRunner(const PlanDetail& plan, Carver& carver)
+      : plan_(plan), tile_rows_(plan, carver), chunk_(plan, carver) {
     const std::int64_t rows = plan.block_rows, tiles = (rows + kTileQueries - 1) / kTileQueries;
     q_ = carver.take<float>(tiles * kTileQueries * plan.q_stride);
     tile_states_ = carver.take<TileState>(tiles);
@@ -67,11 +68,11 @@ class BlockRunner {
     lane_max_ = carver.take<float>(kMostStripQueries * 16);
     current_ = take_rows(carver, kTileQueries);
     for (int level = 0; level < plan.levels; ++level) levels_[level] = take_rows(carver, rows);
-    chunk_.floats = carver.take<float>(KvReader::floats(plan));
-    if (plan.packing == Packing::kPages) chunk_.groups = carver.take<KvGroup>(kChunkGroups);
     if (plan.packing == Packing::kRows)
       k_packed_ = carver.take<float>(kRowGroups * kGroupKeys * plan.k_floats);
   }
+
+  const ChunkMemory& chunk_memory() const { return chunk_; }
 
   /// Computes the node of every tile of `item` over the item's chunks, after those of `prefix` if
   /// that is not null, and hands it to emit(first row, rows, node). The node may be overwritten.
@@ -233,12 +234,20 @@ class BlockRunner {
   /// Those of a chunk; where they are not known, only those that some row sees in part.
   std::uint32_t nonfinite_groups(const KvChunk& kv, int rows) const {
     if (kv.v_rows.data == nullptr) return kv.tile.nonfinite_groups;
-    std::uint32_t seen = 0, whole = ~0u;
+    std::uint32_t seen = 0, whole = ~0u, nonfinite = 0;
     for (int r = 0; r < rows; ++r) {
       seen |= tile_rows_.seen()[r];
       whole &= tile_rows_.whole()[r];
     }
-    return plan_.kernels->reading(kv.tile.dtype).nonfinite_groups(kv.v_rows, seen & ~whole);
+    const auto all_finite = plan_.kernels->reading(kv.tile.dtype).all_finite;
+    for (std::uint32_t left = seen & ~whole; left != 0; left &= left - 1) {
+      const int group = std::countr_zero(left);
+      KeyRows values = kv.v_rows;
+      values.data = kv.groups[group].v;
+      values.keys = std::min(kGroupKeys, values.keys - group * kGroupKeys);
+      if (!all_finite(values)) nonfinite |= 1u << group;
+    }
+    return nonfinite;
   }
 
   /// The scores of some rows, from the item's row `row` on, against one chunk, changed and masked.
@@ -263,10 +272,10 @@ class BlockRunner {
                              node.m,
                              node.l,
                              node.acc,
+                             kv.groups,
                              kv.k_rows.data == nullptr ? nullptr : &kv.k_rows,
                              kv.k_dtype,
                              k_packed_,
-                             kv.groups,
                              kv.tile.k_scales,
                              kv.tile.v_scales,
                              plan_.score_factor};
@@ -331,13 +340,13 @@ class BlockRunner {
 
   const PlanDetail& plan_;
   TileRows tile_rows_;
+  ChunkMemory chunk_;
   float* q_;
   TileState* tile_states_;
   float* scores_;
   float* lane_max_;
   StateRows current_;
   StateRows levels_[kMaxLevels];
-  ChunkMemory chunk_{};
   float* k_packed_ = nullptr;
 };
 

@@ -6,6 +6,7 @@
 #include "attention/block.h"
 #include "attention/plan_detail.h"
 #include "attention/subtrees.h"
+#include "attention/views.h"
 #include "base/check.h"
 #include "base/memory.h"
 #include "base/round.h"
@@ -112,8 +113,8 @@ class Planner {
   }
 
   void choose_blocks() {
-    plan_.stream = plan_.rows() <= kStreamQueries &&  // memory costs more than the products
-                   !(plan_.native() && plan_.source == KvSource::kTensors);  // those are paired
+    plan_.stream = plan_.rows() <= kStreamQueries &&         // memory costs more than the products
+                   (!plan_.native() || plan_.from_tiles());  // others are paired
     plan_.block_rows = std::min(kBlockRows, plan_.rows());
     const std::int64_t wanted = plan_.workers == 1 ? 1 : plan_.workers * kItemsPerWorker;
     // A prefix has few rows and many chunks, which are packed once if only they are split.
@@ -127,7 +128,7 @@ class Planner {
       plan_.packing = Packing::kInPlace;
     else if (plan_.source == KvSource::kPages && plan_.stream)
       plan_.packing = Packing::kPages;
-    else if (plan_.stream)
+    else if (plan_.stream && plan_.source != KvSource::kAnyRows)
       plan_.packing = Packing::kRows;
     else
       plan_.packing = one_block ? Packing::kChunk : Packing::kHead;
@@ -243,16 +244,7 @@ class Planner {
                       number(plan_.tiles.count(Coverage::kFull) - tiles_of_prefix()) + " full, " +
                       number(plan_.tiles.count(Coverage::kPartial)) + " partial");
     line("path", plan_.stream ? "decode" : "prefill");
-    const std::string tiles = plan_.source == KvSource::kPages ? "pages" : "cache tiles";
-    const std::string packed = plan_.source == KvSource::kTensors  ? "packed tensors,"
-                               : plan_.native()                    ? tiles + ", paired"
-                               : problem_.storage.k == DType::kF32 ? tiles + ", gathered"
-                                                                   : tiles + ", widened";
-    line("kv", plan_.packing == Packing::kInPlace || plan_.packing == Packing::kPages
-                   ? tiles + ", read in place"
-               : plan_.packing == Packing::kRows ? "tensors, packed as they are streamed"
-               : plan_.packing == Packing::kHead ? packed + " once a kv head"
-                                                 : packed + " once a chunk");
+    line("kv", describe_kv());
     line("tile", number(kTileQueries) + " rows by " + number(kChunkKeys) + " keys, registers " +
                      number(plan_.kernels->tile_rows) + " rows");
     line("rows a head",
@@ -270,6 +262,27 @@ class Planner {
                           (plan_.role == PlanRole::kPrefix ? ", for the rows of all who share them"
                                                            : " on, after those that are shared"));
     line("scratch bytes", number(static_cast<std::int64_t>(plan_.scratch_bytes)));
+  }
+
+  std::string describe_kv() const {
+    const bool tensors = plan_.source == KvSource::kTensors;
+    const std::string from = tensors                            ? "tensors"
+                             : plan_.from_row_pages()           ? "rows in pages"
+                             : plan_.source == KvSource::kPages ? "pages"
+                                                                : "cache tiles";
+    if (plan_.packing == Packing::kInPlace || plan_.packing == Packing::kPages)
+      return from + ", read in place";
+    if (plan_.packing == Packing::kRows)
+      return from + (tensors ? ", packed as they are streamed"
+                             : ", read in place, keys packed as they are streamed");
+    const std::string packed = tensors                             ? "packed tensors,"
+                               : plan_.from_row_pages()            ? from + ", packed"
+                               : plan_.native()                    ? from + ", paired"
+                               : problem_.storage.k == DType::kF32 ? from + ", gathered"
+                                                                   : from + ", widened";
+    if (plan_.packing == Packing::kHead) return packed + " once a kv head";
+    return packed + " once a chunk" +
+           (plan_.stream ? ": a group of 16 keys may lie in two pages" : "");
   }
 
   std::string describe_modifiers() const {
@@ -304,6 +317,8 @@ Plan PlanDetail::make_part(const Problem& problem, const Threads& threads, KvSou
     problem.validate();
     auto detail = std::make_shared<PlanDetail>(problem, threads, source, role, prefix_chunks);
     const Storage& types = problem.storage;
+    require(!detail->from_row_pages() || !is_quantised(types.k), ErrorCode::kBadArgument,
+            "Problem.storage.k", "f32, bf16 or f16, as keys lie in rows", name(types.k));
     if (source == KvSource::kTensors) {
       require(!is_quantised(types.k), ErrorCode::kBadArgument, "Problem.storage.k",
               "f32, bf16 or f16, as k is a tensor", name(types.k));
@@ -323,6 +338,10 @@ Plan PlanDetail::make_part(const Problem& problem, const Threads& threads, KvSou
 
 Plan make_plan(const Problem& problem, const Threads& threads, KvSource source) {
   return PlanDetail::make_part(problem, threads, source, PlanRole::kWhole, 0);
+}
+
+Plan make_plan(const Problem& problem, const Threads& threads, const KvTiles& cache) {
+  return make_plan(problem, threads, source_of(cache, problem.kv_tokens));
 }
 
 const Problem& Plan::problem() const { return detail_->problem; }

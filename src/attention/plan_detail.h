@@ -18,7 +18,7 @@ enum class Packing {
   kInPlace,  ///< the cache's tiles are read where they are
   kPages,    ///< the same of a cache whose tiles are no whole chunks
   kHead,     ///< what a kv head's rows see is packed once, and shared by all its query blocks
-  kRows,     ///< a stream packs what it needs of plain tensors as it comes to it
+  kRows,     ///< a stream reads rows of tokens where they lie, and packs keys as it comes to them
   kChunk,    ///< the one block of a kv head packs each chunk as it comes to it
 };
 
@@ -120,6 +120,11 @@ struct PlanDetail {
   std::int64_t row_of(const Query& query) const {
     return order.row(query.i, query.h % problem.group());
   }
+
+  /// Whether keys and values come from a cache's tiles, or from rows of tokens in pages; else from
+  /// tensors.
+  bool from_tiles() const { return source == KvSource::kCache || source == KvSource::kPages; }
+  bool from_row_pages() const { return source == KvSource::kRows || source == KvSource::kAnyRows; }
 
   bool scaled() const { return is_quantised(problem.storage.k); }
   bool native() const { return problem.arithmetic == Arithmetic::kNativeBF16; }

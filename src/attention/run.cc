@@ -40,12 +40,13 @@ class Run {
   void pack(const Wave& wave, const KvReader& reader) {
     const std::int64_t chunks = chunks_of(plan_.slots), heads = wave.head_end - wave.head_begin;
     std::atomic<std::int64_t> ticket = 0;
-    const auto work = [&](int) {
+    const auto work = [&](int worker) {
+      const BlockRunner runner = memory_.runner(plan_, scratch_, worker);
       for (std::int64_t task; (task = ticket.fetch_add(1)) < heads * chunks;) {
         const std::int64_t head = wave.head_begin + task / chunks, chunk = task % chunks;
         const Range& seen = plan_.heads[static_cast<std::size_t>(head)].seen;
         if (chunk >= seen.begin / kChunkKeys && chunk < chunks_of(seen.end))
-          reader.prepare(head, chunk);
+          reader.prepare(head, chunk, runner.chunk_memory());
       }
     };
     plan_.threads.run(plan_.workers, std::ref(work));

@@ -161,6 +161,19 @@ KeyBits visible_keys(const MaskNode& mask, const MaskRow& row, std::int64_t chun
   return bits;
 }
 
+KeyBits seen_keys(const Problem& problem, std::int64_t b, std::int64_t chunk) {
+  const MaskSequence sequence(problem, b);
+  const MaskNode& mask = problem.mask.node();
+  const std::int64_t heads = mask.varies_by_head() ? problem.q_heads : 1;
+  KeyBits seen{};
+  for (std::int64_t h = 0; h < heads; ++h)
+    for (std::int64_t i = sequence.queries.begin; i < sequence.queries.end; ++i) {
+      const KeyBits bits = visible_keys(mask, {sequence, h, i}, chunk);
+      for (int n = 0; n < kChunkKeys / 64; ++n) seen.words[n] |= bits.words[n];
+    }
+  return seen;
+}
+
 bool see_the_same(const MaskNode& mask, const MaskRow& a, const MaskRow& b) {
   return a.is_padding() == b.is_padding() && (a.is_padding() || mask.same(a, b));
 }

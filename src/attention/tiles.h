@@ -98,6 +98,10 @@ class TileList {
 /// Bits of the keys of `chunk` that a query sees, padding and the sequence's end taken away.
 KeyBits visible_keys(const MaskNode& mask, const MaskRow& row, std::int64_t chunk);
 
+/// Bits of the keys of `chunk` that any query of sequence b sees, of any head.
+/// @cost O(Tq) questions, times Hq where heads differ.
+KeyBits seen_keys(const Problem& problem, std::int64_t b, std::int64_t chunk);
+
 /// Whether both queries, of one sequence, are known to see the same keys.
 bool see_the_same(const MaskNode& mask, const MaskRow& a, const MaskRow& b);
 

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "attention/plan_detail.h"
+#include "attention/tiles.h"
 #include "base/check.h"
 #include "kv/layout.h"
 
@@ -40,10 +41,57 @@ inline void check_bias(const Problem& problem, const ConstTensor& bias) {
       require(false, ErrorCode::kBadShape, "Inputs.bias", all, bias.extents);
 }
 
-/// How to read sequences of so many tokens: tiles are read in place where no chunk falls apart.
+/// How to read sequences of so many tokens: tiles are read in place where no chunk falls apart, rows
+/// where no group does.
 inline KvSource source_of(const KvTiles& cache, std::int64_t kv_tokens) {
   const std::int64_t slots = cache.tile_slots();
-  return slots % kChunkKeys == 0 || kv_tokens <= slots ? KvSource::kCache : KvSource::kPages;
+  const bool in_rows = cache.extents().rows.has_value();
+  if (slots % (in_rows ? kGroupKeys : kChunkKeys) == 0 || kv_tokens <= slots)
+    return in_rows ? KvSource::kRows : KvSource::kCache;
+  return in_rows ? KvSource::kAnyRows : KvSource::kPages;
+}
+
+/// What KvSource `source` reads.
+inline const char* name_of_tiles(KvSource source) {
+  switch (source) {
+    case KvSource::kCache:
+      return "tiles of whole chunks (KvSource::kCache)";
+    case KvSource::kPages:
+      return "tiles (KvSource::kPages)";
+    case KvSource::kRows:
+      return "rows in pages of whole groups (KvSource::kRows)";
+    default:
+      return "rows in pages (KvSource::kAnyRows)";
+  }
+}
+
+/// Whether a plan for one source reads what is best read by the other.
+inline bool reads(KvSource plan, KvSource best) {
+  return plan == best || (plan == KvSource::kPages && best == KvSource::kCache) ||
+         (plan == KvSource::kAnyRows && best == KvSource::kRows);
+}
+
+/// @throws Error{kBadArgument} if a slot that some query of sequence b sees lies nowhere.
+/// @cost   Where none is missing O(pages); the mask is only asked of chunks that miss one.
+inline void check_slots(const PlanDetail& plan, const Inputs& inputs, std::int64_t b) {
+  const Problem& problem = plan.problem;
+  const std::int64_t sequence = inputs.cache_sequence(b), page = inputs.cache->tile_slots();
+  KeyBits seen{};
+  std::int64_t seen_chunk = -1;  // whose bits those are
+  for (std::int64_t h = 0; h < problem.kv_heads && !plan.heads.empty(); ++h) {
+    const Range& slots = plan.heads[static_cast<std::size_t>(b * problem.kv_heads + h)].seen;
+    const std::int64_t end = std::min(slots.end, problem.kv_range(b).end);
+    for (std::int64_t slot = slots.begin;
+         (slot = inputs.cache->first_missing(sequence, slot, end)) < end;) {
+      const std::int64_t chunk = slot / kChunkKeys;
+      if (chunk != seen_chunk) seen = seen_keys(problem, b, chunk);
+      seen_chunk = chunk;
+      const std::int64_t next = std::min({(slot / page + 1) * page, (chunk + 1) * kChunkKeys, end});
+      for (; slot < next; ++slot)
+        if (seen.has(static_cast<int>(slot % kChunkKeys)))
+          inputs.cache->refuse_missing(sequence, slot);
+    }
+  }
 }
 
 /// @throws Error{kBadArgument, kBadShape} unless the cache has sequence b of the problem, as long as it
@@ -54,12 +102,13 @@ inline void check_sequence(const PlanDetail& plan, const Inputs& inputs, std::in
     require(false, code, "Inputs.cache sequence " + std::to_string(sequence), expected, got);
   };  // only then: the message would be memory
   if (!inputs.cache->has(sequence)) fail(ErrorCode::kBadShape, "a sequence of the cache", "none");
-  const std::int64_t needed = plan.problem.kv_range(b).end, length = inputs.cache->length(sequence),
-                     slots = inputs.cache->tile_slots();
+  const std::int64_t needed = plan.problem.kv_range(b).end, length = inputs.cache->length(sequence);
   if (length < needed)
     fail(ErrorCode::kBadShape, "at least " + std::to_string(needed) + " tokens", length);
-  if (plan.source == KvSource::kCache && source_of(*inputs.cache, needed) != KvSource::kCache)
-    fail(ErrorCode::kBadArgument, "tiles of whole chunks; KvSource::kPages takes others", slots);
+  const KvSource best = source_of(*inputs.cache, needed);
+  if (!reads(plan.source, best))
+    fail(ErrorCode::kBadArgument, name_of_tiles(plan.source), name_of_tiles(best));
+  check_slots(plan, inputs, b);
 }
 
 /// @throws Error{kBadArgument} unless `plan` computes all that its problem asks for.

@@ -19,7 +19,21 @@ DenseKvCache::Shape checked(DenseKvCache::Shape shape) {
   require(!is_quantised(shape.dtype), ErrorCode::kBadArgument, "DenseKvCache.dtype",
           "f32, bf16 or f16", name(shape.dtype));
   if (shape.v_head_dim == 0) shape.v_head_dim = shape.head_dim;
+  require(!shape.v_in_k || shape.v_head_dim <= shape.head_dim, ErrorCode::kBadArgument,
+          "DenseKvCache.v_head_dim",
+          "at most head_dim (" + std::to_string(shape.head_dim) + ") with v_in_k",
+          shape.v_head_dim);
   return shape;
+}
+
+KvTiles::Extents extents_of(const DenseKvCache::Shape& shape) {
+  const KvTiles::Extents extents{shape.kv_heads, shape.head_dim, shape.v_head_dim, shape.dtype};
+  return shape.v_in_k ? in_rows(extents) : extents;
+}
+
+std::int64_t width_of(const DenseKvCache::Shape& shape) {
+  const SlotElements elements = slot_elements(extents_of(shape));
+  return elements.k + elements.v;
 }
 
 }  // namespace
@@ -29,7 +43,7 @@ void DenseKvCache::Free::operator()(std::byte* memory) const noexcept { free_ali
 std::size_t DenseKvCache::bytes_of(const Shape& shape) {
   const Shape s = checked(shape);
   const std::int64_t slots = round_up(s.capacity, kGroupKeys);
-  const std::int64_t width = s.head_dim + round_up(s.v_head_dim, 16);
+  const std::int64_t width = width_of(s);
   // As if neither batch nor capacity were 0: sizes of the other axes are computed all the same.
   const double bytes =
       static_cast<double>(size_of(s.dtype)) *
@@ -42,7 +56,7 @@ std::size_t DenseKvCache::bytes_of(const Shape& shape) {
 DenseKvCache::DenseKvCache(const Shape& shape)
     : shape_(checked(shape)), size_bytes_(bytes_of(shape_)) {
   const std::int64_t slots = round_up(shape_.capacity, kGroupKeys);
-  head_bytes_ = slots * (shape_.head_dim + round_up(shape_.v_head_dim, 16)) * size_of(shape_.dtype);
+  head_bytes_ = slots * width_of(shape_) * size_of(shape_.dtype);
   memory_.reset(static_cast<std::byte*>(allocate_aligned(std::max<std::size_t>(size_bytes_, 1))));
   nonfinite_ = std::make_unique<std::uint32_t[]>(
       static_cast<std::size_t>(shape_.batch * shape_.kv_heads * chunks_of(slots)));
@@ -57,12 +71,33 @@ void DenseKvCache::check_room(std::int64_t sequence, std::int64_t tokens) const 
 }
 
 void DenseKvCache::append(const AnyConstTensor& k, const AnyConstTensor& v) {
+  check_v_in_k(shape_.v_in_k, false, "DenseKvCache.append");
+  append_all(k, v);
+}
+
+void DenseKvCache::append(const AnyConstTensor& k) {
+  check_v_in_k(shape_.v_in_k, true, "DenseKvCache.append");
+  append_all(k, values_in(k, shape_.v_head_dim));
+}
+
+void DenseKvCache::append(std::int64_t sequence, const AnyConstTensor& k, const AnyConstTensor& v) {
+  check_v_in_k(shape_.v_in_k, false, "DenseKvCache.append");
+  append_one(sequence, k, v);
+}
+
+void DenseKvCache::append(std::int64_t sequence, const AnyConstTensor& k) {
+  check_v_in_k(shape_.v_in_k, true, "DenseKvCache.append");
+  append_one(sequence, k, values_in(k, shape_.v_head_dim));
+}
+
+void DenseKvCache::append_all(const AnyConstTensor& k, const AnyConstTensor& v) {
   check_tokens(extents(), shape_.batch, k, v, "DenseKvCache.append");
   for (std::int64_t b = 0; b < shape_.batch; ++b) check_room(b, k.extents[1]);
   for (std::int64_t b = 0; b < shape_.batch; ++b) store(b, b, k, v);
 }
 
-void DenseKvCache::append(std::int64_t sequence, const AnyConstTensor& k, const AnyConstTensor& v) {
+void DenseKvCache::append_one(std::int64_t sequence, const AnyConstTensor& k,
+                              const AnyConstTensor& v) {
   require(sequence >= 0 && sequence < shape_.batch, ErrorCode::kBadArgument,
           "DenseKvCache.append sequence", "0 to " + std::to_string(shape_.batch - 1), sequence);
   check_tokens(extents(), 1, k, v, "DenseKvCache.append");
@@ -109,9 +144,7 @@ std::int64_t DenseKvCache::tile_slots() const {
   return std::max<std::int64_t>(round_up(shape_.capacity, kChunkKeys), kChunkKeys);
 }
 
-KvTiles::Extents DenseKvCache::extents() const {
-  return {shape_.kv_heads, shape_.head_dim, shape_.v_head_dim, shape_.dtype};
-}
+KvTiles::Extents DenseKvCache::extents() const { return extents_of(shape_); }
 
 bool DenseKvCache::has(std::int64_t sequence) const {
   return sequence >= 0 && sequence < shape_.batch;

@@ -13,6 +13,11 @@
 namespace rapt {
 namespace {
 
+KvTiles::Extents extents_of(const PagedKvCache::Shape& shape) {
+  const KvTiles::Extents extents{shape.kv_heads, shape.head_dim, shape.v_head_dim, shape.dtype};
+  return shape.v_in_k ? in_rows(extents) : extents;
+}
+
 /// One head's part of a page, and its bytes.
 struct HeadPart {
   HeadTiles tiles;
@@ -23,8 +28,9 @@ HeadPart head_part(const PagedKvCache::Shape& shape, std::byte* memory, std::uin
   const std::int64_t slots = shape.page_size, size = size_of(shape.dtype),
                      scales = is_quantised(shape.dtype) ? slots : 0;
   Carver carver(memory);
-  std::byte* k = carver.take<std::byte>(slots * shape.head_dim * size);
-  std::byte* v = carver.take<std::byte>(slots * round_up(shape.v_head_dim, 16) * size);
+  const SlotElements elements = slot_elements(extents_of(shape));
+  std::byte* k = carver.take<std::byte>(slots * elements.k * size);
+  std::byte* v = carver.take<std::byte>(slots * elements.v * size);
   float* k_scales = carver.take<float>(scales);
   float* v_scales = carver.take<float>(scales);
   return {{slots, k, v, flags, k_scales, v_scales}, carver.bytes()};
@@ -46,16 +52,19 @@ PagedKvCache::Shape checked(PagedKvCache::Shape shape) {
   require(shape.pages >= 0 && shape.pages < std::int64_t{1} << 31, ErrorCode::kBadArgument,
           "PagedKvCache.pages", "0 to 2^31 - 1", shape.pages);
   if (shape.v_head_dim == 0) shape.v_head_dim = shape.head_dim;
+  if (shape.v_in_k) {
+    require(shape.v_head_dim <= shape.head_dim, ErrorCode::kBadArgument, "PagedKvCache.v_head_dim",
+            "at most head_dim (" + std::to_string(shape.head_dim) + ") with v_in_k",
+            shape.v_head_dim);
+    require(!is_quantised(shape.dtype), ErrorCode::kBadArgument, "PagedKvCache.dtype",
+            "f32, bf16 or f16 with v_in_k", name(shape.dtype));
+  }
   const double elements = static_cast<double>(shape.layers) * static_cast<double>(shape.kv_heads) *
                           static_cast<double>(shape.page_size) *
                           static_cast<double>(shape.head_dim + shape.v_head_dim);
   require(elements < 0x1p40, ErrorCode::kBadArgument, "PagedKvCache",
           "less than 2^40 elements a page", elements);
   return shape;
-}
-
-KvTiles::Extents extents_of(const PagedKvCache::Shape& shape) {
-  return {shape.kv_heads, shape.head_dim, shape.v_head_dim, shape.dtype};
 }
 
 class Layer final : public KvTiles {
@@ -175,6 +184,18 @@ void PagedKvCache::truncate(std::int64_t sequence, std::int64_t length) {
 
 void PagedKvCache::store(std::int64_t layer, std::int64_t sequence, std::int64_t first,
                          const AnyConstTensor& k, const AnyConstTensor& v) {
+  check_v_in_k(shape().v_in_k, false, "PagedKvCache.store");
+  store_checked(layer, sequence, first, k, v);
+}
+
+void PagedKvCache::store(std::int64_t layer, std::int64_t sequence, std::int64_t first,
+                         const AnyConstTensor& k) {
+  check_v_in_k(shape().v_in_k, true, "PagedKvCache.store");
+  store_checked(layer, sequence, first, k, values_in(k, shape().v_head_dim));
+}
+
+void PagedKvCache::store_checked(std::int64_t layer, std::int64_t sequence, std::int64_t first,
+                                 const AnyConstTensor& k, const AnyConstTensor& v) {
   const Layer& tiles = state_->layer(layer, "PagedKvCache.store layer");
   const PagePool& pool = state_->pool;
   const PagePool::Sequence& to = pool.at(sequence, "PagedKvCache.store sequence");

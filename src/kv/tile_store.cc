@@ -76,6 +76,15 @@ void store_quantised(const KvTiles::Extents& extents, const HeadTiles& to, std::
   if (!std::isfinite(to.v_scales[slot] * kLargest<U>)) flags_of(to, slot) |= 1u << first_bit(slot);
 }
 
+/// Rows of keys.
+template <class U>
+void store_rows(const AttentionKernels& kernels, const KvTiles::Extents& extents,
+                const HeadTiles& to, std::int64_t slot, const AnyConstTensor& k) {
+  const std::int64_t row = extents.rows->k_token;
+  kernels.reading(k.dtype).pack_values[static_cast<std::size_t>(extents.dtype)](
+      rows(k), row, reinterpret_cast<U*>(to.k) + slot * row);
+}
+
 /// Tokens within one chunk, whole groups or one token.
 template <class U>
 void store_piece(const AttentionKernels& kernels, const KvTiles::Extents& extents,
@@ -93,6 +102,12 @@ void store_piece(const AttentionKernels& kernels, const KvTiles::Extents& extent
 }
 
 }  // namespace
+
+void check_v_in_k(bool v_in_k, bool expected, const char* where) {
+  require(v_in_k == expected, ErrorCode::kBadArgument, where,
+          v_in_k ? "k alone, as values are its first features (v_in_k)" : "k and v",
+          v_in_k ? "k and v" : "k alone");
+}
 
 void check_tokens(const KvTiles::Extents& extents, std::int64_t batch, const AnyConstTensor& k,
                   const AnyConstTensor& v, const char* where) {
@@ -127,6 +142,8 @@ void store_tokens(const AttentionKernels& kernels, const KvTiles::Extents& exten
                            values = head_tokens(v, 0, t, count, 0);
       if constexpr (kIsQuantised<U>)
         store_quantised<U>(extents, to, at, keys, values);
+      else if (extents.rows)
+        store_rows<U>(kernels, extents, to, at, keys);
       else
         store_piece<U>(kernels, extents, to, at, keys, values);
     }
@@ -138,6 +155,12 @@ void read_tokens(const KvTiles::Extents& extents, const HeadTiles& from, std::in
   with_cache_type(extents.dtype, [&]<class U>(U) {
     for (std::int64_t t = 0; t < k.extents[1]; ++t) {
       const std::int64_t at = slot + t;
+      if (extents.rows) {
+        const U* row = reinterpret_cast<const U*>(from.k) + at * extents.rows->k_token;
+        read_token(row, 1, nullptr, at, k, t);
+        read_token(row, 1, nullptr, at, v, t);
+        continue;
+      }
       read_token(key_at<U>(extents, from, at), kGroupKeys, from.k_scales, at, k, t);
       read_token(value_at<U>(extents, from, at), 1, from.v_scales, at, v, t);
     }
@@ -146,6 +169,10 @@ void read_tokens(const KvTiles::Extents& extents, const HeadTiles& from, std::in
 
 KvTile tile_at(const KvTiles::Extents& extents, const HeadTiles& head, std::int64_t slot) {
   const std::int64_t size = size_of(extents.dtype), word = slot / kChunkKeys;
+  if (extents.rows) {
+    const std::byte* row = head.k + slot * extents.rows->k_token * size;
+    return {extents.dtype, row, row, 0};
+  }
   std::uint32_t flags = head.nonfinite[word] >> first_bit(slot);
   if (first_bit(slot) != 0 && word + 1 < chunks_of(head.slots))
     flags |= head.nonfinite[word + 1] << (32 - first_bit(slot));

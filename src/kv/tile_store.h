@@ -7,12 +7,38 @@
 
 namespace rapt {
 
+/// Extents of a cache of which values are the first features of keys: rows of keys, D rounded up to
+/// 16 apart, which are read in place.
+inline KvTiles::Extents in_rows(KvTiles::Extents extents) {
+  const std::int64_t row = round_up(extents.head_dim, 16);
+  extents.rows = KvRowStrides{row, 1, row, 1};
+  return extents;
+}
+
+/// The first features of keys, which are their values.
+inline AnyConstTensor values_in(AnyConstTensor k, std::int64_t v_head_dim) {
+  k.extents[3] = v_head_dim;
+  return k;
+}
+
+/// @throws Error{kBadArgument} unless tokens are stored as the cache keeps them.
+void check_v_in_k(bool v_in_k, bool expected, const char* where);
+
+/// Elements of keys and of values that a slot takes.
+struct SlotElements {
+  std::int64_t k, v;
+};
+inline SlotElements slot_elements(const KvTiles::Extents& extents) {
+  if (extents.rows) return {extents.rows->k_token, 0};
+  return {extents.head_dim, round_up(extents.v_head_dim, 16)};
+}
+
 /// Where keys and values of consecutive slots of one kv head lie, in the layout of a KvTile.
 struct HeadTiles {
   std::int64_t slots;  ///< a multiple of 16
   std::byte* k;
-  std::byte* v;
-  std::uint32_t* nonfinite;   ///< [chunks_of(slots)] a bit for each group
+  std::byte* v;               ///< not used of rows
+  std::uint32_t* nonfinite;   ///< [chunks_of(slots)] a bit for each group; not used of rows
   float* k_scales = nullptr;  ///< [slots] read and written of quantised types alone
   float* v_scales = nullptr;
 };

@@ -33,6 +33,10 @@ void check(AttentionCase c) {
   const test::Tensor q = test::normal({p.batch, p.q_tokens, p.q_heads, p.head_dim}, 1),
                      k = test::normal({p.batch, p.kv_tokens, p.kv_heads, p.head_dim}, 2),
                      v = test::normal({p.batch, p.kv_tokens, p.kv_heads, p.value_dim()}, 3);
+  if (c.source == KvSource::kRows)  // they are in the keys
+    test::for_each_index(v.view.extents, [&](auto b, auto j, auto h, auto e) {
+      v.view.at(b, j, h, e) = k.view.at(b, j, h, e);
+    });
   test::round_to(q.view, p.storage.q);
   if (is_quantised(p.storage.k)) {
     test::PagedSequences(p, k.view, v.view, 16).cache.read(1, 0, k.view, v.view);

@@ -14,7 +14,7 @@ import unittest
 ROOMS = ["base", "simd", "kernels", "kv", "attention", "layer", "model", "serve", "audit", "c", "bench", "cli"]
 PUBLIC = {
     "base": ["arithmetic", "dtype", "error", "scratch", "tensor", "threads", "weight"],
-    "kv": ["kv_cache", "paged_kv_cache"],
+    "kv": ["block_tables", "kv_cache", "paged_kv_cache"],
     "attention": ["attention", "batch", "block_mask", "kept_mass", "mask", "modifiers", "problem", "state"],
     "layer": ["layer", "linear", "norm", "positions", "rotary", "rotary_scaling"],
     "model": ["evaluate", "model", "model_info", "observer", "sampler", "session", "tokenizer"],

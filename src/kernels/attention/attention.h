@@ -38,6 +38,7 @@ struct KeyBits {
   std::uint32_t group(int g) const {
     return static_cast<std::uint32_t>(words[g / 4] >> (g % 4 * kGroupKeys)) & 0xFFFF;
   }
+  bool has(int key) const { return (words[key / 64] >> (key % 64) & 1) != 0; }
 };
 
 /// Elements [key][feature] of one type in memory.
@@ -50,8 +51,8 @@ struct KeyRows {
 
 /// Where 16 keys and their values lie.
 struct KvGroup {
-  const void* k;  ///< [head_dim][16]
-  const void* v;  ///< [16][v_stride]
+  const void* k;  ///< [head_dim][16], or rows
+  const void* v;  ///< [16][v_row]
 };
 
 /// One strip of a tile against one chunk of keys of one kv head.
@@ -82,14 +83,14 @@ struct AttentionTile {
   float* l;
   float* acc;
 
-  // Keys of a plain tensor that is streamed, instead of k: packed as they are used, kRowGroups groups at
-  // a time.
+  // Keys and values of a stream that lie in pages or in rows: [kChunkKeys / 16], instead of k and v.
+  const KvGroup* groups = nullptr;
+
+  // How keys lie that are streamed from rows, at `groups`: packed as they are used, kRowGroups groups
+  // at a time.
   const KeyRows* k_rows = nullptr;
   DType k_dtype = DType::kF32;
   float* k_packed = nullptr;
-
-  // Keys and values of a stream that lie in pages: [kChunkKeys / 16], instead of k and v.
-  const KvGroup* groups = nullptr;
 
   // [kChunkKeys] Of quantised keys and values: a finished score is times its key's scale, and a weight,
   // once it is in l, times its value's.
@@ -137,9 +138,9 @@ struct ReadKernels {
   std::uint32_t (*pack_values[kDTypes])(const KeyRows& v, std::int64_t v_stride,
                                         void* out) noexcept;
 
-  /// Those of `groups` in which v has an element that is not finite.
+  /// Whether all elements of v are finite.
   /// @pre  features lie side by side, a multiple of 16
-  std::uint32_t (*nonfinite_groups)(const KeyRows& v, std::uint32_t groups) noexcept;
+  bool (*all_finite)(const KeyRows& v) noexcept;
 };
 
 /// The layout of native bf16, which VDPBF16PS multiplies: pairs of features and of keys. What

@@ -54,7 +54,7 @@ constexpr ReadKernels make_read_kernels() {
   return {scale_query<T>,
           {pack_keys<T, float>, pack_keys<T, BF16>, pack_keys<T, F16>},
           {pack_values<T, float>, pack_values<T, BF16>, pack_values<T, F16>},
-          nonfinite_groups<T>};
+          all_finite<T>};
 }
 
 constexpr AttentionKernels make_attention_kernels(Isa isa) {

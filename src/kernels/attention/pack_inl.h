@@ -110,18 +110,12 @@ inline std::uint32_t pack_values(const KeyRows& v, std::int64_t v_stride, void* 
 }
 
 template <class T>
-inline std::uint32_t nonfinite_groups(const KeyRows& v, std::uint32_t groups) noexcept {
-  std::uint32_t nonfinite = 0;
-  for (std::uint32_t left = groups; left != 0; left &= left - 1) {
-    const int group = first_group(left), end = at_most((group + 1) * kGroupKeys, v.keys);
-    F32x16 probe = zero();
-    for (int j = group * kGroupKeys; j < end; ++j) {
-      const T* row = static_cast<const T*>(v.data) + j * v.key_stride;
-      for (std::int64_t e = 0; e < v.dim; e += 16) probe = fma(load(row + e), zero(), probe);
-    }
-    if (!all(equal(probe, probe))) nonfinite |= 1u << group;
-  }
-  return nonfinite;
+inline bool all_finite(const KeyRows& v) noexcept {
+  F32x16 probe = zero();
+  const T* row = static_cast<const T*>(v.data);
+  for (int j = 0; j < v.keys; ++j, row += v.key_stride)
+    for (std::int64_t e = 0; e < v.dim; e += 16) probe = fma(load(row + e), zero(), probe);
+  return all(equal(probe, probe));
 }
 
 }  // namespace

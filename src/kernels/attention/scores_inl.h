@@ -37,12 +37,12 @@ inline __attribute__((noinline)) void score_block(const AttentionTile& tile,
   });
 }
 
-/// Packs the groups from `begin` on that `seen` has, at most kRowGroups, of a plain tensor's keys.
+/// Packs the groups from `begin` on that `seen` has, at most kRowGroups, of keys in rows.
 inline const float* pack_groups(const AttentionTile& tile, int begin, std::uint32_t seen) {
   const int first = begin * kGroupKeys, end = groups_end(seen) * kGroupKeys;
   with_type(tile.k_dtype, [&]<class T>(T) {
     KeyRows rows = *tile.k_rows;
-    rows.data = static_cast<const T*>(rows.data) + first * rows.key_stride;
+    rows.data = tile.groups[begin].k;
     rows.keys = at_most(rows.keys, end) - first;
     pack_keys<T, float>(rows, tile.k_packed);
   });
@@ -64,6 +64,11 @@ template <class P, int kMostRows, int kGroups, Fetch kFetch, bool kPacks = false
 inline void score_blocks(const AttentionTile& tile) {
   using T = typename P::Element;
   const std::int64_t group_elements = kGroupKeys * P::key_width(tile);
+  std::int64_t group_bytes = group_elements * static_cast<std::int64_t>(sizeof(T));
+  if constexpr (kPacks)
+    with_type(tile.k_dtype, [&]<class K>(K) {
+      group_bytes = kGroupKeys * tile.k_rows->key_stride * static_cast<std::int64_t>(sizeof(K));
+    });
   RowBlocks blocks = row_blocks(tile);
   std::uint32_t all = 0;
   for (const RowBlock& block : blocks) all |= block.seen;
@@ -71,7 +76,7 @@ inline void score_blocks(const AttentionTile& tile) {
   // The keys of a register tile stay in the cache while all rows pass over them.
   for (std::uint32_t left = all; left != 0;) {
     const int begin = first_group(left);
-    const int end = adjacent_groups_end(tile, begin, kGroups, group_elements * sizeof(T));
+    const int end = adjacent_groups_end(tile, begin, kGroups, group_bytes);
     left &= groups_from(end);
     const std::uint32_t window = groups_from(begin) & ~groups_from(end);
     const T* k;
