@@ -51,6 +51,33 @@ void rotate(const std::optional<Rotary>& rotary, std::int64_t dim, std::int64_t 
   }
 }
 
+/// An RMS norm of every run of `weight`'s size in every row.
+template <class Real>
+void norm(const ConstTensor& weight, float eps, Matrix<Real>& x) {
+  if (weight.data == nullptr) return;
+  const std::int64_t size = weight.extents[3];
+  for (std::vector<Real>& row : x)
+    for (std::size_t begin = 0; begin < row.size(); begin += size) {
+      Real squares = 0;
+      for (std::int64_t e = 0; e < size; ++e) squares += row[begin + e] * row[begin + e];
+      const Real r = 1 / std::sqrt(squares / static_cast<Real>(size) + static_cast<Real>(eps));
+      for (std::int64_t e = 0; e < size; ++e)
+        row[begin + e] *= r * static_cast<Real>(weight.at(0, 0, 0, e));
+    }
+}
+
+/// A score, changed by softcap and ALiBi.
+template <class Real>
+Real modified(const ScoreModifiers& modifiers, std::int64_t h, std::int64_t distance, Real s) {
+  if (modifiers.softcap) {
+    const Real cap = *modifiers.softcap;
+    s = cap * std::tanh(s / cap);
+  }
+  if (!modifiers.alibi_slopes.empty())
+    s -= static_cast<Real>(modifiers.alibi_slopes[h]) * static_cast<Real>(std::abs(distance));
+  return s;
+}
+
 /// The layer as a textbook has it, of one sequence without padding: T rows of y.
 ///
 /// @pre  every query sees a key
@@ -62,6 +89,8 @@ Matrix<Real> plain_layer(const MultiHeadAttention::Config& c, const MultiHeadAtt
   const Matrix<Real> v = project(memory, w.v, w.v_bias);
   const auto queries = static_cast<std::int64_t>(x.size()),
              keys = static_cast<std::int64_t>(memory.size());
+  norm(w.q_norm, c.norm_eps, q);
+  norm(w.k_norm, c.norm_eps, k);
   rotate(c.rotary, c.head_dim, keys - queries, keys, q);
   rotate(c.rotary, c.head_dim, 0, keys, k);
   Problem shape;  // for visibility
@@ -78,7 +107,7 @@ Matrix<Real> plain_layer(const MultiHeadAttention::Config& c, const MultiHeadAtt
         Real dot = 0;
         for (std::int64_t e = 0; e < c.head_dim; ++e)
           dot += q[i][h * c.head_dim + e] * k[j][g * c.head_dim + e];
-        const Real p = std::exp(scale * dot);
+        const Real p = std::exp(modified(c.modifiers, h, keys - queries + i - j, scale * dot));
         sum += p;
         for (std::int64_t e = 0; e < c.v_head_dim; ++e)
           o[i][h * c.v_head_dim + e] += p * v[j][g * c.v_head_dim + e];

@@ -26,13 +26,14 @@ MutableTensor merge_heads(const MutableTensor& x);
 /// Multi-head attention with its projections.
 ///
 ///     q = x W_Q^T + b_Q    k = c W_K^T + b_K    v = c W_V^T + b_V       (c = x, or a memory)
+///     q = rms_norm(q)   k = rms_norm(k)   where there are norms: of each head, or of all as one row
 ///     o_h = attention(rotary(q_h), rotary(k_g), v_g),   g = h / (Hq / Hkv)
 ///     y = concat_h(o_h) W_O^T + b_O = b_O + sum_h o_h W_O[:, h]^T
 ///
 /// Self-attention, cross-attention (`Inputs::memory`) and both against a cache; multi-head,
 /// grouped-query and multi-query heads.
 ///
-/// @source arXiv:1706.03762, 3.2.2
+/// @source arXiv:1706.03762, 3.2.2; arXiv:2302.05442 (norms of queries and keys)
 class MultiHeadAttention {
  public:
   struct Config {
@@ -43,7 +44,9 @@ class MultiHeadAttention {
     std::int64_t head_dim = 0;    ///< D; 0 means model_dim / q_heads
     std::int64_t v_head_dim = 0;  ///< Dv; 0 means D
     Mask mask = Mask::none();     ///< see mask.h
+    ScoreModifiers modifiers;     ///< see modifiers.h; no additive bias
     std::optional<float> scale;   ///< default 1 / sqrt(D)
+    float norm_eps = 1e-6f;       ///< of the norms of queries and keys
     /// Positions as in problem.h: keys at their slots. The length that its scaling may ask for is
     /// the capacity of the cache, else the number of the sequence's keys that are no padding.
     std::optional<Rotary> rotary;
@@ -52,16 +55,19 @@ class MultiHeadAttention {
     Arithmetic arithmetic = Arithmetic::kF32;
   };
 
-  /// Weights and biases as a checkpoint has them: rows are outputs. Biases without data are absent.
+  /// Weights and biases as a checkpoint has them: rows are outputs. Biases and norms without data
+  /// are absent.
   struct Weights {
-    AnyConstTensor q;    ///< [1, 1, Hq D, d]
-    ConstTensor q_bias;  ///< [1, 1, 1, Hq D]
-    AnyConstTensor k;    ///< [1, 1, Hkv D, dc]
-    ConstTensor k_bias;  ///< [1, 1, 1, Hkv D]
-    AnyConstTensor v;    ///< [1, 1, Hkv Dv, dc]
-    ConstTensor v_bias;  ///< [1, 1, 1, Hkv Dv]
-    AnyConstTensor o;    ///< [1, 1, d, Hq Dv]
-    ConstTensor o_bias;  ///< [1, 1, 1, d]
+    AnyConstTensor q;      ///< [1, 1, Hq D, d]
+    ConstTensor q_bias;    ///< [1, 1, 1, Hq D]
+    AnyConstTensor k;      ///< [1, 1, Hkv D, dc]
+    ConstTensor k_bias;    ///< [1, 1, 1, Hkv D]
+    AnyConstTensor v;      ///< [1, 1, Hkv Dv, dc]
+    ConstTensor v_bias;    ///< [1, 1, 1, Hkv Dv]
+    AnyConstTensor o;      ///< [1, 1, d, Hq Dv]
+    ConstTensor o_bias;    ///< [1, 1, 1, d]
+    ConstTensor q_norm{};  ///< [1, 1, 1, D], of each head, or [1, 1, 1, Hq D], of all as one row
+    ConstTensor k_norm{};  ///< [1, 1, 1, D] or [1, 1, 1, Hkv D]
   };
 
   /// Views of the q, k and v rows of a fused projection, in this order; `o` is left to the caller.
@@ -111,7 +117,8 @@ class MultiHeadAttention {
   /// Working memory that the caller keeps between calls; one for each call in flight.
   struct Workspace {
     Scratch activations, kernels;
-    RotaryTable rotary;  ///< of the last tokens: those of the next layer have the same positions
+    /// Of the last tokens, one for each kind of rotary positions: the next layer's are among them.
+    std::vector<RotaryTable> rotary;
   };
 
   /// Packs the weights.
@@ -162,6 +169,7 @@ class MultiHeadAttention {
 
   Config config_;
   Linear q_, k_, v_, o_;
+  std::vector<float> q_norm_, k_norm_;
 };
 
 }  // namespace rapt

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/rows.h"
 #include "rapt/layer.h"
+#include "rapt/norm.h"
 
 namespace rapt {
 namespace {
@@ -28,6 +29,8 @@ Config with_defaults(Config c) {
     c.head_dim = c.model_dim / c.q_heads;
   }
   if (c.v_head_dim == 0) c.v_head_dim = c.head_dim;
+  require(!c.modifiers.additive_bias, ErrorCode::kBadArgument, "Config.modifiers.additive_bias",
+          "false", c.modifiers.additive_bias);
   require(!c.rotary || c.rotary->dims() <= c.head_dim, ErrorCode::kBadArgument, "Config.rotary",
           "at most head_dim (" + std::to_string(c.head_dim) + ") dims",
           c.rotary ? c.rotary->dims() : 0);
@@ -45,6 +48,40 @@ Linear projection(const Config& config, const char* name, const AnyConstTensor& 
   if (bias.data != nullptr)
     check_extents(bias, {1, 1, 1, outputs}, std::string("Weights.") + name + "_bias");
   return config.weight_type ? Linear(weight, bias, *config.weight_type) : Linear(weight, bias);
+}
+
+/// A norm's weight: that of one head, or of `heads` side by side.
+std::vector<float> norm_weight(const ConstTensor& weight, const char* name, std::int64_t heads,
+                               std::int64_t head_dim) {
+  if (weight.data == nullptr) return {};
+  const std::int64_t size = weight.extents[3];
+  require(weight.extents == Dims{1, 1, 1, size} && (size == head_dim || size == heads * head_dim),
+          ErrorCode::kBadShape, std::string("Weights.") + name,
+          "[1, 1, 1, " + std::to_string(head_dim) + "] or [1, 1, 1, " +
+              std::to_string(heads * head_dim) + "]",
+          weight.extents);
+  std::vector<float> values;
+  for (std::int64_t e = 0; e < size; ++e) values.push_back(weight.at(0, 0, 0, e));
+  return values;
+}
+
+/// Norms heads side by side, [1, B, T, H D], in place: each, or all as one row.
+void norm_heads(const Threads& threads, const MutableTensor& x, std::int64_t heads,
+                const std::vector<float>& weight, float eps) {
+  if (weight.empty()) return;
+  const std::int64_t size = std::ssize(weight);
+  const MutableTensor rows = size == x.extents[3] ? x : split_heads(x, heads);
+  rms_norm(threads, rows, {weight.data(), {1, 1, 1, size}}, eps, rows);
+}
+
+/// The table of these positions, in its place among the others.
+const RotaryTable& rotary_table(const Rotary& rotary, const std::vector<std::int64_t>& positions,
+                                const std::vector<std::int64_t>& lengths,
+                                std::vector<RotaryTable>& tables) {
+  auto table = std::ranges::find(tables, rotary.config(), &RotaryTable::config);
+  if (table == tables.end()) table = tables.insert(tables.end(), RotaryTable());
+  rotary.update(positions, lengths, *table);
+  return *table;
 }
 
 /// `count` outputs of a weight, or of a bias.
@@ -161,8 +198,7 @@ void rotate(const Threads& threads, const Config& config, const MutableTensor& x
     lengths.push_back(length(b));
     for (std::int64_t t = 0; t < x.extents[1]; ++t) positions.push_back(position(b, t));
   }
-  config.rotary->update(positions, lengths, workspace.rotary);
-  apply_rotary(threads, workspace.rotary, x, x);
+  apply_rotary(threads, rotary_table(*config.rotary, positions, lengths, workspace.rotary), x, x);
 }
 
 /// The slots of a batch's tokens.
@@ -227,7 +263,9 @@ MultiHeadAttention::MultiHeadAttention(const Config& config, const Weights& w)
       v_(projection(config_, "v", w.v, w.v_bias, config_.kv_heads * config_.v_head_dim,
                     config_.memory_dim)),
       o_(projection(config_, "o", w.o, w.o_bias, config_.model_dim,
-                    config_.q_heads * config_.v_head_dim)) {}
+                    config_.q_heads * config_.v_head_dim)),
+      q_norm_(norm_weight(w.q_norm, "q_norm", config_.q_heads, config_.head_dim)),
+      k_norm_(norm_weight(w.k_norm, "k_norm", config_.kv_heads, config_.head_dim)) {}
 
 DenseKvCache MultiHeadAttention::make_cache(std::int64_t batch, std::int64_t capacity,
                                             DType dtype) const {
@@ -246,6 +284,7 @@ Problem MultiHeadAttention::shared_problem() const {
   if (p.arithmetic == Arithmetic::kNativeBF16)
     p.storage.q = p.storage.k = p.storage.v = DType::kBF16;
   p.mask = config_.mask;
+  p.modifiers = config_.modifiers;
   p.scale = config_.scale;
   return p;
 }
@@ -289,6 +328,7 @@ void MultiHeadAttention::append(const Threads& threads, const ConstTensor& c, De
                             {{1, batch, tokens, k_.outputs()}, {1, batch, tokens, v_.outputs()}});
   k_(threads, c, k, workspace.kernels);
   v_(threads, c, v, workspace.kernels);
+  norm_heads(threads, k, config_.kv_heads, k_norm_, config_.norm_eps);
   const MutableTensor k_heads = split_heads(k, config_.kv_heads);
   rotate(
       threads, config_, k_heads, workspace,
@@ -316,12 +356,14 @@ void MultiHeadAttention::operator()(const Threads& threads, const Plan& plan, co
     return inputs.cache == nullptr ? p.kv_range(b).size() : inputs.cache->shape().capacity;
   };
   q_(threads, inputs.x, a.q, workspace.kernels);
+  norm_heads(threads, a.q, config_.q_heads, q_norm_, config_.norm_eps);
   rotate(
       threads, config_, q, workspace,
       [&](std::int64_t b, std::int64_t t) { return p.q_position(b, t); }, length);
   if (inputs.cache == nullptr) {
     k_(threads, c, a.k, workspace.kernels);
     v_(threads, c, a.v, workspace.kernels);
+    norm_heads(threads, a.k, config_.kv_heads, k_norm_, config_.norm_eps);
     rotate(
         threads, config_, k, workspace,
         [&](std::int64_t b, std::int64_t t) { return t - p.kv_range(b).begin; }, length);
@@ -372,10 +414,13 @@ void MultiHeadAttention::operator()(const Threads& threads, const BatchPlan& pla
   q_(threads, inputs.x, flat_q, workspace.kernels);
   k_(threads, inputs.x, flat_k, workspace.kernels);
   v_(threads, inputs.x, flat_v, workspace.kernels);
+  norm_heads(threads, flat_q, config_.q_heads, q_norm_, config_.norm_eps);
+  norm_heads(threads, flat_k, config_.kv_heads, k_norm_, config_.norm_eps);
   if (config_.rotary) {
-    config_.rotary->update(slots_of(inputs), {inputs.rotary_length}, workspace.rotary);
-    apply_rotary(threads, workspace.rotary, q, q);
-    apply_rotary(threads, workspace.rotary, k, k);
+    const RotaryTable& table =
+        rotary_table(*config_.rotary, slots_of(inputs), {inputs.rotary_length}, workspace.rotary);
+    apply_rotary(threads, table, q, q);
+    apply_rotary(threads, table, k, k);
   }
   std::int64_t first = 0;
   for (const BatchSequence& part : inputs.sequences) {

@@ -23,15 +23,20 @@ using Config = MultiHeadAttention::Config;
 using Inputs = MultiHeadAttention::Inputs;
 using Workspace = MultiHeadAttention::Workspace;
 
+/// Of queries and keys.
+enum class Norms { kNone, kOfEachHead, kOfAllHeads };
+
 /// A configuration with random weights, about 1 / sqrt(inputs) large so that y is about 1.
 struct Layer {
   Config config;
   ReferenceMask mask;
-  Tensor q, k, v, o, q_bias, k_bias, v_bias, o_bias;
+  Tensor q, k, v, o, q_bias, k_bias, v_bias, o_bias, q_norm, k_norm;
   bool bias;
+  Norms norms;
 
-  Layer(const Config& c, const ReferenceMask& mask, bool bias, Layout layout = Layout::kContiguous)
-      : config(c), mask(mask), bias(bias) {
+  Layer(const Config& c, const ReferenceMask& mask, bool bias, Layout layout = Layout::kContiguous,
+        Norms norms = Norms::kNone)
+      : config(c), mask(mask), bias(bias), norms(norms) {
     const std::int64_t d = c.head_dim, dv = c.v_head_dim,
                        dc = c.memory_dim ? c.memory_dim : c.model_dim;
     q = weight(c.q_heads * d, c.model_dim, 1, layout);
@@ -42,6 +47,10 @@ struct Layer {
     k_bias = normal({1, 1, 1, c.kv_heads * d}, 6, 0.3f);
     v_bias = normal({1, 1, 1, c.kv_heads * dv}, 7, 0.3f);
     o_bias = normal({1, 1, 1, c.model_dim}, 8, 0.3f);
+    if (norms == Norms::kNone) return;
+    const bool whole = norms == Norms::kOfAllHeads;
+    q_norm = normal({1, 1, 1, (whole ? c.q_heads : 1) * d}, 9);
+    k_norm = normal({1, 1, 1, (whole ? c.kv_heads : 1) * d}, 10);
   }
 
   static Tensor weight(std::int64_t outputs, std::int64_t inputs, int seed, Layout layout) {
@@ -50,7 +59,8 @@ struct Layer {
 
   MultiHeadAttention::Weights weights() const {
     const auto of = [&](const Tensor& t) { return bias ? ConstTensor(t.view) : ConstTensor(); };
-    return {q.view, of(q_bias), k.view, of(k_bias), v.view, of(v_bias), o.view, of(o_bias)};
+    return {q.view,     of(q_bias), k.view,     of(k_bias),  v.view,
+            of(v_bias), o.view,     of(o_bias), q_norm.view, k_norm.view};
   }
   MultiHeadAttention make() const { return MultiHeadAttention(config, weights()); }
 };
@@ -68,8 +78,8 @@ Config config(std::int64_t q_heads, std::int64_t kv_heads, std::int64_t d, std::
 }
 
 /// Multi-head, grouped-query with rotary positions and with those scaled for the sequence's length,
-/// multi-query with some of the features rotated in pairs, and cross-attention over a memory of
-/// another width.
+/// multi-query with some of the features rotated in pairs, norms of queries and keys of both kinds,
+/// softcap and ALiBi, and last cross-attention over a memory of another width.
 std::vector<Layer> layers() {
   std::vector<Layer> all;
   all.emplace_back(config(4, 4, 6, 6, Mask::none()), ReferenceMask{}, true);
@@ -82,6 +92,14 @@ std::vector<Layer> layers() {
   one.rotary = Rotary(6, 500.0, RotaryStyle::kInterleaved);
   one.scale = 0.5f;
   all.emplace_back(one, reference_window(6, 0), true);
+  grouped.rotary = Rotary(8);
+  grouped.norm_eps = 0.1f;
+  for (const Norms norms : {Norms::kOfEachHead, Norms::kOfAllHeads})
+    all.emplace_back(grouped, reference_causal(), true, Layout::kContiguous, norms);
+  Config scored = config(4, 2, 6, 6, Mask::causal());
+  scored.modifiers.softcap = 1.5f;
+  scored.modifiers.alibi_slopes = alibi_slopes(4);
+  all.emplace_back(scored, reference_causal(), false);
   Config cross = config(4, 2, 6, 9, Mask::none());
   cross.memory_dim = 31;
   all.emplace_back(cross, ReferenceMask{}, true);
@@ -186,7 +204,7 @@ TEST(MultiHead, DoesNotDependOnThreadsLayoutsOrInstructionSets) {
     }
     for (const Layout layout : {Layout::kFeatureMajor, Layout::kReversed, Layout::kUnaligned}) {
       const Call call(layer.config, layout);
-      const Layer strided(layer.config, layer.mask, layer.bias, layout);
+      const Layer strided(layer.config, layer.mask, layer.bias, layout, layer.norms);
       EXPECT_TRUE(same_bits(run(strided.make(), call.in, 1, layout), expected)) << name(layout);
     }
   }
@@ -378,6 +396,8 @@ TEST(MultiHead, FusedWeightsAreSeparateOnes) {
         layer.config, fused.view, layer.bias ? ConstTensor(bias.view) : ConstTensor());
     split.o = w.o;
     split.o_bias = w.o_bias;
+    split.q_norm = w.q_norm;
+    split.k_norm = w.k_norm;
     const Call call(layer.config);
     EXPECT_TRUE(same_bits(run(MultiHeadAttention(layer.config, split), call.in),
                           run(layer.make(), call.in)));
