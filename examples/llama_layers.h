@@ -3,6 +3,7 @@
 // q, k and v of every layer of a Llama-family model in a text: the network written out in the public
 // pieces of rapt, so that an example can look between them. Session is what runs models.
 
+#include <rapt/activation.h>
 #include <rapt/layer.h>
 #include <rapt/model.h>
 #include <rapt/norm.h>
@@ -99,7 +100,7 @@ class LlamaLayers {
   }
   Tensor mlp(const Tensor& x, const std::string& name) {
     Tensor gate = linear(x, file_(name + "gate_proj"));
-    rapt::silu_mul(threads_, gate, linear(x, file_(name + "up_proj")), gate);
+    rapt::activate_gated(threads_, c_.hidden_act, gate, linear(x, file_(name + "up_proj")), gate);
     return linear(gate, file_(name + "down_proj"));
   }
   static void add(Tensor& x, const Tensor& y) {

@@ -7,12 +7,26 @@
 #include <string>
 #include <vector>
 
+#include "rapt/activation.h"
 #include "rapt/arithmetic.h"
 #include "rapt/dtype.h"
 #include "rapt/rotary.h"
 #include "rapt/weight.h"
 
 namespace rapt {
+
+/// What the attention of one layer sees and how it scores; heads are the model's. Every layer is
+/// causal.
+struct LayerConfig {
+  std::int64_t window = 0;  ///< tokens that a query sees, its own last; 0: all before it
+  /// None where positions are learned, or ALiBi's.
+  std::optional<RotaryConfig> rotary = std::nullopt;
+  bool alibi = false;  ///< with the slopes of alibi_slopes(num_attention_heads)
+  std::optional<float> scale = std::nullopt;    ///< of q.k; default 1 / sqrt(head_dim)
+  std::optional<float> softcap = std::nullopt;  ///< of the scores
+
+  bool operator==(const LayerConfig&) const = default;
+};
 
 /// Extents and constants of a decoder-only model, with the names of Hugging Face's config.json.
 struct ModelConfig {
@@ -25,13 +39,17 @@ struct ModelConfig {
   std::int64_t num_key_value_heads = 0;  ///< 0 means num_attention_heads
   std::int64_t head_dim = 0;             ///< 0 means hidden_size / num_attention_heads
   std::int64_t max_position_embeddings = 0;
-  double rms_norm_eps = 1e-6;
+  double rms_norm_eps = 1e-6;  ///< of all norms, layer norms too
   double rope_theta = 10000.0;
   double partial_rotary_factor = 1.0;  ///< of a head's features, those that are rotated
   RotaryScaling rope_scaling;
   bool attention_bias = false;
   bool mlp_bias = false;
   bool tie_word_embeddings = false;
+  bool use_parallel_residual = false;  ///< attention and MLP read the same residual stream
+  Activation hidden_act = Activation::kSilu;
+  std::optional<float> final_logit_softcapping;
+  std::vector<LayerConfig> layers;          ///< empty: each has the rotary positions of `rotary()`
   std::vector<std::int32_t> bos_token_ids;  ///< tokens that begin a text
   std::vector<std::int32_t> eos_token_ids;  ///< tokens that end a text
 
@@ -44,7 +62,8 @@ struct ModelConfig {
   /// @throws Error{kBadArgument} naming the first field out of range.
   ModelConfig validated() const;
 
-  /// The rotary positions of its layers: the leading head_dim partial_rotary_factor features.
+  /// The rotary positions that rope_theta, rope_scaling and partial_rotary_factor describe: of the
+  /// leading head_dim partial_rotary_factor features.
   RotaryConfig rotary() const;
 
   /// The longest sequence that its positions serve, in tokens: max_position_embeddings, or what

@@ -31,14 +31,4 @@ void rms_norm(const Threads& threads, const ConstTensor& x, const ConstTensor& w
 void layer_norm(const Threads& threads, const ConstTensor& x, const ConstTensor& weight,
                 const ConstTensor& bias, float eps, const MutableTensor& y);
 
-/// The gated unit of Llama's MLP, element by element.
-///
-///     out = silu(gate) up,   silu(z) = z / (1 + exp(-z))
-///
-/// @shape  gate, up, out [A, B, T, N], views of any strides; out may be gate or up
-/// @throws Error{kBadShape} naming the view.
-/// @source arXiv:2002.05202
-void silu_mul(const Threads& threads, const ConstTensor& gate, const ConstTensor& up,
-              const MutableTensor& out);
-
 }  // namespace rapt

@@ -8,11 +8,12 @@
 namespace rapt {
 namespace {
 
-/// What the queries of a block may see: every model that ModelConfig describes is causal, over the
-/// whole context.
-VisiblePredicate visible_of(std::int64_t tokens_before) {
-  return [tokens_before](std::int64_t, std::int64_t, std::int64_t i, std::int64_t j) {
-    return j <= tokens_before + i;
+/// What the queries of a block may see: every layer that ModelConfig describes is causal, over a
+/// window or the whole context.
+VisiblePredicate visible_of(std::int64_t tokens_before, std::int64_t window) {
+  return [=](std::int64_t, std::int64_t, std::int64_t i, std::int64_t j) {
+    const std::int64_t query = tokens_before + i;
+    return j <= query && (window == 0 || query - j < window);
   };
 }
 
@@ -23,7 +24,8 @@ void shift_queries(AuditReport& report, std::int64_t tokens_before) {
   for (AuditFinding& finding : report.findings) finding.query += tokens_before;
 }
 
-LayerAudit audit_layer(const LayerAttention& seen, const ModelAuditOptions& options) {
+LayerAudit audit_layer(const LayerAttention& seen, const LayerConfig& layer,
+                       const ModelAuditOptions& options) {
   const Problem& p = seen.plan.problem();
   const Buffer k({1, p.kv_tokens, p.kv_heads, p.head_dim}),
       v({1, p.kv_tokens, p.kv_heads, p.value_dim()});
@@ -38,7 +40,7 @@ LayerAudit audit_layer(const LayerAttention& seen, const ModelAuditOptions& opti
   LayerAudit audit;
   audit.layer = seen.layer;
   audit.report =
-      audit_attention(visible_of(before), in,
+      audit_attention(visible_of(before, layer.window), in,
                       options.attention_of_layer ? options.attention_of_layer(seen.layer, seen.plan)
                                                  : attention_of(seen.plan),
                       attention);
@@ -69,7 +71,8 @@ ModelAudit audit_model(const Model& model, const Threads& threads,
   session.observe([&](const LayerAttention& seen) {
     progress("layer " + std::to_string(seen.layer + 1) + " of " +
              std::to_string(config.num_hidden_layers));
-    audit.layers.push_back(audit_layer(seen, options));
+    audit.layers.push_back(
+        audit_layer(seen, config.layers[static_cast<std::size_t>(seen.layer)], options));
   });
   session.prefill(tokens);
   session.observe({});

@@ -180,28 +180,6 @@ TEST(Norm, KeepsValuesOfARowToItself) {
   }
 }
 
-// silu is good to 2.45 ulp (kernels/math), the product adds half of one.
-TEST(SiluMul, IsTheFormulaForEveryLayoutAndInstructionSet) {
-  const Dims extents = {2, 3, 30, 53};
-  const Tensor gate = normal(extents, 7, 4.0f), up = normal(extents, 8);
-  Tensor expected(extents);
-  silu_mul(Threads(1), gate.view, up.view, expected.view);
-  test::for_each_index(extents, [&](auto a, auto b, auto t, auto e) {
-    const double z = gate.view.at(a, b, t, e);
-    const double exact = z / (1 + std::exp(-z)) * up.view.at(a, b, t, e);
-    EXPECT_LE(std::abs(expected.view.at(a, b, t, e) - exact), 3 * 0x1p-23 * std::abs(exact));
-  });
-  for (const Isa isa : supported_isas())
-    for (int n = 0; n < test::kLayouts; ++n) {
-      const Layout layout = static_cast<Layout>(n);
-      if (layout == Layout::kBroadcast) continue;
-      const test::ForcedIsa forced(isa);
-      Tensor in_place = normal(extents, 7, 4.0f, layout);
-      silu_mul(Threads(3), in_place.view, normal(extents, 8, 1.0f, layout).view, in_place.view);
-      EXPECT_TRUE(same_bits(in_place.view, expected.view)) << name(isa) << ", " << name(layout);
-    }
-}
-
 TEST(Norm, NamesWhatIsWrong) {
   const Tensor x({1, 2, 3, 8}), y({1, 2, 3, 7}), w({1, 1, 1, 8}), wrong({1, 1, 8, 1});
   const Threads one(1);
@@ -216,10 +194,6 @@ TEST(Norm, NamesWhatIsWrong) {
   expect("layer_norm" + of_weight, [&] { layer_norm(one, x.view, wrong.view, {}, kEps, x.view); });
   expect("layer_norm.bias: expected [1, 1, 1, 8], got [1, 1, 8, 1]",
          [&] { layer_norm(one, x.view, w.view, wrong.view, kEps, x.view); });
-  expect("silu_mul.up: expected [1, 2, 3, 8], got [1, 2, 3, 7]",
-         [&] { silu_mul(one, x.view, y.view, x.view); });
-  expect("silu_mul.out: expected [1, 2, 3, 8], got [1, 2, 3, 7]",
-         [&] { silu_mul(one, x.view, x.view, y.view); });
   for (int axis = 0; axis < 4; ++axis) {
     MutableTensor negative = x.view;
     negative.extents[axis] = -1;
@@ -231,7 +205,6 @@ TEST(Norm, NamesWhatIsWrong) {
     };
     refused("rms_norm.x", [&] { rms_norm(one, negative, of_row, kEps, negative); });
     refused("layer_norm.x", [&] { layer_norm(one, negative, of_row, {}, kEps, negative); });
-    refused("silu_mul.gate", [&] { silu_mul(one, negative, negative, negative); });
   }
 }
 

@@ -1,12 +1,10 @@
 #include <algorithm>
-#include <map>
-#include <set>
+#include <cmath>
 
 #include "base/check.h"
 #include "layer/rotary_scaling.h"
+#include "model/config_fields.h"
 #include "model/families.h"
-#include "model/json.h"
-#include "model/rotary_fields.h"
 #include "rapt/model.h"
 
 namespace rapt {
@@ -14,10 +12,7 @@ namespace {
 
 constexpr std::int64_t kLargest = std::int64_t{1} << 31;  // of any extent: token ids are 32 bits
 
-template <class T>
-using Fields = std::map<std::string, T ModelConfig::*>;
-
-const Fields<std::int64_t> kExtents = {
+constexpr std::pair<const char*, std::int64_t ModelConfig::*> kExtents[] = {
     {"vocab_size", &ModelConfig::vocab_size},
     {"hidden_size", &ModelConfig::hidden_size},
     {"intermediate_size", &ModelConfig::intermediate_size},
@@ -27,77 +22,73 @@ const Fields<std::int64_t> kExtents = {
     {"head_dim", &ModelConfig::head_dim},
     {"max_position_embeddings", &ModelConfig::max_position_embeddings},
 };
-const Fields<double> kNumbers = {
-    {"rms_norm_eps", &ModelConfig::rms_norm_eps},
-    {"rope_theta", &ModelConfig::rope_theta},
-    {"partial_rotary_factor", &ModelConfig::partial_rotary_factor},
-};
-const Fields<bool> kFlags = {
-    {"attention_bias", &ModelConfig::attention_bias},
-    {"mlp_bias", &ModelConfig::mlp_bias},
-    {"tie_word_embeddings", &ModelConfig::tie_word_embeddings},
-};
-const Fields<std::vector<std::int32_t>> kTokenIds = {
-    {"bos_token_id", &ModelConfig::bos_token_ids},
-    {"eos_token_id", &ModelConfig::eos_token_ids},
-};
 
-// Fields that change no result: what training used, and what tools note down.
-const std::set<std::string> kIgnored = {
-    "_name_or_path",     "attention_dropout",    "dtype",
-    "initializer_range", "pad_token_id",         "pretraining_tp",
-    "torch_dtype",       "transformers_version", "use_cache"};
-
-std::vector<std::int32_t> read_token_ids(const JsonField& field) {
+std::vector<std::int32_t> read_token_ids(ConfigFields& fields, const char* key) {
   const auto id = [](const JsonField& one) {
     return static_cast<std::int32_t>(one.integer(0, kLargest - 1));
   };
+  if (!fields.has(key)) return {};
+  const JsonField field = fields[key];
   if (!field.value().is_array()) return {id(field)};
   std::vector<std::int32_t> ids;
   for (std::size_t n = 0; n < field.array_size(); ++n) ids.push_back(id(field.at(n)));
   return ids;
 }
 
-std::string read_architecture(const JsonField& field) {
+const Family& read_family(ConfigFields& fields) {
+  const JsonField field = fields["architectures"];
+  if (field.is_null()) field.fail("a value");
   if (field.array_size() != 1) field.fail("one architecture");
-  const std::string& architecture = field.at(0).string();
-  field.serve_only(find_family(architecture) != nullptr, "one of " + family_names());
-  return architecture;
+  const Family* family = find_family(field.at(0).string());
+  field.serve_only(family != nullptr, "one of " + family_names());
+  if (fields.has("model_type")) {  // two names of one thing, of which tools read either
+    const JsonField type = fields["model_type"];
+    if (type.string() != family->model_type)
+      type.fail(std::string("\"") + family->model_type + "\", as " + family->architecture +
+                " is one");
+  }
+  return *family;
 }
 
-// Two names of one thing, of which tools read either.
-void check_model_type(const JsonField& root, const ModelConfig& config) {
-  if (!root.has("model_type")) return;
-  const JsonField field = root["model_type"];
-  const std::string expected = find_family(config.architecture)->model_type;
-  if (field.string() != expected)
-    field.fail("\"" + expected + "\", as " + config.architecture + " is one");
-}
-
-// Returns whether `key` is served. Its value is not null.
-bool read_field(const std::string& key, const JsonField& field, ModelConfig& config) {
-  if (const auto extent = kExtents.find(key); extent != kExtents.end())
-    config.*extent->second = field.integer(1, kLargest);
-  else if (const auto number = kNumbers.find(key); number != kNumbers.end())
-    config.*number->second = field.number();
-  else if (const auto flag = kFlags.find(key); flag != kFlags.end())
-    config.*flag->second = field.boolean();
-  else if (const auto ids = kTokenIds.find(key); ids != kTokenIds.end())
-    config.*ids->second = read_token_ids(field);
-  else if (key == "architectures")
-    config.architecture = read_architecture(field);
-  else if (key == "hidden_act")
-    field.serve_only(field.string() == "silu", "\"silu\"");
-  else if (key == "original_max_position_embeddings")
-    field.integer(1, kLargest);
-  else
-    return key == "rope_scaling" || key == "rope_parameters";  // read after the others
-  return true;
+/// What every family has, and fields that change no result: what training used, and what tools note
+/// down.
+void read_common(ConfigFields& fields, ModelConfig& config) {
+  config.bos_token_ids = read_token_ids(fields, "bos_token_id");
+  config.eos_token_ids = read_token_ids(fields, "eos_token_id");
+  config.tie_word_embeddings = fields.flag("tie_word_embeddings", config.tie_word_embeddings);
+  fields.ignore({"_attn_implementation_autoset", "_name_or_path", "attention_dropout", "auto_map",
+                 "cache_implementation", "dtype", "initializer_range", "pad_token_id",
+                 "pretraining_tp", "torch_dtype", "transformers_version", "use_cache"});
 }
 
 template <class Got>
 void check(bool ok, const std::string& field, const std::string& expected, const Got& got) {
   require(ok, ErrorCode::kBadArgument, "ModelConfig." + field, expected, got);
+}
+
+bool is_positive(float x) { return x > 0 && std::isfinite(x); }
+
+void check_rotary_fields(const ModelConfig& c) {
+  check(c.head_dim % 2 == 0, "head_dim", "an even number", c.head_dim);
+  check(c.rope_theta >= 1 && c.rope_theta <= 1e12, "rope_theta", "1 to 1e12", c.rope_theta);
+  check(c.partial_rotary_factor > 0 && c.partial_rotary_factor <= 1, "partial_rotary_factor",
+        "more than 0, up to 1", c.partial_rotary_factor);
+  check(c.rotary().dims > 0 && c.rotary().dims % 2 == 0, "partial_rotary_factor",
+        "an even number of the " + std::to_string(c.head_dim) + " features of a head",
+        c.partial_rotary_factor);
+  check_rotary(c.rotary());
+}
+
+void check_layer(const ModelConfig& c, const LayerConfig& layer) {
+  check(layer.window >= 0 && layer.window <= kLargest, "layers.window", "0 to 2^31", layer.window);
+  check(!layer.scale || is_positive(*layer.scale), "layers.scale", "a positive number",
+        layer.scale.value_or(0));
+  check(!layer.softcap || is_positive(*layer.softcap), "layers.softcap", "a positive number",
+        layer.softcap.value_or(0));
+  if (!layer.rotary) return;
+  check_rotary(*layer.rotary);
+  check(layer.rotary->dims <= c.head_dim, "layers.rotary",
+        "at most head_dim (" + std::to_string(c.head_dim) + ") dims", layer.rotary->dims);
 }
 
 bool contains(const std::vector<std::int32_t>& ids, std::int32_t token) {
@@ -108,18 +99,13 @@ bool contains(const std::vector<std::int32_t>& ids, std::int32_t token) {
 
 ModelConfig ModelConfig::parse(const std::string& json, const std::string& where) {
   const nlohmann::json document = parse_json(json, where);
-  const JsonField root(document, where);
-  for (const char* key : {"architectures", "vocab_size", "hidden_size", "intermediate_size",
-                          "num_hidden_layers", "num_attention_heads", "max_position_embeddings"})
-    if (root[key].is_null()) root[key].fail("a value");  // there is no default
+  ConfigFields fields(JsonField(document, where));
   ModelConfig config;
-  root.for_each_member([&](const std::string& key, const JsonField& field) {
-    if (field.is_null() || key == "model_type" || kIgnored.contains(key)) return;
-    field.serve_only(read_field(key, field, config),
-                     "no field that this version does not know: it may change the model");
-  });
-  read_rotary(root, config);
-  check_model_type(root, config);
+  const Family& family = read_family(fields);
+  config.architecture = family.architecture;
+  family.read(fields, config);
+  read_common(fields, config);
+  fields.check_all_read("no field that this version does not know: it may change the model");
   try {
     return config.validated();
   } catch (const Error& error) {
@@ -141,18 +127,20 @@ ModelConfig ModelConfig::validated() const {
   }
   for (const auto& [name, extent] : kExtents)
     check(c.*extent >= 1 && c.*extent <= kLargest, name, "1 to 2^31", c.*extent);
+  check(c.num_hidden_layers <= kMostLayers, "num_hidden_layers",
+        "1 to " + std::to_string(kMostLayers), c.num_hidden_layers);
   check(c.num_attention_heads % c.num_key_value_heads == 0, "num_key_value_heads",
         "a divisor of num_attention_heads (" + std::to_string(c.num_attention_heads) + ")",
         c.num_key_value_heads);
-  check(c.head_dim % 2 == 0, "head_dim", "an even number", c.head_dim);
   check(c.rms_norm_eps >= 0 && c.rms_norm_eps < 1, "rms_norm_eps", "0 <= eps < 1", c.rms_norm_eps);
-  check(c.rope_theta >= 1 && c.rope_theta <= 1e12, "rope_theta", "1 to 1e12", c.rope_theta);
-  check(c.partial_rotary_factor > 0 && c.partial_rotary_factor <= 1, "partial_rotary_factor",
-        "more than 0, up to 1", c.partial_rotary_factor);
-  check(c.rotary().dims > 0 && c.rotary().dims % 2 == 0, "partial_rotary_factor",
-        "an even number of the " + std::to_string(c.head_dim) + " features of a head",
-        c.partial_rotary_factor);
-  check_rotary(c.rotary());
+  check(!c.final_logit_softcapping || is_positive(*c.final_logit_softcapping),
+        "final_logit_softcapping", "a positive number", c.final_logit_softcapping.value_or(0));
+  const auto is_rotary = [](const LayerConfig& layer) { return layer.rotary.has_value(); };
+  if (c.layers.empty() || std::ranges::any_of(c.layers, is_rotary)) check_rotary_fields(c);
+  if (c.layers.empty()) c.layers.assign(c.num_hidden_layers, {.rotary = c.rotary()});
+  for (const LayerConfig& layer : c.layers) check_layer(c, layer);
+  check(std::cmp_equal(c.layers.size(), c.num_hidden_layers), "layers",
+        std::to_string(c.num_hidden_layers) + ", one a layer", c.layers.size());
   return c;
 }
 

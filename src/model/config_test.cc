@@ -110,11 +110,14 @@ INSTANTIATE_TEST_SUITE_P(
             {2, -1},
             kBad,
             "dir/config.json eos_token_id[1]: expected an integer from 0 to 2147483647, got -1"},
-        BadField{"architectures",
-                 {"GPT2LMHeadModel"},
-                 kNot,
-                 "dir/config.json architectures: expected one of LlamaForCausalLM, got "
-                 "[\"GPT2LMHeadModel\"]"},
+        BadField{
+            "architectures",
+            {"OPTForCausalLM"},
+            kNot,
+            "dir/config.json architectures: expected one of LlamaForCausalLM, MistralForCausalLM, "
+            "Qwen2ForCausalLM, Qwen3ForCausalLM, Olmo2ForCausalLM, Gemma2ForCausalLM, "
+            "Gemma3ForCausalLM, Phi3ForCausalLM, GPT2LMHeadModel, GPTNeoXForCausalLM, "
+            "BloomForCausalLM, got [\"OPTForCausalLM\"]"},
         BadField{"architectures",
                  {"LlamaForCausalLM", "LlamaForCausalLM"},
                  kBad,
@@ -127,10 +130,10 @@ INSTANTIATE_TEST_SUITE_P(
                  "\"gpt2\""},
         BadField{"model_type", 1, kBad, "dir/config.json model_type: expected a string, got 1"},
         BadField{"num_hidden_layers", std::uint64_t{1} << 63, kBad,
-                 "dir/config.json num_hidden_layers: expected an integer from 1 to 2147483648, got "
+                 "dir/config.json num_hidden_layers: expected an integer from 1 to 4096, got "
                  "9223372036854775808"},
         BadField{"num_hidden_layers", -1, kBad,
-                 "dir/config.json num_hidden_layers: expected an integer from 1 to 2147483648, got "
+                 "dir/config.json num_hidden_layers: expected an integer from 1 to 4096, got "
                  "-1"},
         BadField{"rms_norm_eps", "1e-5", kBad,
                  "dir/config.json rms_norm_eps: expected a number, got \"1e-5\""},
@@ -140,13 +143,14 @@ INSTANTIATE_TEST_SUITE_P(
                  "dir/config.json: ModelConfig.rope_theta: expected 1 to 1e12, got 1e+300"},
         BadField{"rope_parameters", 7, kBad,
                  "dir/config.json rope_parameters: expected an object, got 7"},
-        BadField{"hidden_act", "gelu", kNot,
-                 "dir/config.json hidden_act: expected \"silu\", got \"gelu\""},
+        BadField{"hidden_act", "relu", kNot,
+                 "dir/config.json hidden_act: expected one of \"silu\", \"gelu\", \"gelu_new\", "
+                 "\"gelu_pytorch_tanh\", got \"relu\""},
         BadField{"rope_scaling",
                  {{"rope_type", "mrope"}},
                  kNot,
                  "dir/config.json rope_scaling rope_type: expected one of \"default\", \"linear\", "
-                 "\"dynamic\", \"yarn\", \"llama3\", \"longrope\", got \"mrope\""},
+                 "\"dynamic\", \"yarn\", \"llama3\", \"longrope\", \"su\", got \"mrope\""},
         BadField{"rope_scaling",
                  {{"rope_type", "yarn"}},
                  kBad,

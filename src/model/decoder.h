@@ -1,42 +1,29 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
+#include <vector>
 
-#include "rapt/layer.h"
+#include "model/decoder_block.h"
+#include "model/decoder_step.h"
+#include "model/decoder_weights.h"
+#include "rapt/linear.h"
 #include "rapt/model.h"
-#include "rapt/observer.h"
 #include "rapt/paged_kv_cache.h"
 
 namespace rapt {
 
-/// A sequence's part of a step: its last `tokens`, for which the cache has room already.
-struct DecoderSequence {
-  std::int64_t sequence = 0;
-  std::int64_t tokens = 0;
-  std::int64_t logits = 0;  ///< rows wanted: of the last so many of the tokens
-};
-
-/// What one run of a decoder works on.
-struct DecoderStep {
-  const Threads& threads;
-  std::span<const std::int32_t> tokens;  ///< of the sequences, one after the other
-  std::span<const DecoderSequence> sequences;
-  PagedKvCache& cache;                          ///< with a layer for each of the decoder's
-  std::int64_t rotary_length;                   ///< see MultiHeadAttention::BatchInputs
-  MultiHeadAttention::Workspace& workspace;     ///< of the layers
-  Scratch& activations;                         ///< of the residual stream
-  const AttentionObserver* observer = nullptr;  ///< of a step of one sequence; see Session::observe
-};
-
 /// A decoder-only transformer: weights and the network that runs on them. Immutable.
+///
+///     x = E[tokens] scale + P[positions]    P where positions are learned; a norm where there is one
+///     the blocks, as decoder_weights.h has them
+///     logits = cap tanh(W_head norm(x) / cap)               without a cap, W_head norm(x)
+///
+/// What families differ in is data: ModelConfig, and which weights are there.
 class Decoder {
  public:
-  Decoder(const ModelConfig& config, const ModelOptions& options)
-      : config_(config), options_(options) {}
-  virtual ~Decoder() = default;
-  Decoder(const Decoder&) = delete;
-  Decoder& operator=(const Decoder&) = delete;
+  /// Packs the weights, a block at a time.
+  /// @throws Error{kBadFile} naming the part of the model.
+  Decoder(const ModelConfig& config, const Weights& weights, const ModelOptions& options);
 
   const ModelConfig& config() const { return config_; }
   const ModelOptions& options() const { return options_; }
@@ -44,11 +31,18 @@ class Decoder {
   /// Stores the tokens' keys and values and computes the logits that are wanted, a row after the
   /// other, in the bits that each sequence has alone.
   /// @shape  logits [1, 1, all rows wanted, vocab_size]
-  virtual void run(const DecoderStep& step, const MutableTensor& logits) const = 0;
+  void run(const DecoderStep& step, const MutableTensor& logits) const;
 
  private:
+  void embed(const DecoderStep& step, const MutableTensor& x) const;
+  void write_logits(const DecoderStep& step, const MutableTensor& x, const MutableTensor& normed,
+                    const MutableTensor& logits) const;
+
   ModelConfig config_;
   ModelOptions options_;
+  EndWeights ends_;
+  std::vector<DecoderBlock> blocks_;
+  Linear head_;
 };
 
 /// Keys and values of all layers, in `pages` pages.

@@ -1,19 +1,30 @@
 #pragma once
 
-#include <memory>
+#include <cstdint>
 #include <string>
 
-#include "model/decoder.h"
-#include "model/weights.h"
+#include "model/config_fields.h"
+#include "model/decoder_weights.h"
+#include "rapt/model.h"
 
 namespace rapt {
 
-/// A model family: how the weights of a checkpoint become a decoder.
+/// A model family: which fields of config.json it has, and how a checkpoint names the weights. The
+/// network itself is one for all (decoder.h).
 struct Family {
   const char* architecture;  ///< as config.json names it
   const char* model_type;    ///< the same, of its field model_type
-  std::unique_ptr<const Decoder> (*make)(const ModelConfig& config, const Weights& weights,
-                                         const ModelOptions& options);
+
+  /// Reads the family's fields, but for those that all families have.
+  /// @throws Error{kBadFile, kUnsupported} naming the field.
+  void (*read)(ConfigFields& fields, ModelConfig& config);
+
+  EndWeights (*ends)(const ModelConfig& config, const Weights& weights);
+  BlockWeights (*block)(const ModelConfig& config, const Weights& weights, std::int64_t layer);
+
+  /// Whether each kv head has rows of its own in model.layers.N.self_attn.{k,v}_proj, and nothing
+  /// else: then heads can be pooled (rapt convert --kv-heads).
+  bool has_separate_kv_heads;
 };
 
 /// The family of an architecture, or null.
@@ -21,9 +32,5 @@ const Family* find_family(const std::string& architecture);
 
 /// The architectures that are served, for messages.
 std::string family_names();
-
-/// Llama 1 and 2, and models of their shape. @source arXiv:2302.13971
-std::unique_ptr<const Decoder> make_llama(const ModelConfig& config, const Weights& weights,
-                                          const ModelOptions& options);
 
 }  // namespace rapt

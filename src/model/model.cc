@@ -1,7 +1,7 @@
 #include "rapt/model.h"
 
 #include "base/memory.h"
-#include "model/families.h"
+#include "model/decoder.h"
 #include "model/mapped_file.h"
 #include "model/weights.h"
 
@@ -12,14 +12,14 @@ Model Model::load(const std::filesystem::path& directory, const ModelOptions& op
     const std::filesystem::path config_file = directory / "config.json";
     const ModelConfig config = ModelConfig::parse(read_text(config_file), config_file.string());
     const FileWeights weights{Checkpoint(directory)};
-    return Model(find_family(config.architecture)->make(config, weights, options));
+    return Model(std::make_shared<const Decoder>(config, weights, options));
   });
 }
 
 Model Model::random(const ModelConfig& config, std::uint64_t seed, const ModelOptions& options) {
   return with_memory("Model::random", [&] {
     const ModelConfig whole = config.validated();
-    return Model(find_family(whole.architecture)->make(whole, RandomWeights(seed), options));
+    return Model(std::make_shared<const Decoder>(whole, RandomWeights(seed), options));
   });
 }
 

@@ -18,9 +18,14 @@ struct PartRule {
   const char* word;  // of the tensor's name
 };
 
-// The first that fits decides: a norm inside attention is a norm.
-constexpr PartRule kRules[] = {{"embedding", "embed"}, {"head", "lm_head"}, {"norms", "norm"},
-                               {"attention", "attn"},  {"mlp", "mlp"},      {"other", ""}};
+// The first that fits decides: a norm inside attention is a norm, and masks and frequencies that older
+// tools stored are no parameters of it.
+constexpr PartRule kRules[] = {
+    {"other", "inv_freq"},      {"other", ".attn.bias"}, {"other", ".attention.bias"},
+    {"other", "masked_bias"},   {"head", "embed_out"},   {"head", "lm_head"},
+    {"norms", "norm"},          {"norms", "ln_"},        {"embedding", "embed"},
+    {"embedding", "wte"},       {"embedding", "wpe"},    {"attention", "attn"},
+    {"attention", "attention"}, {"mlp", "mlp"},          {"other", ""}};
 constexpr const char* kOrder[] = {"embedding", "attention", "mlp", "norms", "head", "other"};
 
 const char* part_of(const std::string& tensor) {
@@ -62,7 +67,8 @@ void count_parameters(const Checkpoint& checkpoint, const ModelOptions& options,
     info.dtypes[rapt::name(tensor.dtype)] += size;
     info.parameters += size;
     info.weights_bytes += tensor.bytes.size();
-    info.loaded_bytes += loaded_bytes(tensor, part, tied_head, options);
+    const bool is_head = tied_head && name.find("wpe") == std::string::npos;
+    info.loaded_bytes += loaded_bytes(tensor, part, is_head, options);
   }
   for (const char* part : kOrder)
     if (parts[part] > 0) info.parts.push_back({part, parts[part]});

@@ -42,6 +42,30 @@ TEST_F(InfoFiles, CountsParametersByPartAndType) {
             (std::map<std::string, std::int64_t>{{"BF16", 13}, {"F32", 1}, {"U8", 5}}));
 }
 
+TEST_F(InfoFiles, NamesOfEveryFamilyFallIntoParts) {
+  const std::pair<const char*, const char*> parts[] = {
+      {"transformer.wte.weight", "embedding"},
+      {"transformer.wpe.weight", "embedding"},
+      {"transformer.word_embeddings.weight", "embedding"},
+      {"gpt_neox.embed_in.weight", "embedding"},
+      {"transformer.h.0.attn.c_attn.bias", "attention"},
+      {"gpt_neox.layers.0.attention.dense.weight", "attention"},
+      {"h.0.self_attention.query_key_value.bias", "attention"},
+      {"transformer.h.0.mlp.c_fc.weight", "mlp"},
+      {"transformer.h.0.ln_1.weight", "norms"},
+      {"word_embeddings_layernorm.weight", "norms"},
+      {"embed_out.weight", "head"},
+      {"h.0.attn.bias", "other"},
+      {"gpt_neox.layers.0.attention.masked_bias", "other"},
+      {"gpt_neox.layers.0.attention.rotary_emb.inv_freq", "other"},
+  };
+  for (const auto& [name, part] : parts) {
+    directory_.write("model.safetensors", safetensors({{name, "F32", {1}, std::string(4, '\0')}}));
+    ASSERT_EQ(read().parts.size(), 1u) << name;
+    EXPECT_EQ(read().parts[0].name, part) << name;
+  }
+}
+
 TEST_F(InfoFiles, CacheSizesAreThoseOfASession) {
   directory_.write("model.safetensors", safetensors("{}", ""));
   const ModelInfo info = read();

@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/float_env.h"
 #include "model/checkpoint.h"
+#include "model/families.h"
 #include "model/json.h"
 #include "model/mapped_file.h"
 #include "model/output_file.h"
@@ -81,6 +82,8 @@ std::int64_t heads_in_one(const ModelConfig& config, std::int64_t kv_heads) {
 /// The tensors whose rows are those of kv heads.
 /// @throws Error{kBadFile, kUnsupported} naming what is missing, or of another shape or type.
 std::set<std::string> find_pooled(const ModelConfig& c, const Checkpoint& checkpoint) {
+  require(find_family(c.architecture)->has_separate_kv_heads, ErrorCode::kUnsupported, "kv_heads",
+          "a family with rows of its own for each kv head", c.architecture);
   const FileWeights weights(checkpoint);
   const std::int64_t rows = c.num_key_value_heads * c.head_dim;
   std::set<std::string> names;
@@ -88,7 +91,7 @@ std::set<std::string> find_pooled(const ModelConfig& c, const Checkpoint& checkp
     for (const char* projection : {".self_attn.k_proj", ".self_attn.v_proj"}) {
       const std::string name = "model.layers." + std::to_string(n) + projection;
       weights.matrix(*names.insert(name + ".weight").first, rows, c.hidden_size);
-      if (c.attention_bias) weights.vector(*names.insert(name + ".bias").first, rows);
+      if (checkpoint.has(name + ".bias")) weights.vector(*names.insert(name + ".bias").first, rows);
     }
   return names;
 }

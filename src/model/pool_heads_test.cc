@@ -355,9 +355,15 @@ TEST_F(PoolHeadsRefuses, OtherModels) {
   expect(ErrorCode::kUnsupported, where + " " + weight + ": expected F32, BF16 or F16");
   write(good);
   nlohmann::json config = config_of(4, false);
-  config["architectures"] = {"MistralForCausalLM"};
+  config["architectures"] = {"OPTForCausalLM"};
   from_.write("config.json", config.dump());
   expect(ErrorCode::kUnsupported, (from_.path() / "config.json").string() + " architectures");
+  for (const char* key : {"attention_bias", "mlp_bias"}) config.erase(key);
+  config["architectures"] = {"Olmo2ForCausalLM"};
+  config["model_type"] = "olmo2";  // a norm over the keys of all heads
+  from_.write("config.json", config.dump());
+  expect(ErrorCode::kUnsupported,
+         "kv_heads: expected a family with rows of its own for each kv head, got Olmo2ForCausalLM");
 }
 
 TEST_F(PoolHeadsRefuses, AnIndexThatHasNoCounts) {

@@ -1,60 +1,43 @@
-#include "model/rotary_fields.h"
-
-#include <set>
 #include <utility>
+
+#include "model/config_fields.h"
 
 namespace rapt {
 namespace {
 
 constexpr const char* kOriginal = "original_max_position_embeddings";
 
-/// The object rope_scaling or rope_parameters; remembers which of its fields were read.
+/// The object rope_scaling or rope_parameters, and the fields beside it.
 class Parameters {
  public:
   Parameters(const JsonField& object, const JsonField& root, const ModelConfig& config)
-      : object_(object), root_(root), config_(config) {}
+      : fields_(object), root_(root), config_(config) {}
 
-  bool has(const char* key) const { return object_.has(key); }
-  JsonField operator[](const char* key) {
-    read_.insert(key);
-    return object_[key];
-  }
-  double number(const char* key, double otherwise) {
-    return has(key) ? (*this)[key].number() : otherwise;
-  }
+  ConfigFields& fields() { return fields_; }
+  bool has(const char* key) const { return fields_.has(key); }
+  JsonField operator[](const char* key) { return fields_[key]; }
+  double number(const char* key, double otherwise) { return fields_.number(key, otherwise); }
   std::vector<double> numbers(const char* key) {
-    const JsonField list = (*this)[key];
+    const JsonField list = fields_[key];
     std::vector<double> values;
     for (std::size_t n = 0; n < list.array_size(); ++n) values.push_back(list.at(n).number());
     return values;
   }
   std::optional<double> attention_factor() {
     if (!has("attention_factor")) return std::nullopt;
-    return (*this)["attention_factor"].number();
+    return fields_["attention_factor"].number();
   }
   /// Tokens of training: a field beside the object goes first, as in transformers.
   std::int64_t original_context() {
-    const std::int64_t inside = has(kOriginal) ? tokens((*this)[kOriginal]) : context();
-    return root_.has(kOriginal) ? tokens(root_[kOriginal]) : inside;
+    const std::int64_t inside = fields_.extent(kOriginal, context());
+    return ConfigFields(root_).extent(kOriginal, inside);
   }
   std::int64_t context() const { return config_.max_position_embeddings; }
 
-  void ignore(const char* key) { read_.insert(key); }
-  void check_all_read(const std::string& type) const {
-    object_.for_each_member([&](const std::string& key, const JsonField& field) {
-      field.serve_only(field.is_null() || read_.contains(key),
-                       "no field that type \"" + type + "\" does not have");
-    });
-  }
-
  private:
-  static std::int64_t tokens(const JsonField& field) {
-    return field.integer(1, std::int64_t{1} << 31);
-  }
-
-  JsonField object_, root_;
+  ConfigFields fields_;
+  JsonField root_;
   const ModelConfig& config_;
-  std::set<std::string> read_;
 };
 
 RotaryScaling read_default(Parameters&) { return {}; }
@@ -75,7 +58,7 @@ RotaryScaling read_yarn(Parameters& p) {
   s.mscale = p.number("mscale", 0);
   s.mscale_all_dim = p.number("mscale_all_dim", 0);
   s.attention_factor = p.attention_factor();
-  p.ignore("finetuned");  // a note of YaRN's authors
+  p.fields().ignore({"finetuned"});  // a note of YaRN's authors
   return s;
 }
 
@@ -98,7 +81,8 @@ RotaryScaling read_longrope(Parameters& p) {
 using Read = RotaryScaling (*)(Parameters&);
 constexpr std::pair<const char*, Read> kTypes[] = {
     {"default", read_default}, {"linear", read_linear}, {"dynamic", read_dynamic},
-    {"yarn", read_yarn},       {"llama3", read_llama3}, {"longrope", read_longrope}};
+    {"yarn", read_yarn},       {"llama3", read_llama3}, {"longrope", read_longrope},
+    {"su", read_longrope}};  // LongRoPE's first name
 
 RotaryScaling read_type(const JsonField& type, Parameters& parameters) {
   std::string names;
@@ -120,11 +104,8 @@ JsonField type_of(Parameters& parameters) {
 
 }  // namespace
 
-void read_rotary(const JsonField& root, ModelConfig& config) {
-  const bool newer = root.has("rope_parameters");
-  if (!newer && !root.has("rope_scaling")) return;
-  if (newer && root.has("rope_scaling")) root["rope_scaling"].fail("none beside rope_parameters");
-  Parameters parameters(root[newer ? "rope_parameters" : "rope_scaling"], root, config);
+void read_rotary_object(const JsonField& object, const JsonField& root, ModelConfig& config) {
+  Parameters parameters(object, root, config);
   config.rope_theta = parameters.number("rope_theta", config.rope_theta);
   config.partial_rotary_factor =
       parameters.number("partial_rotary_factor", config.partial_rotary_factor);
@@ -134,7 +115,19 @@ void read_rotary(const JsonField& root, ModelConfig& config) {
     config.rope_scaling = read_type(field, parameters);
     type = field.string();
   }
-  parameters.check_all_read(type);
+  parameters.fields().check_all_read("no field that type \"" + type + "\" does not have");
+}
+
+void read_rotary(ConfigFields& fields, ModelConfig& config) {
+  config.rope_theta = fields.number("rope_theta", config.rope_theta);
+  config.partial_rotary_factor =
+      fields.number("partial_rotary_factor", config.partial_rotary_factor);
+  fields.extent(kOriginal, 1);  // is read with the scaling
+  const bool newer = fields.has("rope_parameters");
+  if (!newer && !fields.has("rope_scaling")) return;
+  if (newer && fields.has("rope_scaling"))
+    fields["rope_scaling"].fail("none beside rope_parameters");
+  read_rotary_object(fields[newer ? "rope_parameters" : "rope_scaling"], fields.object(), config);
 }
 
 }  // namespace rapt

@@ -144,7 +144,7 @@ TEST(Weights, Int8NamesTheLayerOfAWeightThatIsNotFinite) {
   for (TensorFields& tensor : tensors)
     if (tensor.name.ends_with("up_proj.weight")) tensor.bytes.replace(2 * 8, 2, "\x80\x7F");
   EXPECT_EQ(error_of([&] { logits_of(tensors, true, {WeightType::kInt8}); }),
-            "model.layers.0: Linear.weight, row 1: expected finite weights, as they become int8, "
+            "layer 0: Linear.weight, row 1: expected finite weights, as they become int8, "
             "got inf");
 }
 

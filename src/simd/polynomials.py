@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Derives the polynomials of exp2_poly.h and math_inl.h; prints their f32 coefficients and errors.
+"""Derives the polynomials of exp2_poly.h, math_inl.h and gelu_inl.h.
+
+Prints their f32 coefficients and errors.
 
 Each is the minimax polynomial of a function's relative error with its leading coefficients fixed,
 by Lawson's iteration (weighted least squares whose weights grow where the error is large). The free
@@ -82,6 +84,14 @@ class Target:
         return min(self.rounded(known + [next_f32(first, s)], free - 1) for s in steps)
 
 
+
+
+def normal_tail(v):
+    """Q(t) e^(t^2/2) (t + 5/2) at v = (t - 5/2) / (t + 5/2), Q(t) = erfc(t / sqrt 2) / 2."""
+    t = 2.5 * (1 + v) / (1 - v)
+    return 0.5 * math.erfc(t / math.sqrt(2)) * math.exp(t * t / 2) * (t + 2.5)
+
+
 HALF_LN2 = math.log(2) / 2
 TARGETS = [
     Target("2^f, exp2_poly.h", lambda f: 2.0**f, -0.5, 0.5, 5, [1.0]),
@@ -89,6 +99,7 @@ TARGETS = [
     Target("e^r", math.exp, -HALF_LN2, HALF_LN2, 6, [1.0, 1.0]),
     Target("ln(1 + u)", math.log1p, math.sqrt(0.5) - 1, math.sqrt(2) - 1, 11, [0.0, 1.0, -0.5]),
     Target("tanh(x) / x in x^2", lambda z: math.tanh(math.sqrt(z)) / math.sqrt(z), 0.0, 0.36, 5, [1.0]),
+    Target("tail of the normal distribution", normal_tail, -1.0, 0.7075, 9, []),
 ]
 
 if __name__ == "__main__":

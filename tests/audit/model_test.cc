@@ -8,7 +8,7 @@
 namespace rapt::test {
 namespace {
 
-Model small_llama() {
+ModelConfig small_config() {
   ModelConfig config;
   config.vocab_size = 61;
   config.hidden_size = 24;
@@ -18,8 +18,10 @@ Model small_llama() {
   config.num_key_value_heads = 2;
   config.head_dim = 6;
   config.max_position_embeddings = 600;
-  return Model::random(config, 1);
+  return config;
 }
+
+Model small_llama() { return Model::random(small_config(), 1); }
 
 std::vector<std::int32_t> some_tokens(std::int64_t count) {
   Rng rng(7);
@@ -210,6 +212,22 @@ TEST(PrefixAudit, BadInput) {
   EXPECT_EQ(message({0, 0}, 1), "audit_prefixes vocab_size: expected at least two, got 1");
   EXPECT_EQ(message({0, 3}, 3), "audit_prefixes tokens: expected 0 to 2, got 3");
   EXPECT_EQ(message({0, 1}, 3), "audit_prefixes logits: expected [1, 1, 2, 3], got [0, 0, 0, 0]");
+}
+
+// One layer of three has a window of 7 tokens, one a softcap: neither is a fault.
+TEST(ModelAudit, KnowsWhatEachLayerSees) {
+  ModelConfig config = small_config();
+  config.layers.assign(3, {.rotary = RotaryConfig{.dims = 6}});
+  config.layers[1].window = 7;
+  config.layers[2].softcap = 0.5f;
+  const ModelAudit audit =
+      audit_model(Model::random(config, 1), Threads(1), some_tokens(20), of_queries(20));
+  EXPECT_TRUE(audit.passed());
+  ASSERT_EQ(audit.layers.size(), 3u);
+  for (const AuditRow& row : audit.layers[1].report.rows) {
+    EXPECT_EQ(row.expected_keys, std::min<std::int64_t>(row.query + 1, 7));
+    EXPECT_EQ(row.found_keys, row.expected_keys);
+  }
 }
 
 }  // namespace

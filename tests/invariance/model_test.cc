@@ -77,6 +77,39 @@ TEST(ModelInvariance, SameBitsHoweverRunInEveryType) {
   }
 }
 
+/// A config.json of every family whose network differs from Llama's, with windows of 11 tokens.
+std::vector<std::string> families() {
+  const std::string shape =
+      R"("vocab_size": 97, "hidden_size": 48, "intermediate_size": 72, "num_hidden_layers": 2,
+         "num_attention_heads": 6, "max_position_embeddings": 64, )";
+  const std::string grouped = shape + R"("num_key_value_heads": 2, "head_dim": 8, )";
+  const std::string windows =
+      R"("sliding_window": 11, "layer_types": ["sliding_attention", "full_attention"], )";
+  return {
+      grouped + R"("sliding_window": 11, "architectures": ["MistralForCausalLM"])",
+      grouped + windows + R"("use_sliding_window": true, "architectures": ["Qwen2ForCausalLM"])",
+      grouped + R"("architectures": ["Qwen3ForCausalLM"])",
+      grouped + R"("architectures": ["Olmo2ForCausalLM"])",
+      grouped + windows + R"("attn_logit_softcapping": 3.0, "final_logit_softcapping": 2.0,
+                             "architectures": ["Gemma2ForCausalLM"])",
+      grouped + windows + R"("architectures": ["Gemma3ForCausalLM"])",
+      grouped + R"("partial_rotary_factor": 0.5, "architectures": ["Phi3ForCausalLM"])",
+      shape + R"("rotary_pct": 0.5, "architectures": ["GPTNeoXForCausalLM"])",
+      R"("vocab_size": 97, "n_embd": 48, "n_layer": 2, "n_head": 6, "n_positions": 64,
+         "architectures": ["GPT2LMHeadModel"])",
+      R"("vocab_size": 97, "hidden_size": 48, "n_layer": 2, "n_head": 6, "seq_length": 64,
+         "architectures": ["BloomForCausalLM"])",
+  };
+}
+
+TEST(ModelInvariance, SameBitsHoweverRunOfEveryFamily) {
+  for (const std::string& fields : families()) {
+    const ModelConfig config = ModelConfig::parse("{" + fields + "}");
+    SCOPED_TRACE(config.architecture);
+    expect_same_bits_however_run(config, 40);
+  }
+}
+
 std::vector<RotaryScaling> scalings(std::int64_t original) {
   return {LinearScaling{4}, DynamicNtkScaling{4, original},
           YarnScaling{.factor = 4, .original_context = original}, Llama3Scaling{8, 1, 4, original},

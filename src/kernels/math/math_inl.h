@@ -2,6 +2,7 @@
 
 #include "kernels/math/math.h"
 #include "simd/exp2_poly.h"
+#include "simd/gelu_inl.h"
 #include "simd/math_inl.h"
 
 namespace rapt::RAPT_ISA {
@@ -34,6 +35,8 @@ constexpr MathKernels kernels_for(Isa isa) {
           map_array<log>,
           map_array<tanh>,
           map_array<silu>,
+          map_array<gelu>,
+          map_array<gelu_tanh>,
           map_array<exp2_poly>};
 }
 

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <limits>
+#include <numbers>
 #include <ostream>
 #include <thread>
 #include <vector>
@@ -40,6 +41,12 @@ void PrintTo(const Function& function, std::ostream* os) { *os << function.name;
 
 double silu(double x) { return x / (1.0 + std::exp(-x)); }
 
+double gelu(double x) { return 0.5 * x * std::erfc(-x / std::numbers::sqrt2); }
+
+double gelu_tanh(double x) {
+  return x / (1.0 + std::exp(-2 * std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+}
+
 const std::vector<Range> kPositive = {{0x00000001, 0x7F7FFFFF, 61}, {0x3E800000, 0x40800000}};
 
 // 2^-25 is 0x33000000. Of tanh, which is odd by construction, the upper half. Logarithms work on
@@ -60,6 +67,12 @@ const Function kFunctions[] = {
     {"log", &MathKernels::log, std::log, 0.88, kPositive},
     {"tanh", &MathKernels::tanh, std::tanh, 1.23, {{0x39000000, 0x41200000}}},
     {"silu", &MathKernels::silu, silu, 2.45, {{0x33000000, 0x41A00000}, {0xB3000000, 0xC2DC0000}}},
+    {"gelu", &MathKernels::gelu, gelu, 5.21, {{0x33000000, 0x40C00000}, {0xB3000000, 0xC1680000}}},
+    {"gelu_tanh",
+     &MathKernels::gelu_tanh,
+     gelu_tanh,
+     2.62,
+     {{0x33000000, 0x40C00000}, {0xB3000000, 0xC1300000}}},
 };
 
 // Defined on [-1/2, 1/2] only.
@@ -204,6 +217,14 @@ TEST(MathSpecialValuesTest, AreExact) {
       {&MathKernels::silu, -0.0f, -0.0f},  {&MathKernels::silu, 0.0f, 0.0f},
       {&MathKernels::silu, -1e30f, -0.0f}, {&MathKernels::silu, 1e30f, 1e30f},
   };
+  for (const auto map : {&MathKernels::gelu, &MathKernels::gelu_tanh})
+    for (const auto& [x, want] : {std::pair(kInf, kInf),
+                                  {-kInf, kNaN},
+                                  {0.0f, 0.0f},
+                                  {-0.0f, -0.0f},
+                                  {-1e30f, -0.0f},
+                                  {1e30f, 1e30f}})
+      cases.push_back({map, x, want});
   for (const Function& function : kFunctions) cases.push_back({function.map, kNaN, kNaN});
   for (int n = -149; n <= 127; ++n) {
     const float power = std::ldexp(1.0f, n);

@@ -4,5 +4,5 @@
 
 namespace rapt::avx2 {
 extern const NormKernels kNorm;
-const NormKernels kNorm = {Isa::kAvx2, rms_norm, layer_norm, silu_mul};
+const NormKernels kNorm = {Isa::kAvx2, rms_norm, layer_norm};
 }  // namespace rapt::avx2

@@ -4,5 +4,5 @@
 
 namespace rapt::avx512 {
 extern const NormKernels kNorm;
-const NormKernels kNorm = {Isa::kAvx512, rms_norm, layer_norm, silu_mul};
+const NormKernels kNorm = {Isa::kAvx512, rms_norm, layer_norm};
 }  // namespace rapt::avx512

@@ -4,5 +4,5 @@
 
 namespace rapt::neon {
 extern const NormKernels kNorm;
-const NormKernels kNorm = {Isa::kNeon, rms_norm, layer_norm, silu_mul};
+const NormKernels kNorm = {Isa::kNeon, rms_norm, layer_norm};
 }  // namespace rapt::neon

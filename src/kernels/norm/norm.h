@@ -3,15 +3,9 @@
 #include <cstdint>
 
 #include "base/isa.h"
+#include "kernels/strided/strided_row.h"
 
 namespace rapt {
-
-/// `T` elements, `stride` apart.
-template <class T>
-struct StridedRow {
-  T* data;
-  std::int64_t stride;
-};
 
 /// A norm of one row; `y` may be `x`. The formulas are in rapt/norm.h.
 struct NormRow {
@@ -25,8 +19,6 @@ struct NormKernels {
   Isa isa;
   void (*rms_norm)(const NormRow& row) noexcept;
   void (*layer_norm)(const NormRow& row) noexcept;
-  void (*silu_mul)(StridedRow<const float> gate, StridedRow<const float> up, StridedRow<float> out,
-                   std::int64_t width) noexcept;
 };
 
 /// The kernels for `isa`, or for the best instruction set below it.

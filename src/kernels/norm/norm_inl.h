@@ -4,7 +4,6 @@
 
 #include "kernels/norm/norm.h"
 #include "kernels/strided/strided_inl.h"
-#include "simd/math_inl.h"
 
 namespace rapt::RAPT_ISA {
 namespace {
@@ -50,13 +49,6 @@ void layer_norm(const NormRow& row) noexcept {
         fma(mul(sub(lanes(row.x, e, row.width), mean), r), lanes(row.weight, e, row.width), bias);
     store_lanes(row.y.data + e * row.y.stride, row.y.stride, row.width - e, y);
   }
-}
-
-void silu_mul(StridedRow<const float> gate, StridedRow<const float> up, StridedRow<float> out,
-              std::int64_t width) noexcept {
-  for (std::int64_t e = 0; e < width; e += 16)
-    store_lanes(out.data + e * out.stride, out.stride, width - e,
-                mul(silu(lanes(gate, e, width)), lanes(up, e, width)));
 }
 
 }  // namespace

@@ -4,5 +4,5 @@
 
 namespace rapt::scalar {
 extern const NormKernels kNorm;
-const NormKernels kNorm = {Isa::kScalar, rms_norm, layer_norm, silu_mul};
+const NormKernels kNorm = {Isa::kScalar, rms_norm, layer_norm};
 }  // namespace rapt::scalar

@@ -1,0 +1,170 @@
+// What each family reads from config.json: its layers, and what it refuses. (Logits are compared
+// with transformers' in python/tests/test_families.py.)
+
+#include "model/families.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "model/model_test_files.h"
+#include "rapt/error.h"
+#include "rapt/session.h"
+
+namespace rapt::test {
+namespace {
+
+using Json = nlohmann::json;
+
+Json with_names(Json config, const char* architecture, const char* model_type) {
+  config["architectures"] = {architecture};
+  config["model_type"] = model_type;
+  return config;
+}
+
+/// A config.json of each family, of one layer in small_config(), here of four.
+Json config_of(const std::string& family) {
+  Json config = small_config();
+  config["num_hidden_layers"] = 4;
+  if (family == "llama") return config;
+  if (family == "mistral") return with_names(config, "MistralForCausalLM", "mistral");
+  if (family == "qwen2") return with_names(config, "Qwen2ForCausalLM", "qwen2");
+  if (family == "qwen3") return with_names(config, "Qwen3ForCausalLM", "qwen3");
+  if (family == "olmo2") return with_names(config, "Olmo2ForCausalLM", "olmo2");
+  if (family == "phi3") return with_names(config, "Phi3ForCausalLM", "phi3");
+  if (family == "gemma2") return with_names(config, "Gemma2ForCausalLM", "gemma2");
+  if (family == "gemma3") {
+    config.erase("rope_theta");
+    return with_names(config, "Gemma3ForCausalLM", "gemma3_text");
+  }
+  Json layer_norms = {{"vocab_size", 300}, {"layer_norm_epsilon", 1e-5}};
+  if (family == "gpt2") {
+    layer_norms.update({{"n_embd", 8}, {"n_layer", 4}, {"n_head", 2}, {"n_positions", 16}});
+    return with_names(layer_norms, "GPT2LMHeadModel", "gpt2");
+  }
+  if (family == "bloom") {
+    layer_norms.update({{"hidden_size", 8}, {"n_layer", 4}, {"n_head", 2}});
+    return with_names(layer_norms, "BloomForCausalLM", "bloom");
+  }
+  for (const char* key : {"rms_norm_eps", "num_key_value_heads", "rope_theta", "hidden_act"})
+    config.erase(key);
+  config["hidden_size"] = 32;
+  return with_names(config, "GPTNeoXForCausalLM", "gpt_neox");
+}
+
+ModelConfig parse(const std::string& family, const Json& fields = Json::object()) {
+  Json config = config_of(family);
+  config.update(fields);
+  return ModelConfig::parse(config.dump());
+}
+
+/// What each layer's window is.
+std::vector<std::int64_t> windows(const ModelConfig& config) {
+  std::vector<std::int64_t> windows;
+  for (const LayerConfig& layer : config.layers) windows.push_back(layer.window);
+  return windows;
+}
+
+using Windows = std::vector<std::int64_t>;
+
+TEST(Families, WindowsAreThoseOfTheLayers) {
+  EXPECT_EQ(windows(parse("mistral")), Windows(4, 4096));  // transformers' default
+  EXPECT_EQ(windows(parse("mistral", {{"sliding_window", nullptr}})), Windows(4, 0));
+  EXPECT_EQ(windows(parse("mistral", {{"sliding_window", 5}})), Windows(4, 5));
+  EXPECT_EQ(windows(parse("phi3")), Windows(4, 0));
+  EXPECT_EQ(windows(parse("phi3", {{"sliding_window", 5}})), Windows(4, 5));
+  const Json qwen = {{"sliding_window", 5}, {"max_window_layers", 3}};
+  EXPECT_EQ(windows(parse("qwen2", qwen)), Windows(4, 0));
+  Json used = qwen;
+  used["use_sliding_window"] = true;
+  EXPECT_EQ(windows(parse("qwen2", used)), (Windows{0, 0, 0, 5}));
+  EXPECT_EQ(windows(parse("gemma2", {{"sliding_window", 5}})), (Windows{5, 0, 5, 0}));
+  const Json third = {{"sliding_window", 5}, {"sliding_window_pattern", 3}};
+  EXPECT_EQ(windows(parse("gemma3", third)), (Windows{5, 5, 0, 5}));
+  const char *slides = "sliding_attention", *sees_all = "full_attention";
+  used["layer_types"] = {slides, sees_all, sees_all, slides};
+  EXPECT_EQ(windows(parse("qwen3", used)), (Windows{5, 0, 0, 5}));
+}
+
+TEST(Families, PositionsAndScoresAreThoseOfTheLayers) {
+  const ModelConfig gemma3 = parse("gemma3", {{"rope_local_base_freq", 77.0}});
+  EXPECT_EQ(gemma3.layers[0].rotary->theta, 77.0);
+  EXPECT_EQ(parse("gemma3", {{"sliding_window_pattern", 1}}).layers[0].rotary->theta, 1e6);
+  const ModelConfig gemma2 =
+      parse("gemma2", {{"attn_logit_softcapping", 50.0}, {"query_pre_attn_scalar", 16}});
+  EXPECT_EQ(gemma2.layers[3].softcap, 50.0f);
+  EXPECT_EQ(gemma2.layers[3].scale, 0.25f);
+  EXPECT_EQ(gemma2.head_dim, 256);
+  EXPECT_EQ(parse("gpt_neox").layers[0].rotary->dims, 4);
+  EXPECT_FALSE(parse("gpt2").layers[0].rotary);
+  EXPECT_TRUE(parse("bloom").layers[0].alibi);
+  EXPECT_EQ(parse("bloom").context(), 2048);
+  const ModelConfig gpt2 = parse("gpt2", {{"scale_attn_by_inverse_layer_idx", true}});
+  EXPECT_FLOAT_EQ(*gpt2.layers[3].scale, 0.125f);
+}
+
+struct Refusal {
+  const char* family;
+  Json fields;
+  const char* message;
+};
+
+void PrintTo(const Refusal& refusal, std::ostream* out) {
+  *out << refusal.family << " " << refusal.fields;
+}
+
+class RefusedConfig : public testing::TestWithParam<Refusal> {};
+
+TEST_P(RefusedConfig, NamesTheField) {
+  try {
+    parse(GetParam().family, GetParam().fields);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()), std::string("config.json") + GetParam().message);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Fields, RefusedConfig,
+    testing::ValuesIn(std::vector<Refusal>{
+        {"mistral",
+         {{"sliding_window", 0}},
+         " sliding_window: expected an integer from 1 to 2147483648, got 0"},
+        {"qwen2",
+         {{"layer_types", {"full_attention"}}},
+         " layer_types: expected 4 types, one a layer, got [\"full_attention\"]"},
+        {"qwen3",
+         {{"layer_types",
+           {"full_attention", "chunked_attention", "full_attention", "full_attention"}}},
+         " layer_types[1]: expected \"full_attention\" or \"sliding_attention\", got "
+         "\"chunked_attention\""},
+        {"qwen2", {{"use_mrope", true}}, " use_mrope: expected false, got true"},
+        {"gemma2",
+         {{"attn_logit_softcapping", -1.0}},
+         ": ModelConfig.layers.softcap: expected a positive number, got -1"},
+        {"gemma2",
+         {{"final_logit_softcapping", 0.0}},
+         ": ModelConfig.final_logit_softcapping: expected a positive number, got 0"},
+        {"gemma2",
+         {{"query_pre_attn_scalar", 0}},
+         ": ModelConfig.layers.scale: expected a positive number, got inf"},
+        {"gemma3",
+         {{"use_bidirectional_attention", true}},
+         " use_bidirectional_attention: expected false, got true"},
+        {"gemma3",
+         {{"rope_parameters", {{"full_attention", Json::object()}, {"chunked", Json::object()}}}},
+         " rope_parameters chunked: expected \"full_attention\" or \"sliding_attention\", got {}"},
+        {"gpt2", {{"add_cross_attention", true}}, " add_cross_attention: expected false, got true"},
+        {"gpt2", {{"n_embd", nullptr}}, " n_embd: expected a value, got null"},
+        {"bloom",
+         {{"apply_residual_connection_post_layernorm", true}},
+         " apply_residual_connection_post_layernorm: expected false, got true"},
+        {"gpt_neox", {{"is_decoder", true}}, " is_decoder: expected false, got true"},
+        {"llama",
+         {{"sliding_window", 4}},
+         " sliding_window: expected no field that this version does not know: it may change the "
+         "model, got 4"}}));
+
+}  // namespace
+}  // namespace rapt::test
