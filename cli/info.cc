@@ -26,8 +26,9 @@ bool head_is_tied(const ModelInfo& info) {
          std::ranges::none_of(info.parts, [](const auto& part) { return part.name == "head"; });
 }
 
-nlohmann::ordered_json positions_json(const ModelConfig& c) {
-  const RotaryConfig rotary = c.rotary();
+nlohmann::ordered_json positions_json(const LayerConfig& layer) {
+  if (!layer.rotary) return {{"kind", layer.alibi ? "alibi" : "learned"}};
+  const RotaryConfig& rotary = *layer.rotary;
   nlohmann::ordered_json object = {{"kind", "rotary"},
                                    {"theta", rotary.theta},
                                    {"features", rotary.dims},
@@ -40,6 +41,18 @@ nlohmann::ordered_json positions_json(const ModelConfig& c) {
       },
       rotary.scaling);
   return object;
+}
+
+nlohmann::ordered_json layers_json(const ModelConfig& c) {
+  nlohmann::ordered_json layers = nlohmann::ordered_json::array();
+  for (const LayerConfig& layer : c.layers) {
+    nlohmann::ordered_json object = {{"mask", "causal"}, {"positions", positions_json(layer)}};
+    if (layer.window > 0) object["window"] = layer.window;
+    if (layer.scale) object["scale"] = *layer.scale;
+    if (layer.softcap) object["softcap"] = *layer.softcap;
+    layers.push_back(object);
+  }
+  return layers;
 }
 
 std::string to_json(const ModelInfo& info, const std::string& model) {
@@ -56,7 +69,8 @@ std::string to_json(const ModelInfo& info, const std::string& model) {
                        {"kv_heads", c.num_key_value_heads},
                        {"head_dim", c.head_dim},
                        {"context", c.context()},
-                       {"positions", positions_json(c)},
+                       {"positions", positions_json(c.layers.front())},
+                       {"attention", layers_json(c)},
                        {"vocabulary", c.vocab_size},
                        {"tied_head", head_is_tied(info)},
                        {"parameters", info.parameters},
@@ -77,8 +91,9 @@ std::string grouped(std::int64_t value) {
 }
 
 /// "rotary, theta 500000, 64 of 128 features, llama3 by 8 from 8,192 tokens".
-std::string positions_text(const ModelConfig& c) {
-  const RotaryConfig rotary = c.rotary();
+std::string positions_text(const ModelConfig& c, const LayerConfig& layer) {
+  if (!layer.rotary) return layer.alibi ? "ALiBi" : "learned";
+  const RotaryConfig& rotary = *layer.rotary;
   std::ostringstream text;
   text << std::setprecision(12) << "rotary, theta " << rotary.theta;
   if (rotary.dims < c.head_dim) text << ", " << rotary.dims << " of " << c.head_dim << " features";
@@ -90,6 +105,15 @@ std::string positions_text(const ModelConfig& c) {
           text << " from " << grouped(scaling.original_context) << " tokens";
       },
       rotary.scaling);
+  return text.str();
+}
+
+/// "causal over 4,096 tokens, scores up to 50".
+std::string attention_text(const LayerConfig& layer) {
+  std::ostringstream text;
+  text << "causal";
+  if (layer.window > 0) text << " over " << grouped(layer.window) << " tokens";
+  if (layer.softcap) text << ", scores capped at " << *layer.softcap;
   return text.str();
 }
 
@@ -107,6 +131,26 @@ std::string line(const std::string& name, const std::string& value) {
   return name + std::string(name.size() < 20 ? 20 - name.size() : 1, ' ') + value + "\n";
 }
 
+/// Mask and positions of the layers: a line for each run of layers that are alike, numbered where
+/// there is more than one.
+std::string layer_lines(const ModelConfig& c) {
+  const auto text = [&](std::size_t n) {
+    return attention_text(c.layers[n]) + "; positions " + positions_text(c, c.layers[n]);
+  };
+  const std::size_t count = c.layers.size();
+  std::string lines;
+  for (std::size_t first = 0, end = 0; first < count; first = end) {
+    while (end < count && text(end) == text(first)) ++end;
+    if (first == 0 && end < count) lines = line("attention", "by layer");
+    const std::string numbers = end == first + 1
+                                    ? std::to_string(first)
+                                    : std::to_string(first) + "-" + std::to_string(end - 1);
+    lines +=
+        end - first == count ? line("attention", text(0)) : line("  layer " + numbers, text(first));
+  }
+  return lines;
+}
+
 std::string to_table(const ModelInfo& info, const std::string& model) {
   const ModelConfig& c = info.config;
   std::string dtypes;
@@ -117,7 +161,7 @@ std::string to_table(const ModelInfo& info, const std::string& model) {
       line("MLP size", grouped(c.intermediate_size)) +
       line("heads", grouped(c.num_attention_heads) + " of dimension " + grouped(c.head_dim) +
                         " over " + grouped(c.num_key_value_heads) + " key/value heads") +
-      line("context", grouped(c.context()) + " tokens") + line("positions", positions_text(c)) +
+      line("context", grouped(c.context()) + " tokens") + layer_lines(c) +
       line("vocabulary", grouped(c.vocab_size) + " tokens") +
       line("parameters", grouped(info.parameters));
   for (const ModelInfo::Part& part : info.parts)

@@ -1,6 +1,8 @@
 // The program `rapt` as a shell sees it: usage, where it finds its model, exit status.
 #include "program.h"
 
+#include <nlohmann/json.hpp>
+
 namespace rapt::test {
 namespace {
 
@@ -90,6 +92,31 @@ TEST_F(ModelSearch, FindsTheModelBesideTheProgram) {
 TEST_F(ModelSearch, AnArgumentComesBeforeTheVariable) {
   EXPECT_EQ(rapt("info '" + model_ + "'", "RAPT_MODEL=/nowhere").status, 0);
   EXPECT_EQ(rapt("info", "RAPT_MODEL='" + model_ + "'").status, 0);
+}
+
+TEST(Program, InfoShowsTheAttentionOfEachLayer) {
+  const TestDirectory model;
+  model.write("config.json",
+              R"({"architectures": ["Gemma2ForCausalLM"], "vocab_size": 8, "hidden_size": 8,
+                  "intermediate_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2,
+                  "num_key_value_heads": 1, "head_dim": 4, "max_position_embeddings": 64,
+                  "sliding_window": 5, "attn_logit_softcapping": 50.0})");
+  const std::string header = R"({"model.norm.weight":)"
+                             R"({"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+  model.write("model.safetensors", static_cast<char>(header.size()) + std::string(7, '\0') +
+                                       header + std::string(4, '\0'));
+  const Outcome outcome = rapt("info '" + model.file("") + "'");
+  EXPECT_EQ(outcome.errors, "");
+  const std::string scores = ", scores capped at 50; positions rotary, theta 10000\n";
+  EXPECT_NE(outcome.output.find("attention           by layer\n"
+                                "  layer 0           causal over 5 tokens" +
+                                scores + "  layer 1           causal" + scores +
+                                "  layer 2           causal over 5 tokens" + scores),
+            std::string::npos)
+      << outcome.output;
+  const auto json = nlohmann::json::parse(rapt("info --json '" + model.file("") + "'").output);
+  EXPECT_EQ(json["attention"][2]["window"], 5);
+  EXPECT_FALSE(json["attention"][1].contains("window"));
 }
 
 }  // namespace
