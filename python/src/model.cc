@@ -222,7 +222,7 @@ void bind_info(nb::module_& m) {
 }
 
 void bind_model_type(nb::module_& m) {
-  nb::class_<Model>(m, "Model", "A Llama-family decoder, ready to run. Share it between sessions.")
+  nb::class_<Model>(m, "Model", "A decoder, ready to run. Share it between sessions.")
       .def_static(
           "load", &load, "directory"_a, nb::kw_only(), "weights"_a = nb::none(),
           "cache"_a = "float32", "attention"_a = kF32Arithmetic,
