@@ -7,6 +7,7 @@
 #include "base/rows.h"
 #include "rapt/layer.h"
 #include "rapt/norm.h"
+#include "rapt/rotary_append.h"
 
 namespace rapt {
 namespace {
@@ -186,19 +187,27 @@ AnyConstTensor stored(const Threads& threads, Arithmetic arithmetic, const Mutab
   return {to, DType::kBF16, heads.extents};
 }
 
-/// Turns [B, T, H, D], token (b, t) at position(b, t) of a sequence made for length(b), in place.
+/// The angles of [B, T, H, D], token (b, t) at position(b, t) of a sequence made for length(b).
+template <class Position, class Length>
+const RotaryTable& angles_of(const Rotary& rotary, const Dims& x,
+                             MultiHeadAttention::Workspace& workspace, Position&& position,
+                             Length&& length) {
+  std::vector<std::int64_t> positions, lengths;
+  positions.reserve(x[0] * x[1]);
+  lengths.reserve(x[0]);
+  for (std::int64_t b = 0; b < x[0]; ++b) {
+    lengths.push_back(length(b));
+    for (std::int64_t t = 0; t < x[1]; ++t) positions.push_back(position(b, t));
+  }
+  return rotary_table(rotary, positions, lengths, workspace.rotary);
+}
+
+/// Turns them in place.
 template <class Position, class Length>
 void rotate(const Threads& threads, const Config& config, const MutableTensor& x,
             MultiHeadAttention::Workspace& workspace, Position&& position, Length&& length) {
   if (!config.rotary) return;
-  std::vector<std::int64_t> positions, lengths;
-  positions.reserve(x.extents[0] * x.extents[1]);
-  lengths.reserve(x.extents[0]);
-  for (std::int64_t b = 0; b < x.extents[0]; ++b) {
-    lengths.push_back(length(b));
-    for (std::int64_t t = 0; t < x.extents[1]; ++t) positions.push_back(position(b, t));
-  }
-  apply_rotary(threads, rotary_table(*config.rotary, positions, lengths, workspace.rotary), x, x);
+  apply_rotary(threads, angles_of(*config.rotary, x.extents, workspace, position, length), x, x);
 }
 
 /// The slots of a batch's tokens.
@@ -212,7 +221,7 @@ std::vector<std::int64_t> slots_of(const MultiHeadAttention::BatchInputs& inputs
 }
 
 /// Tokens [first, first + count) of [1, tokens, H, D].
-ConstTensor tokens_of(const MutableTensor& x, std::int64_t first, std::int64_t count) {
+MutableTensor tokens_of(const MutableTensor& x, std::int64_t first, std::int64_t count) {
   return {&x.at(0, first, 0, 0), {1, count, x.extents[2], x.extents[3]}, x.strides};
 }
 
@@ -329,12 +338,14 @@ void MultiHeadAttention::append(const Threads& threads, const ConstTensor& c, De
   k_(threads, c, k, workspace.kernels);
   v_(threads, c, v, workspace.kernels);
   norm_heads(threads, k, config_.kv_heads, k_norm_, config_.norm_eps);
-  const MutableTensor k_heads = split_heads(k, config_.kv_heads);
-  rotate(
-      threads, config_, k_heads, workspace,
+  const MutableTensor k_heads = split_heads(k, config_.kv_heads),
+                      v_heads = split_heads(v, config_.kv_heads);
+  if (!config_.rotary) return cache.append(k_heads, v_heads);
+  const RotaryTable& table = angles_of(
+      *config_.rotary, k_heads.extents, workspace,
       [&](std::int64_t b, std::int64_t t) { return cache.length(b) + t; },
       [&](std::int64_t) { return cache.shape().capacity; });
-  cache.append(k_heads, split_heads(v, config_.kv_heads));
+  append_rotary(table, k_heads, v_heads, cache);
 }
 
 void MultiHeadAttention::operator()(const Threads& threads, const Inputs& inputs,
@@ -416,17 +427,21 @@ void MultiHeadAttention::operator()(const Threads& threads, const BatchPlan& pla
   v_(threads, inputs.x, flat_v, workspace.kernels);
   norm_heads(threads, flat_q, config_.q_heads, q_norm_, config_.norm_eps);
   norm_heads(threads, flat_k, config_.kv_heads, k_norm_, config_.norm_eps);
+  const RotaryTable* table = nullptr;
   if (config_.rotary) {
-    const RotaryTable& table =
-        rotary_table(*config_.rotary, slots_of(inputs), {inputs.rotary_length}, workspace.rotary);
-    apply_rotary(threads, table, q, q);
-    apply_rotary(threads, table, k, k);
+    table =
+        &rotary_table(*config_.rotary, slots_of(inputs), {inputs.rotary_length}, workspace.rotary);
+    apply_rotary(threads, *table, q, q);
   }
   std::int64_t first = 0;
   for (const BatchSequence& part : inputs.sequences) {
-    inputs.cache.store(inputs.layer, part.sequence,
-                       inputs.cache.length(part.sequence) - part.tokens,
-                       tokens_of(k, first, part.tokens), tokens_of(v, first, part.tokens));
+    const std::int64_t slot = inputs.cache.length(part.sequence) - part.tokens;
+    const MutableTensor keys = tokens_of(k, first, part.tokens),
+                        values = tokens_of(v, first, part.tokens);
+    if (table != nullptr)
+      store_rotary(*table, first, keys, values, inputs.cache, inputs.layer, part.sequence, slot);
+    else
+      inputs.cache.store(inputs.layer, part.sequence, slot, keys, values);
     first += part.tokens;
   }
   run(plan, stored(threads, config_.arithmetic, q, half_q), inputs.cache.layer(inputs.layer),

@@ -10,16 +10,17 @@
 #include "base/rows.h"
 #include "kernels/rotary/rotary.h"
 #include "layer/rotary_scaling.h"
+#include "layer/rotate.h"
 
 namespace rapt {
 namespace {
 
 constexpr std::int64_t kTokensAtATime = 8;
 
-void copy_features(const ConstTensor& x, const MutableTensor& y, std::int64_t b, std::int64_t t,
+void copy_features(const ConstTensor& x, const MutableTensor& y, std::int64_t t,
                    std::int64_t first) {
   for (std::int64_t h = 0; h < x.extents[2]; ++h)
-    for (std::int64_t e = first; e < x.extents[3]; ++e) y.at(b, t, h, e) = x.at(b, t, h, e);
+    for (std::int64_t e = first; e < x.extents[3]; ++e) y.at(0, t, h, e) = x.at(0, t, h, e);
 }
 
 }  // namespace
@@ -76,26 +77,42 @@ void Rotary::append_rows(std::span<const std::int64_t> positions,
     }
 }
 
-void apply_rotary(const Threads& threads, const RotaryTable& table, const ConstTensor& x,
-                  const MutableTensor& y) {
-  const std::int64_t tokens = x.extents[0] * x.extents[1];
-  require(x.extents[3] >= 2 * table.pairs(), ErrorCode::kBadShape, "apply_rotary.x",
-          "a last extent of at least " + std::to_string(2 * table.pairs()), x.extents);
-  require(table.tokens() == tokens || table.tokens() == x.extents[1], ErrorCode::kBadShape,
-          "apply_rotary.table",
-          std::to_string(tokens) + " or " + std::to_string(x.extents[1]) + " tokens",
-          table.tokens());
-  require(y.extents == x.extents, ErrorCode::kBadShape, "apply_rotary.y", x.extents, y.extents);
+void check_rotated(const RotaryTable& table, const Dims& x, const char* function,
+                   const char* view) {
+  const std::int64_t tokens = x[0] * x[1];
+  if (x[3] < 2 * table.pairs())
+    require(false, ErrorCode::kBadShape, std::string(function) + "." + view,
+            "a last extent of at least " + std::to_string(2 * table.pairs()), x);
+  if (table.tokens() != tokens && table.tokens() != x[1])
+    require(false, ErrorCode::kBadShape, std::string(function) + ".table",
+            std::to_string(tokens) + " or " + std::to_string(x[1]) + " tokens", table.tokens());
+}
+
+void rotate_tokens(const RotaryTable& table, std::int64_t row, const ConstTensor& x,
+                   const MutableTensor& y) {
   const RotaryKernels& kernels = rotary_kernels(active_isa());
   const bool half = table.config.style == RotaryStyle::kHalf;
+  for (std::int64_t t = 0; t < x.extents[1]; ++t) {
+    const std::int64_t angles = (row + t) * table.pairs();
+    kernels.rotate({&x.at(0, t, 0, 0), x.strides[2], x.strides[3], &y.at(0, t, 0, 0), y.strides[2],
+                    y.strides[3], x.extents[2], table.pairs(), half ? 1 : 2,
+                    half ? table.pairs() : 1, table.cos.data() + angles,
+                    table.sin.data() + angles});
+    copy_features(x, y, t, 2 * table.pairs());
+  }
+}
+
+void apply_rotary(const Threads& threads, const RotaryTable& table, const ConstTensor& x,
+                  const MutableTensor& y) {
+  check_rotated(table, x.extents, "apply_rotary", "x");
+  require(y.extents == x.extents, ErrorCode::kBadShape, "apply_rotary.y", x.extents, y.extents);
+  const Dims one = {1, 1, x.extents[2], x.extents[3]};
+  const std::int64_t tokens = x.extents[0] * x.extents[1];
   for_rows(threads, tokens, kTokensAtATime, [&](std::int64_t first, std::int64_t end) {
     for (std::int64_t token = first; token < end; ++token) {
       const std::int64_t b = token / x.extents[1], t = token % x.extents[1];
-      const std::int64_t row = token % table.tokens() * table.pairs();
-      kernels.rotate({&x.at(b, t, 0, 0), x.strides[2], x.strides[3], &y.at(b, t, 0, 0),
-                      y.strides[2], y.strides[3], x.extents[2], table.pairs(), half ? 1 : 2,
-                      half ? table.pairs() : 1, table.cos.data() + row, table.sin.data() + row});
-      copy_features(x, y, b, t, 2 * table.pairs());
+      rotate_tokens(table, token % table.tokens(), {&x.at(b, t, 0, 0), one, x.strides},
+                    {&y.at(b, t, 0, 0), one, y.strides});
     }
   });
 }

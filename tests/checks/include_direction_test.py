@@ -16,7 +16,7 @@ PUBLIC = {
     "base": ["arithmetic", "dtype", "error", "scratch", "tensor", "threads", "weight"],
     "kv": ["block_tables", "kv_cache", "paged_kv_cache"],
     "attention": ["attention", "batch", "block_mask", "kept_mass", "mask", "modifiers", "problem", "state"],
-    "layer": ["activation", "layer", "linear", "norm", "positions", "rotary", "rotary_scaling"],
+    "layer": ["activation", "layer", "linear", "norm", "positions", "rotary", "rotary_append", "rotary_scaling"],
     "model": ["evaluate", "model", "model_info", "observer", "sampler", "session", "tokenizer"],
     "serve": ["engine"],
     "audit": ["audit", "model_audit"],
