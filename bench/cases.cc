@@ -102,6 +102,15 @@ Case decode_latent(DType dtype) {
           AttentionCase{p, KvSource::kRows}};
 }
 
+// 16 sequences at their newest tokens, after a prefix that is alike.
+Case batch(bool shared, const Extents& extents, std::int64_t own) {
+  Problem p = problem_of(Mask::causal(), extents, 1);
+  p.kv_tokens += own;
+  return {"batch16/" + extents.type() + "/mha/d" + number(p.head_dim) + "/t" +
+              number(extents.tokens) + "+" + number(own) + (shared ? "/shared" : "/apart"),
+          BatchCase{p, 16, extents.tokens, 256, shared}};
+}
+
 Case read_blocks(std::int64_t block_bytes) {
   return {"read/blocks" + number(block_bytes / 1024) + "k", ReadCase{block_bytes}};
 }
@@ -142,6 +151,21 @@ Work work_of(const AttentionCase& c) {
   return {flops, c.hot ? 0 : bytes, p.arithmetic == Arithmetic::kNativeBF16};
 }
 
+double cache_bytes(const BatchCase& c) {
+  const Problem& p = c.problem;
+  const std::int64_t spared = c.shared ? (c.sequences - 1) * c.shared_tokens : 0;
+  return static_cast<double>((c.sequences * p.kv_tokens - spared) * p.kv_heads *
+                             (p.head_dim + p.value_dim()) * size_of(p.storage.k));
+}
+
+Work work_of(const BatchCase& c) {
+  const Problem& p = c.problem;
+  const double rows = static_cast<double>(c.sequences * p.q_heads),
+               width = static_cast<double>(p.head_dim + p.value_dim());
+  return {2 * rows * static_cast<double>(p.kv_tokens) * width,
+          cache_bytes(c) + sizeof(float) * rows * width};
+}
+
 Work work_of(const LinearCase& c) {
   const double rows = static_cast<double>(c.rows), outputs = static_cast<double>(c.outputs),
                inputs = static_cast<double>(c.inputs);
@@ -155,6 +179,8 @@ Work work_of(const ReadCase&) { return {static_cast<double>(kReadFloats), kReadB
 double rotated_bytes_of(const AttentionCase& c) {
   return c.source == KvSource::kTensors || c.hot ? 0 : kv_bytes(c);
 }
+
+double rotated_bytes_of(const BatchCase& c) { return cache_bytes(c); }
 
 double rotated_bytes_of(const LinearCase& c) { return c.rows == 1 ? weight_bytes(c) : 0; }
 
@@ -208,6 +234,8 @@ const std::vector<Case>& cases() {
       decode_pages("mha", 256, {128, 65536, kMha}, DType::kF8E4M3),
       decode_latent(DType::kF32),
       decode_latent(DType::kBF16),
+      batch(false, {128, 8192, kMha}, 512),
+      batch(true, {128, 8192, kMha}, 512),
       small_call({64, 128, kMha}),
       linear(WeightType::kF32, 1024, 1024, 1024),
       linear(WeightType::kF32, 1024, 4096, 4096),

@@ -27,6 +27,13 @@ struct AttentionCase {
   std::int64_t page_size = 0;  ///< of KvSource::kPages, whose pages lie in random order
 };
 
+/// The newest token of some sequences in pages, whose first `shared_tokens` are alike.
+struct BatchCase {
+  Problem problem;  ///< of one of them
+  std::int64_t sequences, shared_tokens, page_size;
+  bool shared;  ///< the tokens that are alike are in the same pages
+};
+
 /// y = x W^T, x [rows, inputs], y [rows, outputs], W in `type`.
 struct LinearCase {
   WeightType type;
@@ -40,7 +47,7 @@ struct ReadCase {
 
 struct Case {
   std::string name;  ///< `prefill/f32/causal/d128/t4096/h8`, for example
-  std::variant<AttentionCase, LinearCase, ReadCase> call;
+  std::variant<AttentionCase, BatchCase, LinearCase, ReadCase> call;
 
   Work work() const;
 

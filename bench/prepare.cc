@@ -13,6 +13,7 @@
 #include "bench/ceilings.h"
 #include "bench/machine.h"
 #include "kernels/ceilings/ceilings.h"
+#include "rapt/batch.h"
 #include "rapt/error.h"
 #include "rapt/linear.h"
 #include "rapt/paged_kv_cache.h"
@@ -145,6 +146,66 @@ class AttentionCalls {
   Scratch scratch_;
 };
 
+class BatchCalls {
+ public:
+  BatchCalls(const BatchCase& c, std::int64_t copies, const std::vector<Threads>& threads)
+      : case_(c),
+        q_({1, c.sequences, p().q_heads, p().head_dim}),
+        o_({1, c.sequences, p().q_heads, p().value_dim()}),
+        k_({1, kFillTokens, p().kv_heads, p().head_dim}),
+        v_({1, kFillTokens, p().kv_heads, p().value_dim()}),
+        cache_({1, p().kv_heads, p().head_dim, p().v_head_dim, c.page_size,
+                copies * (c.sequences + 1) * (p().kv_tokens / c.page_size + 1), p().storage.k}) {
+    for (std::int64_t n = 0; n < copies; ++n) {
+      const std::vector<BatchEntry> entries = fill();
+      for (const Threads& t : threads)
+        plans_.push_back(make_batch_plan(p(), t, cache_.layer(0), entries));
+    }
+    threads_ = threads.size();
+  }
+
+  void call(std::size_t threads) {
+    run(plans_[next_ * threads_ + threads], q_.view(), cache_.layer(0), scratch_,
+        {o_.view(), {}, {}, {}});
+    if (++next_ >= plans_.size() / threads_) next_ = 0;
+  }
+
+ private:
+  const Problem& p() const { return case_.problem; }
+
+  std::vector<BatchEntry> fill() {
+    const std::int64_t root = cache_.create();
+    if (case_.shared) grow(root, case_.shared_tokens);
+    std::vector<BatchEntry> entries;
+    for (std::int64_t n = 0; n < case_.sequences; ++n) {
+      const std::int64_t sequence = cache_.fork(root, cache_.length(root));
+      grow(sequence, p().kv_tokens);
+      entries.push_back({sequence, p().q_tokens, p().kv_tokens, p().mask});
+    }
+    return entries;
+  }
+
+  void grow(std::int64_t sequence, std::int64_t length) {
+    while (cache_.length(sequence) < length) {
+      const std::int64_t first = cache_.length(sequence),
+                         count = std::min(length - first, kFillTokens);
+      const auto tokens = [&](const Tensor& x) {
+        const ConstTensor all = x.view().as<float>();
+        return ConstTensor(all.data, {1, count, all.extents[2], all.extents[3]}, all.strides);
+      };
+      cache_.extend(sequence, count);
+      cache_.store(0, sequence, first, tokens(k_), tokens(v_));
+    }
+  }
+
+  BatchCase case_;
+  Tensor q_, o_, k_, v_;
+  PagedKvCache cache_;
+  std::vector<BatchPlan> plans_;  // [copies, threads]
+  std::size_t threads_ = 0, next_ = 0;
+  Scratch scratch_;
+};
+
 class LinearCalls {
  public:
   LinearCalls(const LinearCase& c, std::int64_t copies, const std::vector<Threads>& threads)
@@ -225,6 +286,8 @@ void require_memory(const Case& c) {
 std::vector<std::function<void()>> prepare(const Case& c, const std::vector<Threads>& threads) {
   if (const auto* attention = std::get_if<AttentionCase>(&c.call))
     return make_calls<AttentionCalls>(*attention, copies(c), threads);
+  if (const auto* batch = std::get_if<BatchCase>(&c.call))
+    return make_calls<BatchCalls>(*batch, copies(c), threads);
   if (const auto* read = std::get_if<ReadCase>(&c.call))
     return make_calls<ReadCalls>(*read, 1, threads);
   return make_calls<LinearCalls>(std::get<LinearCase>(c.call), copies(c), threads);

@@ -9,6 +9,7 @@
 #include "oracle.h"
 #include "paged_tokens.h"
 #include "plain_linear.h"
+#include "rapt/batch.h"
 
 namespace rapt::bench {
 namespace {
@@ -53,6 +54,41 @@ void check(AttentionCase c) {
   EXPECT_TRUE(test::within_bound(oracle, expected.o.view, expected.lse.view, expected.o_dtype));
   everywhere([&](int threads) {
     EXPECT_TRUE(test::same_bits(test::run_from(c.source, p, in, threads), expected));
+  });
+}
+
+void check(const BatchCase& c) {
+  const Problem& p = c.problem;
+  const std::int64_t sequences = 3, tokens = kTokens, shared = c.shared ? kChunk : 0;
+  PagedKvCache cache({1, p.kv_heads, p.head_dim, p.v_head_dim, 16, 200, p.storage.k});
+  const test::Tokens x(tokens, cache.shape());
+  const std::int64_t root = test::add(cache, x);
+  std::vector<BatchEntry> entries;
+  for (std::int64_t n = 0; n < sequences; ++n) {
+    const std::int64_t id = cache.fork(root, shared);
+    cache.extend(id, tokens - shared);
+    cache.store(0, id, shared, test::tokens(x.k.view, shared, tokens - shared),
+                test::tokens(x.v.view, shared, tokens - shared));
+    entries.push_back({id, 1, tokens, p.mask});
+  }
+  Problem alone = p, all = p;
+  alone.batch = sequences;
+  alone.kv_tokens = tokens;
+  all.q_tokens = sequences;
+  const test::Tensor q = test::normal({1, sequences, p.q_heads, p.head_dim}, 1);
+  const ConstTensor apart(q.view.data, {sequences, 1, p.q_heads, p.head_dim});
+  test::Outputs expected(alone);
+  Scratch scratch;
+  std::vector<std::int64_t> same(sequences, root);
+  run(make_plan(alone, Threads(1), KvSource::kPages),
+      {.q = apart, .k = {}, .v = {}, .cache = &cache.layer(0), .sequences = same}, scratch,
+      expected.result());
+  everywhere([&](int threads) {
+    const BatchPlan plan = make_batch_plan(p, Threads(threads), cache.layer(0), entries);
+    EXPECT_EQ(plan.prefixes().size(), c.shared ? 1u : 0u);
+    test::Outputs out(all);
+    run(plan, q.view, cache.layer(0), scratch, out.result());
+    EXPECT_EQ(out.o.memory, expected.o.memory);
   });
 }
 
