@@ -1,9 +1,9 @@
 """Exact attention for language models on CPUs.
 
 attention(q, k, v, mask=...) is the heart; Problem, make_plan, run, run_partial, merge and finish
-are its parts. DenseKvCache, PagedKvCache, Rotary, Linear, MultiHeadAttention, Model, Session,
-Engine and Tokenizer build on it; audit holds any attention to its mask, audit_model a model to its
-own.
+are its parts. DenseKvCache, PagedKvCache, BlockTables, Rotary, Linear, MultiHeadAttention, Model,
+Session, Engine and Tokenizer build on it; audit holds any attention to its mask, audit_model a
+model to its own.
 """
 
 from ._core import (
@@ -11,6 +11,7 @@ from ._core import (
     AuditFinding,
     AuditReport,
     BlockMask,
+    BlockTables,
     DenseKvCache,
     DynamicNtkScaling,
     Engine,
@@ -74,6 +75,7 @@ __all__ = [
     "AuditFinding",
     "AuditReport",
     "BlockMask",
+    "BlockTables",
     "ChatTemplate",
     "DenseKvCache",
     "DynamicNtkScaling",

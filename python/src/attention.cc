@@ -42,7 +42,7 @@ q_positions    [Tq] or [B, Tq], default: places; kv_positions [Tk] or [B, Tk], d
 arithmetic     float32, or native_bfloat16: products of bf16 pairs, the weights rounded to bf16, for
                q, k and v of bf16 on CPUs with AVX512-BF16; elsewhere the same bits, slower
                (docs/numerics.md, "Native bf16")
-cache          a DenseKvCache or a layer of a PagedKvCache, in place of k and v
+cache          a DenseKvCache, a layer of a PagedKvCache or BlockTables, in place of k and v
 sequences      [B], those of the cache; default: 0, 1, ...
 return_lse     also return lse [B, Hq, Tq] float32, ln sum_j exp(s_ij), the sink included
 out            where to write o, of any of the three types; it is returned

@@ -2,6 +2,7 @@
 
 #include <iterator>
 
+#include "block_tables.h"
 #include "error.h"
 #include "paged_cache.h"
 #include "plans.h"
@@ -34,6 +35,16 @@ Call::Call(const Given& given) {
   }
 }
 
+FoundCache find_cache(nb::handle cache, const char* where) {
+  if (PyTiles* layer = nullptr; nb::try_cast(cache, layer) && layer != nullptr)
+    return {&layer->tiles, KvSource::kPages, &layer->cache.use};
+  if (PyBlockTables* blocks = nullptr; nb::try_cast(cache, blocks) && blocks != nullptr)
+    return {&blocks->tables, blocks->source(), nullptr};
+  auto& dense = cast_to<PyCache>(
+      cache, where, "a rapt.DenseKvCache, a layer of a rapt.PagedKvCache or rapt.BlockTables");
+  return {&dense.cache, KvSource::kCache, &dense.use};
+}
+
 void Call::take_cache(const Given& given) {
   if (given.cache.is_none()) {
     if (!given.sequences.is_none()) refuse("attention.sequences", "a cache beside them", "none");
@@ -41,17 +52,10 @@ void Call::take_cache(const Given& given) {
   }
   if (!given.k.is_none() || !given.v.is_none())
     refuse("attention.cache", "no k and v beside it", "both");
-  if (PyTiles* layer = nullptr; nb::try_cast(given.cache, layer) && layer != nullptr) {
-    source_ = KvSource::kPages;
-    reading_.emplace(layer->cache.use, "attention.cache");
-    inputs_.cache = &layer->tiles;
-  } else {
-    auto& cache = cast_to<PyCache>(given.cache, "attention.cache",
-                                   "a rapt.DenseKvCache or a layer of a rapt.PagedKvCache");
-    source_ = KvSource::kCache;
-    reading_.emplace(cache.use, "attention.cache");
-    inputs_.cache = &cache.cache;
-  }
+  const FoundCache found = find_cache(given.cache, "attention.cache");
+  source_ = found.source;
+  if (found.use != nullptr) reading_.emplace(*found.use, "attention.cache");
+  inputs_.cache = found.tiles;
   if (given.sequences.is_none()) return;
   sequences_ = ints_of(given.sequences, "attention.sequences");
   inputs_.sequences = sequences_;

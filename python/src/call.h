@@ -15,6 +15,16 @@ struct Given {
   nb::handle q, k, v, cache, sequences, bias, out;
 };
 
+/// A cache that was given: what it is to attention, and who else uses it.
+struct FoundCache {
+  const KvTiles* tiles;
+  KvSource source;
+  Use* use;  ///< null: it is the caller's memory
+};
+
+/// @throws Error starting with `where` if it is none.
+FoundCache find_cache(nb::handle cache, const char* where);
+
 /// Tensors of one run of attention: what it reads, and what it writes or makes.
 class Call {
  public:
@@ -44,7 +54,9 @@ class Call {
 };
 
 /// How signatures write a cache, and its sequences.
-#define RAPT_CACHE " cache: DenseKvCache | KvTiles | None = None, sequences: Ints | None = None,"
+#define RAPT_CACHE                                              \
+  " cache: DenseKvCache | KvTiles | BlockTables | None = None," \
+  " sequences: Ints | None = None,"
 
 /// Views of new arrays of a result: o [B, Tq, Hq, Dv] and lse [B, Hq, Tq].
 struct NewResult {

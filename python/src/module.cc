@@ -4,6 +4,7 @@
 
 #include "attention.h"
 #include "audit.h"
+#include "block_tables.h"
 #include "cache.h"
 #include "engine.h"
 #include "error.h"
@@ -26,6 +27,7 @@ NB_MODULE(_core, m) {
   bind_modifiers(m);
   bind_cache(m);
   bind_paged_cache(m);
+  bind_block_tables(m);
   bind_plan(m);
   bind_attention(m);
   bind_varlen(m);

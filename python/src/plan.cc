@@ -157,14 +157,22 @@ void bind_plan_type(nb::module_& m) {
            "The value of one line; empty if there is no such line.");
   m.def(
       "make_plan",
-      [](const PyProblem& p, bool from_cache, bool from_pages) {
+      [](const PyProblem& p, bool from_cache, bool from_pages, nb::handle cache) {
+        if (!cache.is_none())
+          return new_plan(p.problem, find_cache(cache, "make_plan.cache").source);
         return new_plan(p.problem, from_pages   ? KvSource::kPages
                                    : from_cache ? KvSource::kCache
                                                 : KvSource::kTensors);
       },
       "problem"_a, nb::kw_only(), "from_cache"_a = false, "from_pages"_a = false,
+      "cache"_a = nb::none(),
+      nb::sig(
+          "def make_plan(problem: Problem, *, from_cache: bool = False, from_pages: bool = False,"
+          " cache: DenseKvCache | KvTiles | BlockTables | None = None) -> Plan"),
       "Checks `problem`, and chooses kernels, tiles and the split of the work, for tensors, for a\n"
-      "DenseKvCache or for layers of a PagedKvCache, on the threads that set_threads has said.");
+      "DenseKvCache or for layers of a PagedKvCache, or for such as `cache` is, on the threads "
+      "that\n"
+      "set_threads has said.");
 }
 
 void bind_runs(nb::module_& m) {
