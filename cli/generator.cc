@@ -17,8 +17,11 @@ volatile std::sig_atomic_t was_interrupted = 0;
 
 void catch_interrupt() {
   struct sigaction action = {};
-  action.sa_handler = [](int) { was_interrupted = 1; };
-  action.sa_flags = SA_RESETHAND | SA_RESTART;  // a write that waits for its reader goes on
+  action.sa_handler = [](int) {
+    was_interrupted = 1;
+    for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, SIG_DFL);
+  };
+  action.sa_flags = SA_RESTART;  // a write that waits for its reader goes on
   for (const int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
 }
 

@@ -25,8 +25,8 @@ struct BatchEntry {
 /// Adjacent entries of as many queries and the same mask, without given positions, are computed
 /// together.
 ///
-/// Entries whose sequences share memory, a forked prefix or the whole sequence, attend to it once:
-/// a cascade. It covers the whole chunks (`kChunk`) that every row of theirs sees in full, where
+/// Entries whose sequences share memory, a prefix forked in a PagedKvCache or the whole sequence,
+/// attend to it once: a cascade. It covers the whole chunks (`kChunk`) that every row of theirs sees in full, where
 /// neither positions nor masks that differ between heads are given; of several ways to share, the
 /// one that saves the most reads is taken first, and an entry is in one cascade at most.
 ///

@@ -68,7 +68,7 @@ class KvTiles {
   }
 
   /// @throws Error{kBadArgument} that says why a slot lies nowhere.
-  virtual void refuse_missing(std::int64_t /*sequence*/, std::int64_t /*slot*/) const {}
+  virtual void refuse_missing(std::int64_t sequence, std::int64_t slot) const;
 };
 
 /// A dense KV cache: for every sequence and kv head, room for `capacity` keys and values, stored as

@@ -37,7 +37,6 @@ class ChatTemplate:
         environment = _environment()
         from jinja2 import TemplateError
 
-        self._error = TemplateError
         try:
             self._template = environment.from_string(template)
         except TemplateError as error:
@@ -55,7 +54,10 @@ class ChatTemplate:
         config = _read_object(file) if file.exists() else {}
         alone = directory / "chat_template.jinja"
         if alone.exists() and name == "default":
-            template = alone.read_text(encoding="utf-8")
+            try:
+                template = alone.read_text(encoding="utf-8")
+            except ValueError as error:
+                raise Error(f"{alone}: expected UTF-8, got {error}") from error
         elif config.get("chat_template") is not None:
             template = _named(config["chat_template"], name, f"{file} chat_template")
         else:
@@ -86,7 +88,7 @@ class ChatTemplate:
         }
         try:
             return self._template.render(known)
-        except self._error as error:
+        except Exception as error:  # the template's own, and Python's for what it meets in messages
             raise Error(f"messages: expected what the chat template takes, got {error}") from error
 
 

@@ -195,7 +195,10 @@ def test_refuses():
         (lambda: cache.store(0, 0, 59, K[:1, :2], V[:1, :2]), "PagedKvCache.store slots"),
         (lambda: cache.store(0, 0, 0, K[:1, :2], V[:1, :1]), "PagedKvCache.store"),
         (lambda: cache.store(0, 0, 0, [1.0], V), "PagedKvCache.store.k: expected an array"),
-        (lambda: rapt.attention(Q, cache=cache), "a layer of a rapt.PagedKvCache, got"),
+        (
+            lambda: rapt.attention(Q, cache=cache),
+            "a layer of a rapt.PagedKvCache or rapt.BlockTables, got",
+        ),
         (lambda: rapt.attention(Q, cache=layer, sequences=[7]), "cache sequence 7"),
         (lambda: rapt.attention(Q, cache=layer, sequences=[0, 0]), "sequences: expected 1,"),
         (lambda: rapt.attention(Q, cache=layer, sequences=[]), "sequences: expected 1,"),

@@ -249,6 +249,12 @@ def test_errors_name_what_is_wrong(tmp_path):
         rapt.ChatTemplate.load(tmp_path)
     with pytest.raises(rapt.Error, match="must alternate"):
         rapt.ChatTemplate(LLAMA2, {"bos_token": "<s>"})([USER, USER])
+    with pytest.raises(rapt.Error, match="expected what the chat template takes, got"):
+        rapt.ChatTemplate("{{ 'a' + messages[0].content }}")([{"role": "user", "content": None}])
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(rapt.Error, match=r"chat_template\.jinja: expected UTF-8"):
+        rapt.ChatTemplate.load(tmp_path)
 
 
 def test_templates_do_not_leave_the_sandbox():

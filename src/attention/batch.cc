@@ -105,7 +105,7 @@ class BatchRun {
     for (const BatchPlan::Prefix& prefix : plan_.prefixes()) {
       for (const std::int64_t entry : prefix.entries) check_shared(prefix, entry);
       const Inputs inputs{.cache = &cache_, .sequences = {&sequence_of(prefix.entries.front()), 1}};
-      check_slots(prefix.plan.detail(), inputs, 0);
+      check_sequence(prefix.plan.detail(), inputs, 0);
     }
   }
 

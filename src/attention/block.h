@@ -49,7 +49,7 @@ struct PrefixNodes {
     nodes.acc = carver.take<float>(rows * v_stride);
   }
 
-  /// Rows of a node from `row` of a sequence on, whose rows are so many.
+  /// Rows of a node, from row `row` of the sequence on.
   StateRows at(std::int64_t node, std::int64_t kv_head, std::int64_t row) const {
     const std::int64_t n = (node * kv_heads + kv_head) * head_rows + first_row + row;
     return {nodes.m + n, nodes.l + n, nodes.acc + n * v_stride};

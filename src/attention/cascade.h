@@ -22,7 +22,8 @@ struct SharedChunks {
 /// runs of neighbours the one is taken that saves the most reads, chunks times (entries - 1); then
 /// the same on both sides of it. An entry is in one at most.
 ///
-/// @cost O(n log n) comparisons of page lists, O(n^2) steps for n sequences that share.
+/// @cost O(n log n) comparisons of page lists, O(n^2) steps a group for n
+///       sequences that share.
 std::vector<SharedChunks> shared_chunks(
     const KvTiles& cache, std::span<const BatchEntry> entries, std::vector<std::int64_t> candidates,
     const std::function<std::int64_t(const BatchEntry&)>& whole_chunks);

@@ -118,8 +118,8 @@ class Planner {
     plan_.block_rows = std::min(kBlockRows, plan_.rows());
     const std::int64_t wanted = plan_.workers == 1 ? 1 : plan_.workers * kItemsPerWorker;
     // A prefix has few rows and many chunks, which are packed once if only they are split.
-    const std::int64_t nodes = plan_.role == PlanRole::kPrefix ? plan_.prefix_chunks : 1;
-    const std::int64_t blocks_of_head = heads() == 0 ? 1 : ceil_div(wanted, heads() * nodes);
+    const std::int64_t chunks = plan_.role == PlanRole::kPrefix ? plan_.prefix_chunks : 1;
+    const std::int64_t blocks_of_head = heads() == 0 ? 1 : ceil_div(wanted, heads() * chunks);
     if (blocks_of_head > 1 && plan_.rows() > kTileQueries)
       plan_.block_rows = std::min(plan_.block_rows,
                                   round_up(ceil_div(plan_.rows(), blocks_of_head), kTileQueries));

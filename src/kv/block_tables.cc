@@ -10,7 +10,7 @@ namespace rapt {
 BlockTables::BlockTables(const AnyConstTensor& k, const AnyConstTensor& v, const Tables& tables)
     : k_(k), v_(v), tables_(tables) {
   const Dims& d = k.extents;
-  require_extent(d[0], 0, "BlockTables.k pages");
+  require_extent(d[0], 1, "BlockTables.k pages");
   require_extent(d[1], 1, "BlockTables.k page_size");
   require_extent(d[2], 1, "BlockTables.k kv_heads");
   require_extent(d[3], 1, "BlockTables.k head_dim");
@@ -21,8 +21,8 @@ BlockTables::BlockTables(const AnyConstTensor& k, const AnyConstTensor& v, const
           name(k.dtype));
   require(v.dtype == k.dtype, ErrorCode::kBadArgument, "BlockTables.v type",
           std::string(name(k.dtype)) + ", that of k", name(v.dtype));
-  require(d[0] == 0 || (k.data != nullptr && v.data != nullptr), ErrorCode::kBadArgument,
-          "BlockTables", "k and v with data", "a null pointer");
+  require(k.data != nullptr && v.data != nullptr, ErrorCode::kBadArgument, "BlockTables",
+          "k and v with data", "a null pointer");
   require_extent(tables.sequences, 0, "BlockTables.tables.sequences");
   require_extent(tables.entries, 0, "BlockTables.tables.entries");
   require(tables.entries <= (std::int64_t{1} << 40) / d[1], ErrorCode::kBadArgument,

@@ -103,6 +103,11 @@ void store_piece(const AttentionKernels& kernels, const KvTiles::Extents& extent
 
 }  // namespace
 
+void KvTiles::refuse_missing(std::int64_t sequence, std::int64_t slot) const {
+  require(false, ErrorCode::kBadArgument, "Inputs.cache sequence " + std::to_string(sequence),
+          "slot " + std::to_string(slot) + ", which is visible", "a cache without it");
+}
+
 void check_v_in_k(bool v_in_k, bool expected, const char* where) {
   require(v_in_k == expected, ErrorCode::kBadArgument, where,
           v_in_k ? "k alone, as values are its first features (v_in_k)" : "k and v",

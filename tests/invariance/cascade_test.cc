@@ -360,5 +360,23 @@ TEST(Cascade, RefusesWhatIsNotSharedAnyMore) {
             "Plan: expected a plan of make_plan, got a part of a BatchPlan that shares chunks");
 }
 
+// A page of the plan's cache holds the whole prefix, one of the other's does not.
+TEST(Cascade, RefusesOtherTiles) {
+  const Problem p = shared_problem();
+  Forest large(2 * kChunk + 16, DType::kF32), small(16, DType::kF32);
+  const std::vector<BatchEntry> entries(
+      2, {large.root(2 * kChunk + 76), 1, 2 * kChunk + 76, Mask::causal()});
+  small.root(2 * kChunk + 76);
+  const BatchPlan plan = plan_of(p, large, entries);
+  ASSERT_EQ(plan.prefixes().size(), 1u);
+  const Tensor q = queries_of(entries);
+  Problem whole = p;
+  whole.q_tokens = 2;
+  Outputs out(whole);
+  Scratch scratch;
+  EXPECT_EQ(error_of([&] { run(plan, q.view, large.tiles(), scratch, out.result()); }), "no error");
+  EXPECT_NE(error_of([&] { run(plan, q.view, small.tiles(), scratch, out.result()); }), "no error");
+}
+
 }  // namespace
 }  // namespace rapt::test

@@ -141,8 +141,10 @@ class Translator {
       if (rest_.starts_with("[^") || rest_.starts_with("[:") || rest_.starts_with("[]") ||
           rest_.starts_with("&&"))
         refuse("no complement or class within a set and no intersection");
-      if (rest_.starts_with("]-") && depth > 1) refuse("no - beside a set within a set");
-      if (rest_.front() == '[' && result_.ends_with('-')) refuse("no - beside a set within a set");
+      const bool beside_inner = rest_.front() == '[' || (rest_.front() == ']' && depth > 1);
+      if (beside_inner &&
+          (result_.ends_with('-') || rest_.starts_with("[-") || rest_.starts_with("]-")))
+        refuse("no - beside a set within a set");
       if (rest_.front() == '[' || rest_.front() == ']') {
         depth += rest_.front() == '[' ? 1 : -1;
         replace(1, depth == 0 ? "]" : "");

@@ -37,7 +37,7 @@ TEST(Oniguruma, WhatTheyReadDifferentlyOtherwiseIsRefused) {
         "(?s).",    "a(?i)b",  "(?<name>a)",  "(?#a)",     "(?R)",     "(*FAIL)", "a{2}+",
         "a{,2}",    "\\",      R"(\pL)",      R"(\p{^L})", R"(\p{L)",  R"(\xE9)", R"(\x{})",
         R"(\x{41)", R"(\u12)", "a{2}?",       "a{2,2}?",   "a{2,02}?", "[a[]b]]", "[a-[b]]",
-        "[[a]-b]",  "[a[b]"})
+        "[[a]-b]",  "[a[-b]]", "[a[b-]c]",    "[a[b]"})
     EXPECT_THROW(translated(pattern), Error) << pattern;
 }
 

@@ -31,11 +31,11 @@ const icu::Normalizer2& normalizer(UnicodeForm form) {
 
 void require_countable(std::string_view text) {
   require(text.size() <= std::numeric_limits<std::int32_t>::max(), ErrorCode::kBadArgument, "text",
-          "fewer than 2^31 bytes to normalise", text.size());
+          "fewer than 2^31 bytes", text.size());
 }
 
 void require_success(UErrorCode status) {
-  require(U_SUCCESS(status), ErrorCode::kBadArgument, "text", "text that ICU can normalise",
+  require(U_SUCCESS(status), ErrorCode::kBadArgument, "text", "text that ICU can read",
           u_errorName(status));
 }
 
