@@ -172,6 +172,8 @@ class InfoProgram : public TrainedModel {};
 TEST_F(InfoProgram, JsonIsOneObjectOfTheStatedForm) {
   const json got = json::parse(rapt("info '" + model_ + "' --json").output);
   const ModelInfo info = ModelInfo::read(model_);
+  const json positions = {
+      {"kind", "rotary"}, {"theta", 10000.0}, {"features", 8}, {"scaling", "default"}};
   EXPECT_EQ(
       got,
       (json{{"model", model_},
@@ -183,8 +185,8 @@ TEST_F(InfoProgram, JsonIsOneObjectOfTheStatedForm) {
             {"kv_heads", 4},
             {"head_dim", 8},
             {"context", 512},
-            {"positions",
-             {{"kind", "rotary"}, {"theta", 10000.0}, {"features", 8}, {"scaling", "default"}}},
+            {"positions", positions},
+            {"attention", std::vector<json>(5, {{"mask", "causal"}, {"positions", positions}})},
             {"vocabulary", 512},
             {"tied_head", true},
             {"parameters", 260032},
@@ -233,20 +235,18 @@ TEST_F(InfoProgram, ScaledPositionsAreShown) {
   const TestDirectory directory;
   std::filesystem::copy(model_ + "/model.safetensors", directory.file("model.safetensors"));
   json config = json::parse(content_of(model_ + "/config.json"));
-  config["partial_rotary_factor"] = 0.5;
   config["rope_scaling"] = {
       {"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 1024}};
   directory.write("config.json", config.dump());
   const std::string command = "info '" + directory.file("") + "'";
   const std::string table = rapt(command).output;
-  EXPECT_NE(table.find("rotary, theta 10000, 4 of 8 features, yarn by 4 from 1,024 tokens\n"),
-            std::string::npos)
+  EXPECT_NE(table.find("rotary, theta 10000, yarn by 4 from 1,024 tokens\n"), std::string::npos)
       << table;
   const json got = json::parse(rapt(command + " --json").output);
   EXPECT_EQ(got["context"], 4096);
   EXPECT_EQ(got["positions"], (json{{"kind", "rotary"},
                                     {"theta", 10000.0},
-                                    {"features", 4},
+                                    {"features", 8},
                                     {"scaling", "yarn"},
                                     {"factor", 4.0},
                                     {"original_context", 1024}}));
