@@ -1,9 +1,15 @@
 #include "rapt/activation.h"
 
+#include <type_traits>
+
 #include "kernels/activation/activation.h"
 #include "layer/each_row.h"
 
 namespace rapt {
+
+constexpr std::size_t kActivations = static_cast<std::size_t>(Activation::kGeluTanh) + 1;
+static_assert(std::extent_v<decltype(ActivationKernels::plain)> == kActivations);
+static_assert(std::extent_v<decltype(ActivationKernels::gated)> == kActivations);
 
 void activate(const Threads& threads, Activation f, const ConstTensor& x,
               const MutableTensor& out) {

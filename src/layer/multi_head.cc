@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <numeric>
 
 #include "base/carver.h"
@@ -30,6 +31,8 @@ Config with_defaults(Config c) {
     c.head_dim = c.model_dim / c.q_heads;
   }
   if (c.v_head_dim == 0) c.v_head_dim = c.head_dim;
+  require(c.norm_eps >= 0 && std::isfinite(c.norm_eps), ErrorCode::kBadArgument, "Config.norm_eps",
+          "a finite number, 0 or more", c.norm_eps);
   require(!c.modifiers.additive_bias, ErrorCode::kBadArgument, "Config.modifiers.additive_bias",
           "false", c.modifiers.additive_bias);
   require(!c.rotary || c.rotary->dims() <= c.head_dim, ErrorCode::kBadArgument, "Config.rotary",

@@ -480,6 +480,11 @@ TEST(MultiHead, NamesWhatIsWrong) {
             "Config.model_dim: expected a positive number, got 0");
   EXPECT_EQ(config_error([](Config& c) { c.q_heads = 3; }),
             "Config.q_heads: expected a multiple of kv_heads (2), got 3");
+  EXPECT_EQ(config_error([](Config& c) { c.norm_eps = -1; }),
+            "Config.norm_eps: expected a finite number, 0 or more, got -1");
+  EXPECT_EQ(config_error([](Config& c) { c.norm_eps = INFINITY; }),
+            "Config.norm_eps: expected a finite number, 0 or more, got inf");
+  EXPECT_NE(config_error([](Config& c) { c.norm_eps = NAN; }), "");
   EXPECT_EQ(config_error([](Config& c) { c.rotary = Rotary(10); }),
             "Config.rotary: expected at most head_dim (8) dims, got 10");
   EXPECT_EQ(config_error([](Config& c) { c.head_dim = 10; }),
