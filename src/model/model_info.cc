@@ -28,7 +28,7 @@ constexpr PartRule kRules[] = {
     {"attention", "attention"}, {"mlp", "mlp"},          {"other", ""}};
 constexpr const char* kOrder[] = {"embedding", "attention", "mlp", "norms", "head", "other"};
 
-const char* part_of(const std::string& tensor) {
+std::string part_of(const std::string& tensor) {
   for (const PartRule& rule : kRules)
     if (tensor.find(rule.word) != std::string::npos) return rule.part;
   return "other";
@@ -57,7 +57,9 @@ std::size_t loaded_bytes(const FileTensor& tensor, const std::string& part, bool
 }
 
 void count_parameters(const Checkpoint& checkpoint, const ModelOptions& options, ModelInfo& info) {
-  const bool tied_head = info.config.tie_word_embeddings && !checkpoint.has("lm_head.weight");
+  const auto is_head = [](const auto& tensor) { return part_of(tensor.first) == "head"; };
+  const bool tied_head =
+      info.config.tie_word_embeddings && std::ranges::none_of(checkpoint.files(), is_head);
   std::map<std::string, std::int64_t> parts;
   for (const auto& [name, file] : checkpoint.files()) {
     const FileTensor& tensor = file->tensor(name);
@@ -67,8 +69,8 @@ void count_parameters(const Checkpoint& checkpoint, const ModelOptions& options,
     info.dtypes[rapt::name(tensor.dtype)] += size;
     info.parameters += size;
     info.weights_bytes += tensor.bytes.size();
-    const bool is_head = tied_head && name.find("wpe") == std::string::npos;
-    info.loaded_bytes += loaded_bytes(tensor, part, is_head, options);
+    const bool is_tied = tied_head && name.find("wpe") == std::string::npos;
+    info.loaded_bytes += loaded_bytes(tensor, part, is_tied, options);
   }
   for (const char* part : kOrder)
     if (parts[part] > 0) info.parts.push_back({part, parts[part]});

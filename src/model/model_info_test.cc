@@ -104,6 +104,17 @@ TEST_F(InfoFiles, LoadedBytesAndCachesAreThoseOfTheOptions) {
   EXPECT_EQ(read().loaded_bytes, fixed + 4 * q + 2 * up + 4 * head);
 }
 
+TEST_F(InfoFiles, AHeadOfAnyNameIsNotTied) {
+  const auto loaded = [&](const char* head) {
+    directory_.write("model.safetensors",
+                     safetensors({{"embed.weight", "F32", {16, 8}, std::string(512, '\0')},
+                                  {head, "F32", {16, 8}, std::string(512, '\0')}}));
+    return read().loaded_bytes;
+  };
+  EXPECT_EQ(loaded("lm_head.weight"), 2 * 512u);
+  EXPECT_EQ(loaded("embed_out.weight"), 2 * 512u);
+}
+
 // Extents beside a 0 may have a product of more than 2^63: the undefined behaviour sanitizer looks.
 TEST_F(InfoFiles, AnEmptyTensorOfHugeExtentsHasNoParameters) {
   directory_.write("model.safetensors",
