@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "base/float_env.h"
 #include "layer/rotary_scaling.h"
 #include "model/config_fields.h"
 #include "model/families.h"
@@ -9,8 +10,6 @@
 
 namespace rapt {
 namespace {
-
-constexpr std::int64_t kLargest = std::int64_t{1} << 31;  // of any extent: token ids are 32 bits
 
 constexpr std::pair<const char*, std::int64_t ModelConfig::*> kExtents[] = {
     {"vocab_size", &ModelConfig::vocab_size},
@@ -25,7 +24,7 @@ constexpr std::pair<const char*, std::int64_t ModelConfig::*> kExtents[] = {
 
 std::vector<std::int32_t> read_token_ids(ConfigFields& fields, const char* key) {
   const auto id = [](const JsonField& one) {
-    return static_cast<std::int32_t>(one.integer(0, kLargest - 1));
+    return static_cast<std::int32_t>(one.integer(0, kLargestExtent - 1));
   };
   if (!fields.has(key)) return {};
   const JsonField field = fields[key];
@@ -56,9 +55,10 @@ void read_common(ConfigFields& fields, ModelConfig& config) {
   config.bos_token_ids = read_token_ids(fields, "bos_token_id");
   config.eos_token_ids = read_token_ids(fields, "eos_token_id");
   config.tie_word_embeddings = fields.flag("tie_word_embeddings", config.tie_word_embeddings);
-  fields.ignore({"_attn_implementation_autoset", "_name_or_path", "attention_dropout", "auto_map",
-                 "cache_implementation", "dtype", "initializer_range", "pad_token_id",
-                 "pretraining_tp", "torch_dtype", "transformers_version", "use_cache"});
+  fields.ignore({"_attn_implementation", "_attn_implementation_autoset", "_name_or_path",
+                 "attention_dropout", "auto_map", "cache_implementation", "dtype",
+                 "initializer_range", "pad_token_id", "pretraining_tp", "torch_dtype",
+                 "transformers_version", "use_cache"});
 }
 
 template <class Got>
@@ -80,7 +80,8 @@ void check_rotary_fields(const ModelConfig& c) {
 }
 
 void check_layer(const ModelConfig& c, const LayerConfig& layer) {
-  check(layer.window >= 0 && layer.window <= kLargest, "layers.window", "0 to 2^31", layer.window);
+  check(layer.window >= 0 && layer.window <= kLargestExtent, "layers.window", "0 to 2^31",
+        layer.window);
   check(!layer.scale || is_positive(*layer.scale), "layers.scale", "a positive number",
         layer.scale.value_or(0));
   check(!layer.softcap || is_positive(*layer.softcap), "layers.softcap", "a positive number",
@@ -98,6 +99,7 @@ bool contains(const std::vector<std::int32_t>& ids, std::int32_t token) {
 }  // namespace
 
 ModelConfig ModelConfig::parse(const std::string& json, const std::string& where) {
+  const CanonicalFloatEnv environment;
   const nlohmann::json document = parse_json(json, where);
   ConfigFields fields(JsonField(document, where));
   ModelConfig config;
@@ -114,6 +116,7 @@ ModelConfig ModelConfig::parse(const std::string& json, const std::string& where
 }
 
 ModelConfig ModelConfig::validated() const {
+  const CanonicalFloatEnv environment;
   ModelConfig c = *this;
   check(find_family(c.architecture) != nullptr, "architecture", "one of " + family_names(),
         c.architecture);
@@ -126,7 +129,7 @@ ModelConfig ModelConfig::validated() const {
     c.head_dim = c.hidden_size / c.num_attention_heads;
   }
   for (const auto& [name, extent] : kExtents)
-    check(c.*extent >= 1 && c.*extent <= kLargest, name, "1 to 2^31", c.*extent);
+    check(c.*extent >= 1 && c.*extent <= kLargestExtent, name, "1 to 2^31", c.*extent);
   check(c.num_hidden_layers <= kMostLayers, "num_hidden_layers",
         "1 to " + std::to_string(kMostLayers), c.num_hidden_layers);
   check(c.num_attention_heads % c.num_key_value_heads == 0, "num_key_value_heads",
@@ -145,6 +148,7 @@ ModelConfig ModelConfig::validated() const {
 }
 
 RotaryConfig ModelConfig::rotary() const {
+  const CanonicalFloatEnv environment;
   RotaryConfig rotary;
   rotary.dims = static_cast<std::int64_t>(static_cast<double>(head_dim) * partial_rotary_factor);
   rotary.theta = rope_theta;
@@ -153,9 +157,10 @@ RotaryConfig ModelConfig::rotary() const {
 }
 
 std::int64_t ModelConfig::context() const {
+  const CanonicalFloatEnv environment;
   const auto stretched = [](const auto& scaling) {
     const double tokens = scaling.factor * static_cast<double>(scaling.original_context);
-    return static_cast<std::int64_t>(std::min(tokens, static_cast<double>(kLargest)));
+    return static_cast<std::int64_t>(std::min(tokens, static_cast<double>(kLargestExtent)));
   };
   if (const auto* dynamic = std::get_if<DynamicNtkScaling>(&rope_scaling))
     return std::max(max_position_embeddings, stretched(*dynamic));

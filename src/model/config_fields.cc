@@ -1,11 +1,10 @@
 #include "model/config_fields.h"
 
+#include <sstream>
 #include <utility>
 
 namespace rapt {
 namespace {
-
-constexpr std::int64_t kLargest = std::int64_t{1} << 31;  // of any extent: token ids are 32 bits
 
 constexpr std::pair<const char*, Activation> kActivations[] = {
     {"silu", Activation::kSilu},
@@ -26,7 +25,7 @@ std::int64_t ConfigFields::count(const char* key, std::int64_t most) {
   return field.integer(1, most);
 }
 
-std::int64_t ConfigFields::extent(const char* key) { return count(key, kLargest); }
+std::int64_t ConfigFields::extent(const char* key) { return count(key, kLargestExtent); }
 
 std::int64_t ConfigFields::layers(const char* key) { return count(key, kMostLayers); }
 
@@ -38,6 +37,8 @@ double ConfigFields::number(const char* key, double otherwise) {
   return has(key) ? (*this)[key].number() : otherwise;
 }
 
+bool ConfigFields::given(const char* key) const { return object_.value().contains(key); }
+
 bool ConfigFields::flag(const char* key, bool otherwise) {
   return has(key) ? (*this)[key].boolean() : otherwise;
 }
@@ -46,6 +47,12 @@ void ConfigFields::serve_only(const char* key, bool served) {
   if (!has(key)) return;
   const JsonField field = (*this)[key];
   field.serve_only(field.boolean() == served, served ? "true" : "false");
+}
+
+void ConfigFields::serve_only(const char* key, double served) {
+  if (!has(key)) return;
+  const JsonField field = (*this)[key];
+  field.serve_only(field.number() == served, (std::ostringstream() << served).str());
 }
 
 void ConfigFields::ignore(std::initializer_list<const char*> keys) {
@@ -105,8 +112,7 @@ std::vector<bool> read_layer_types(ConfigFields& fields, const ModelConfig& conf
 }
 
 std::int64_t read_window(ConfigFields& fields, std::int64_t otherwise) {
-  const bool given = fields.object().value().contains("sliding_window");
-  return fields.extent("sliding_window", given ? 0 : otherwise);
+  return fields.extent("sliding_window", fields.given("sliding_window") ? 0 : otherwise);
 }
 
 void set_windows(ModelConfig& config, const std::vector<bool>& sliding, std::int64_t window) {

@@ -11,6 +11,7 @@
 
 namespace rapt {
 
+constexpr std::int64_t kLargestExtent = std::int64_t{1} << 31;  ///< token ids are 32 bits
 constexpr std::int64_t kMostLayers = 4096;  ///< of a model: each has a description in memory
 
 /// The fields of a config.json, or of an object in it. Remembers which were read, so that what no
@@ -23,6 +24,7 @@ class ConfigFields {
 
   const JsonField& object() const { return object_; }
   bool has(const char* key) const { return object_.has(key); }
+  bool given(const char* key) const;  ///< also as null
   JsonField operator[](const char* key);
 
   std::int64_t extent(const char* key);  ///< 1 to 2^31; must be given
@@ -33,6 +35,7 @@ class ConfigFields {
 
   /// A field whose other values this version does not serve.
   void serve_only(const char* key, bool served);
+  void serve_only(const char* key, double served);
 
   /// Fields that change no result.
   void ignore(std::initializer_list<const char*> keys);
@@ -66,12 +69,5 @@ std::int64_t read_window(ConfigFields& fields, std::int64_t otherwise);
 /// Makes `config.layers`, with the rotary positions of `config.rotary()`, and a window where
 /// `sliding` says so; a window of 0 is none.
 void set_windows(ModelConfig& config, const std::vector<bool>& sliding, std::int64_t window);
-
-/// rope_theta, partial_rotary_factor, and rope_scaling or rope_parameters (the older and the newer
-/// form), as rope_theta, partial_rotary_factor and rope_scaling of `config`.
-void read_rotary(ConfigFields& fields, ModelConfig& config);
-
-/// The same of one object like rope_parameters.
-void read_rotary_object(const JsonField& object, const JsonField& root, ModelConfig& config);
 
 }  // namespace rapt

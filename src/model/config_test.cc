@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <utility>
 #include <vector>
 
+#include "base/float_control.h"
 #include "model/model_test_files.h"
 #include "rapt/error.h"
 #include "rapt/model.h"
@@ -32,6 +34,8 @@ TEST(Config, RotaryScalingOfBothFormsIsRead) {
                                   {"high_freq_factor", 4.0},
                                   {"original_max_position_embeddings", 4}};
   nlohmann::json older = small_config(), newer = small_config();
+  older["architectures"] = newer["architectures"] = {"Phi3ForCausalLM"};  // turns parts of heads
+  older["model_type"] = newer["model_type"] = "phi3";
   older["rope_scaling"] = newer["rope_parameters"] = scaling;
   older["rope_scaling"]["type"] = newer["rope_parameters"]["rope_type"] = "llama3";
   older["rope_theta"] = newer["rope_parameters"]["rope_theta"] = 5e5;
@@ -192,9 +196,12 @@ INSTANTIATE_TEST_SUITE_P(
         BadField{"original_max_position_embeddings", "4096", kBad,
                  "dir/config.json original_max_position_embeddings: expected an integer from 1 to "
                  "2147483648, got \"4096\""},
-        BadField{"partial_rotary_factor", 0.3, kBad,
-                 "dir/config.json: ModelConfig.partial_rotary_factor: expected an even number of "
-                 "the 4 features of a head, got 0.3"},
+        BadField{"partial_rotary_factor", 0.5, kNot,
+                 "dir/config.json partial_rotary_factor: expected 1, got 0.5"},
+        BadField{"rope_parameters",
+                 {{"partial_rotary_factor", 0.5}},
+                 kNot,
+                 "dir/config.json rope_parameters partial_rotary_factor: expected 1, got 0.5"},
         BadField{"quantization_config",
                  {{"bits", 4}},
                  kNot,
@@ -210,6 +217,24 @@ TEST(Config, MalformedTextIsAnError) {
     EXPECT_THROW(ModelConfig::parse(text), Error) << text;
   const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
   EXPECT_THROW(ModelConfig::parse("{\"hidden_size\":" + deep + "}"), Error);
+}
+
+TEST(Config, IsTheSameInAnyRoundingMode) {
+  nlohmann::json file = small_config();
+  file["architectures"] = {"Gemma2ForCausalLM"};
+  file["model_type"] = "gemma2";
+  file["head_dim"] = 4;
+  file["query_pre_attn_scalar"] = 3;
+  const auto values = [&] {
+    const ModelConfig config = ModelConfig::parse(file.dump());
+    return std::pair(config.rms_norm_eps, config.layers[0].scale);
+  };
+  const auto want = values();
+  const unsigned long before = float_control();
+  set_float_control(before | kRoundUp);
+  const auto got = values();
+  set_float_control(before);
+  EXPECT_EQ(got, want);
 }
 
 TEST(Config, MissingFieldIsNamed) {

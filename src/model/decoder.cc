@@ -52,6 +52,11 @@ Decoder::Decoder(const ModelConfig& config, const Weights& weights, const ModelO
         return pack({ends_.head, {}}, options);
       })) {
   ends_.head = {};  // is packed
+  const std::int64_t learned = ends_.positions.view.extents[2];
+  require(ends_.positions.view.data == nullptr || config.context() <= learned,
+          ErrorCode::kBadArgument, "ModelConfig.rope_scaling",
+          "a context of at most the " + std::to_string(learned) + " learned positions",
+          config.context());
   for (std::int64_t n = 0; n < config.num_hidden_layers; ++n)
     blocks_.push_back(named("layer " + std::to_string(n), [&] {
       return DecoderBlock(config, n, find_family(config.architecture)->block(config, weights, n),

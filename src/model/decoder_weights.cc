@@ -22,6 +22,11 @@ WeightMatrix copy_rows(const AnyConstTensor& from, std::int64_t first, std::int6
 
 }  // namespace
 
+std::string transformer_prefix(const Weights& weights, const std::string& name) {
+  const std::string prefix = "transformer.";
+  return weights.has(prefix + name) ? prefix : "";
+}
+
 AffineWeights affine(const Weights& weights, const std::string& name, std::int64_t outputs,
                      std::int64_t inputs, bool bias) {
   AffineWeights map{weights.matrix(name + ".weight", outputs, inputs), {}};

@@ -49,6 +49,10 @@ struct EndWeights {
   WeightMatrix head;  ///< [1, 1, vocab_size, hidden_size]; the embedding, if it is tied
 };
 
+/// "transformer." or, where `weights` has no "transformer.<name>", nothing: some checkpoints leave
+/// it out of all names.
+std::string transformer_prefix(const Weights& weights, const std::string& name);
+
 /// name.weight and, with a bias, name.bias.
 AffineWeights affine(const Weights& weights, const std::string& name, std::int64_t outputs,
                      std::int64_t inputs, bool bias = false);

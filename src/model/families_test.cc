@@ -7,7 +7,10 @@
 
 #include <cmath>
 #include <functional>
+#include <optional>
+#include <utility>
 
+#include "base/float_control.h"
 #include "model/model_test_files.h"
 #include "rapt/error.h"
 #include "rapt/session.h"
@@ -104,6 +107,52 @@ TEST(Families, PositionsAndScoresAreThoseOfTheLayers) {
   EXPECT_FLOAT_EQ(*gpt2.layers[3].scale, 0.125f);
 }
 
+TEST(Families, AbsentSoftcapsAreThoseOfTransformersAndNullIsNone) {
+  const auto caps = [](const std::string& family, const Json& fields = Json::object()) {
+    const ModelConfig config = parse(family, fields);
+    return std::pair(config.layers[1].softcap, config.final_logit_softcapping);
+  };
+  using Caps = std::pair<std::optional<float>, std::optional<float>>;
+  EXPECT_EQ(caps("gemma2"), Caps(50.0f, 30.0f));
+  EXPECT_EQ(caps("gemma2", {{"attn_logit_softcapping", nullptr}}), Caps(std::nullopt, 30.0f));
+  EXPECT_EQ(caps("gemma2", {{"final_logit_softcapping", nullptr}}), Caps(50.0f, std::nullopt));
+  EXPECT_EQ(caps("gemma3"), Caps());
+  EXPECT_EQ(caps("gemma3", {{"final_logit_softcapping", 7.0}}), Caps(std::nullopt, 7.0f));
+}
+
+// A session of more tokens would read behind the table.
+TEST(Families, LearnedPositionsAreNotStretched) {
+  ModelConfig config = parse("gpt2");  // 16 positions
+  config.rope_scaling = DynamicNtkScaling{1, 16};
+  EXPECT_NO_THROW(Model::random(config, 1));
+  config.rope_scaling = DynamicNtkScaling{4, 16};
+  try {
+    Model::random(config, 1);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kBadArgument);
+    EXPECT_STREQ(error.what(),
+                 "ModelConfig.rope_scaling: expected a context of at most the 16 learned "
+                 "positions, got 64");
+  }
+}
+
+// 1 + w and the embedding's scale of Gemma, and packed weights.
+TEST(Families, WeightsAreTheSameInAnyRoundingMode) {
+  const ModelConfig config = parse("gemma2");
+  const auto logits = [&](unsigned long mode) {
+    const unsigned long before = float_control();
+    set_float_control(before | mode);
+    const Model model = Model::random(config, 1);
+    set_float_control(before);
+    Session session(model);
+    const std::vector<std::int32_t> tokens = {5, 6, 7};
+    const ConstTensor row = session.prefill(tokens);
+    return std::vector<float>(row.data, row.data + row.extents[3]);
+  };
+  EXPECT_EQ(logits(0), logits(kRoundUp));
+}
+
 struct Refusal {
   const char* family;
   Json fields;
@@ -161,6 +210,22 @@ INSTANTIATE_TEST_SUITE_P(
          {{"apply_residual_connection_post_layernorm", true}},
          " apply_residual_connection_post_layernorm: expected false, got true"},
         {"gpt_neox", {{"is_decoder", true}}, " is_decoder: expected false, got true"},
+        {"phi3", {{"lm_head_bias", true}}, " lm_head_bias: expected false, got true"},
+        {"phi3", {{"full_attn_mod", 2}}, " full_attn_mod: expected 1, got 2"},
+        {"phi3",
+         {{"rope_scaling",
+           {{"type", "longrope"},
+            {"short_factor", {1, 1}},
+            {"long_factor", {1, 2}},
+            {"original_max_position_embeddings", 8}}}},
+         " original_max_position_embeddings: expected a value, got none"},
+        {"phi3",
+         {{"partial_rotary_factor", 0.3}},
+         ": ModelConfig.partial_rotary_factor: expected an even number of the 4 features of a "
+         "head, got 0.3"},
+        {"gemma3",
+         {{"rope_parameters", {{"full_attention", {{"partial_rotary_factor", 0.5}}}}}},
+         " rope_parameters full_attention partial_rotary_factor: expected 1, got 0.5"},
         {"llama",
          {{"sliding_window", 4}},
          " sliding_window: expected no field that this version does not know: it may change the "

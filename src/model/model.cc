@@ -1,5 +1,6 @@
 #include "rapt/model.h"
 
+#include "base/float_env.h"
 #include "base/memory.h"
 #include "model/decoder.h"
 #include "model/mapped_file.h"
@@ -9,6 +10,7 @@ namespace rapt {
 
 Model Model::load(const std::filesystem::path& directory, const ModelOptions& options) {
   return with_memory("Model::load", [&] {
+    const CanonicalFloatEnv environment;  // families compute weights
     const std::filesystem::path config_file = directory / "config.json";
     const ModelConfig config = ModelConfig::parse(read_text(config_file), config_file.string());
     const FileWeights weights{Checkpoint(directory)};
@@ -18,6 +20,7 @@ Model Model::load(const std::filesystem::path& directory, const ModelOptions& op
 
 Model Model::random(const ModelConfig& config, std::uint64_t seed, const ModelOptions& options) {
   return with_memory("Model::random", [&] {
+    const CanonicalFloatEnv environment;
     const ModelConfig whole = config.validated();
     return Model(std::make_shared<const Decoder>(whole, RandomWeights(seed), options));
   });

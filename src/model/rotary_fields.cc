@@ -1,6 +1,6 @@
-#include <utility>
+#include "model/rotary_fields.h"
 
-#include "model/config_fields.h"
+#include <utility>
 
 namespace rapt {
 namespace {
@@ -10,8 +10,9 @@ constexpr const char* kOriginal = "original_max_position_embeddings";
 /// The object rope_scaling or rope_parameters, and the fields beside it.
 class Parameters {
  public:
-  Parameters(const JsonField& object, const JsonField& root, const ModelConfig& config)
-      : fields_(object), root_(root), config_(config) {}
+  Parameters(const JsonField& object, const JsonField& root, const ModelConfig& config,
+             const RotaryForm& form)
+      : fields_(object), root_(root), config_(config), form_(form) {}
 
   ConfigFields& fields() { return fields_; }
   bool has(const char* key) const { return fields_.has(key); }
@@ -32,12 +33,18 @@ class Parameters {
     const std::int64_t inside = fields_.extent(kOriginal, context());
     return ConfigFields(root_).extent(kOriginal, inside);
   }
+  /// The same of LongRoPE.
+  std::int64_t longrope_context() {
+    const std::int64_t context = original_context();
+    return form_.original_beside ? ConfigFields(root_).extent(kOriginal) : context;
+  }
   std::int64_t context() const { return config_.max_position_embeddings; }
 
  private:
   ConfigFields fields_;
   JsonField root_;
   const ModelConfig& config_;
+  const RotaryForm& form_;
 };
 
 RotaryScaling read_default(Parameters&) { return {}; }
@@ -71,7 +78,7 @@ RotaryScaling read_longrope(Parameters& p) {
   LongRopeScaling s;
   s.short_factor = p.numbers("short_factor");
   s.long_factor = p.numbers("long_factor");
-  s.original_context = p.original_context();
+  s.original_context = p.longrope_context();
   const auto context = static_cast<double>(p.context());
   s.factor = p.number("factor", context / static_cast<double>(s.original_context));
   s.attention_factor = p.attention_factor();
@@ -102,13 +109,21 @@ JsonField type_of(Parameters& parameters) {
   return type;
 }
 
+void read_part(ConfigFields& fields, ModelConfig& config, const RotaryForm& form) {
+  constexpr const char* kPart = "partial_rotary_factor";
+  if (form.partial)
+    config.partial_rotary_factor = fields.number(kPart, config.partial_rotary_factor);
+  else
+    fields.serve_only(kPart, 1.0);
+}
+
 }  // namespace
 
-void read_rotary_object(const JsonField& object, const JsonField& root, ModelConfig& config) {
-  Parameters parameters(object, root, config);
+void read_rotary_object(const JsonField& object, const JsonField& root, ModelConfig& config,
+                        const RotaryForm& form) {
+  Parameters parameters(object, root, config, form);
   config.rope_theta = parameters.number("rope_theta", config.rope_theta);
-  config.partial_rotary_factor =
-      parameters.number("partial_rotary_factor", config.partial_rotary_factor);
+  read_part(parameters.fields(), config, form);
   std::string type = "default";
   if (parameters.has("rope_type") || parameters.has("type")) {
     const JsonField field = type_of(parameters);
@@ -118,16 +133,16 @@ void read_rotary_object(const JsonField& object, const JsonField& root, ModelCon
   parameters.fields().check_all_read("no field that type \"" + type + "\" does not have");
 }
 
-void read_rotary(ConfigFields& fields, ModelConfig& config) {
+void read_rotary(ConfigFields& fields, ModelConfig& config, const RotaryForm& form) {
   config.rope_theta = fields.number("rope_theta", config.rope_theta);
-  config.partial_rotary_factor =
-      fields.number("partial_rotary_factor", config.partial_rotary_factor);
+  read_part(fields, config, form);
   fields.extent(kOriginal, 1);  // is read with the scaling
   const bool newer = fields.has("rope_parameters");
   if (!newer && !fields.has("rope_scaling")) return;
   if (newer && fields.has("rope_scaling"))
     fields["rope_scaling"].fail("none beside rope_parameters");
-  read_rotary_object(fields[newer ? "rope_parameters" : "rope_scaling"], fields.object(), config);
+  read_rotary_object(fields[newer ? "rope_parameters" : "rope_scaling"], fields.object(), config,
+                     form);
 }
 
 }  // namespace rapt

@@ -33,13 +33,8 @@ void read(ConfigFields& fields, ModelConfig& config) {
                  "skip_bias_add", "skip_bias_add_qkv", "slow_but_exact", "unk_token_id"});
 }
 
-/// Some checkpoints have no "transformer." before their names.
-std::string prefix(const Weights& weights) {
-  return weights.has("transformer.word_embeddings.weight") ? "transformer." : "";
-}
-
 EndWeights ends(const ModelConfig& c, const Weights& weights) {
-  const std::string name = prefix(weights);
+  const std::string name = transformer_prefix(weights, "word_embeddings.weight");
   EndWeights ends;
   ends.embedding = weights.matrix(name + "word_embeddings.weight", c.vocab_size, c.hidden_size);
   ends.embedding_norm =
@@ -50,7 +45,8 @@ EndWeights ends(const ModelConfig& c, const Weights& weights) {
 }
 
 BlockWeights block(const ModelConfig& c, const Weights& weights, std::int64_t layer) {
-  const std::string name = prefix(weights) + "h." + std::to_string(layer);
+  const std::string name =
+      transformer_prefix(weights, "word_embeddings.weight") + "h." + std::to_string(layer);
   const std::int64_t d = c.hidden_size;
   const AffineWeights qkv =
       affine(weights, name + ".self_attention.query_key_value", 3 * d, d, true);

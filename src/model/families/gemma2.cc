@@ -3,6 +3,7 @@
 #include "model/families/all.h"
 #include "model/families/gemma.h"
 #include "model/families/llama.h"
+#include "model/rotary_fields.h"
 
 namespace rapt {
 namespace {
@@ -25,7 +26,15 @@ void read(ConfigFields& fields, ModelConfig& config) {
   const auto by_default = [](std::int64_t n) { return n % 2 == 0; };
   const std::vector<bool> sliding = read_layer_types(fields, config, by_default);
   set_windows(config, sliding, read_window(fields, 4096));
-  set_gemma_scores(fields, config);
+  read_gemma_scores(fields, config, {.attention = 50.0f, .logits = 30.0f});
+  fields.ignore({"sliding_window_size"});  // transformers reads sliding_window alone
+}
+
+std::optional<float> read_softcap(ConfigFields& fields, const char* key,
+                                  const std::optional<float>& absent) {
+  if (!fields.given(key)) return absent;
+  if (!fields.has(key)) return std::nullopt;
+  return static_cast<float>(fields.number(key, 0));
 }
 
 NormWeights norm(const Weights& weights, const std::string& name, std::int64_t size) {
@@ -45,18 +54,16 @@ void read_gemma(ConfigFields& fields, ModelConfig& config) {
   config.hidden_act = Activation::kGeluTanh;
   read_activation(fields, "hidden_activation", config);
   fields.ignore({"hidden_act"});  // transformers reads hidden_activation alone
-  if (fields.has("final_logit_softcapping"))
-    config.final_logit_softcapping = fields.number("final_logit_softcapping", 0);
   fields.serve_only("use_bidirectional_attention", false);
 }
 
-void set_gemma_scores(ConfigFields& fields, ModelConfig& config) {
+void read_gemma_scores(ConfigFields& fields, ModelConfig& config, const GemmaSoftcaps& absent) {
   const double scalar = fields.number("query_pre_attn_scalar", 256);
   for (LayerConfig& layer : config.layers) {
     layer.scale = static_cast<float>(1 / std::sqrt(scalar));
-    if (fields.has("attn_logit_softcapping"))
-      layer.softcap = fields.number("attn_logit_softcapping", 0);
+    layer.softcap = read_softcap(fields, "attn_logit_softcapping", absent.attention);
   }
+  config.final_logit_softcapping = read_softcap(fields, "final_logit_softcapping", absent.logits);
 }
 
 EndWeights gemma_ends(const ModelConfig& c, const Weights& weights) {

@@ -3,6 +3,7 @@
 #include "model/families/all.h"
 #include "model/families/gemma.h"
 #include "model/families/llama.h"
+#include "model/rotary_fields.h"
 
 namespace rapt {
 namespace {
@@ -38,7 +39,7 @@ void read(ConfigFields& fields, ModelConfig& config) {
   const auto by_default = [&](std::int64_t n) { return (n + 1) % pattern != 0; };
   set_windows(config, read_layer_types(fields, config, by_default), read_window(fields, 4096));
   for (LayerConfig& layer : config.layers) layer.rotary = layer.window > 0 ? local : full;
-  set_gemma_scores(fields, config);
+  read_gemma_scores(fields, config, {});
 }
 
 BlockWeights block(const ModelConfig& c, const Weights& weights, std::int64_t layer) {

@@ -41,13 +41,8 @@ void read(ConfigFields& fields, ModelConfig& config) {
                  "summary_use_proj", "task_specific_params"});
 }
 
-/// Some checkpoints have no "transformer." before their names.
-std::string prefix(const Weights& weights) {
-  return weights.has("transformer.wte.weight") ? "transformer." : "";
-}
-
 EndWeights ends(const ModelConfig& c, const Weights& weights) {
-  const std::string name = prefix(weights);
+  const std::string name = transformer_prefix(weights, "wte.weight");
   EndWeights ends;
   ends.embedding = weights.matrix(name + "wte.weight", c.vocab_size, c.hidden_size);
   ends.positions = weights.matrix(name + "wpe.weight", c.max_position_embeddings, c.hidden_size);
@@ -57,7 +52,7 @@ EndWeights ends(const ModelConfig& c, const Weights& weights) {
 }
 
 BlockWeights block(const ModelConfig& c, const Weights& weights, std::int64_t layer) {
-  const std::string name = prefix(weights) + "h." + std::to_string(layer);
+  const std::string name = transformer_prefix(weights, "wte.weight") + "h." + std::to_string(layer);
   const std::int64_t d = c.hidden_size;
   const AffineWeights qkv = transposed_affine(weights, name + ".attn.c_attn", 3 * d, d);
   BlockWeights block;

@@ -1,4 +1,5 @@
 #include "model/families/all.h"
+#include "model/rotary_fields.h"
 
 namespace rapt {
 namespace {
@@ -27,7 +28,7 @@ void read(ConfigFields& fields, ModelConfig& config) {
   read_activation(fields, "hidden_act", config);
   config.rope_theta = fields.number("rotary_emb_base", 10000);
   config.partial_rotary_factor = fields.number("rotary_pct", 0.25);
-  read_rotary(fields, config);
+  read_rotary(fields, config, {.partial = true});
   fields.serve_only("is_decoder", false);
   fields.ignore({"classifier_dropout", "hidden_dropout"});
 }

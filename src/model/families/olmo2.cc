@@ -1,5 +1,6 @@
 #include "model/families/all.h"
 #include "model/families/llama.h"
+#include "model/rotary_fields.h"
 
 namespace rapt {
 namespace {

@@ -1,5 +1,6 @@
 #include "model/families/all.h"
 #include "model/families/llama.h"
+#include "model/rotary_fields.h"
 
 namespace rapt {
 namespace {
@@ -10,9 +11,11 @@ namespace {
 void read(ConfigFields& fields, ModelConfig& config) {
   read_extents(fields, config);
   config.rms_norm_eps = fields.number("rms_norm_eps", 1e-5);
-  fields.serve_only("attention_bias", false);
+  for (const char* bias : {"attention_bias", "lm_head_bias", "mlp_bias"})
+    fields.serve_only(bias, false);
+  for (const char* factor : {"full_attn_mod", "interpolate_factor"}) fields.serve_only(factor, 1.0);
   read_activation(fields, "hidden_act", config);
-  read_rotary(fields, config);
+  read_rotary(fields, config, {.partial = true, .original_beside = true});
   set_windows(config, std::vector<bool>(config.num_hidden_layers, true), read_window(fields, 0));
   fields.ignore({"embd_pdrop", "resid_pdrop"});
 }

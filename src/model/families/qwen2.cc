@@ -1,6 +1,7 @@
 #include "model/families/all.h"
 #include "model/families/llama.h"
 #include "model/families/qwen.h"
+#include "model/rotary_fields.h"
 
 namespace rapt {
 namespace {
