@@ -35,11 +35,9 @@ class ChatTemplate:
 
     def __init__(self, template: str, variables: Mapping[str, Any] | None = None):
         environment = _environment()
-        from jinja2 import TemplateError
-
         try:
             self._template = environment.from_string(template)
-        except TemplateError as error:
+        except Exception as error:  # Jinja2's own, and Python's for what it is compiled to
             raise Error(f"chat template: expected Jinja2, got {error}") from error
         self._variables = dict(variables or {})
 
@@ -78,6 +76,8 @@ class ChatTemplate:
         variables: what else the template knows, enable_thinking say. Error where the template
         refuses the messages.
         """
+        if isinstance(messages, str) or not all(isinstance(m, Mapping) for m in messages):
+            raise Error(f"messages: expected a list of mappings, got {messages!r:.60}")
         known = {
             **self._variables,
             "messages": [dict(message) for message in messages],

@@ -1,5 +1,7 @@
 #include "error.h"
 
+#include <string_view>
+
 namespace rapt::python {
 
 namespace nb = nanobind;
@@ -16,7 +18,10 @@ void bind_error(nb::module_& m) {
         try {
           std::rethrow_exception(p);
         } catch (const Error& e) {
-          const nb::object error = nb::handle(static_cast<PyObject*>(type))(e.what());
+          const std::string_view what = e.what();  // may quote bytes of a file that are no UTF-8
+          const nb::object text = nb::steal(PyUnicode_DecodeUTF8(
+              what.data(), static_cast<Py_ssize_t>(what.size()), "backslashreplace"));
+          const nb::object error = nb::handle(static_cast<PyObject*>(type))(text);
           error.attr("code") = name(e.code());
           PyErr_SetObject(static_cast<PyObject*>(type), error.ptr());
         }

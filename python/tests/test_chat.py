@@ -251,6 +251,11 @@ def test_errors_name_what_is_wrong(tmp_path):
         rapt.ChatTemplate(LLAMA2, {"bos_token": "<s>"})([USER, USER])
     with pytest.raises(rapt.Error, match="expected what the chat template takes, got"):
         rapt.ChatTemplate("{{ 'a' + messages[0].content }}")([{"role": "user", "content": None}])
+    for messages in ["Hello", {"role": "user", "content": "Hello"}, ["Hello"]]:
+        with pytest.raises(rapt.Error, match="messages: expected a list of mappings, got"):
+            rapt.ChatTemplate("")(messages)
+    with pytest.raises(rapt.Error, match="chat template: expected Jinja2"):
+        rapt.ChatTemplate("{% break %}")
     (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
     (tmp_path / "tokenizer_config.json").write_text("{}")
     with pytest.raises(rapt.Error, match=r"chat_template\.jinja: expected UTF-8"):

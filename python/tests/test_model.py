@@ -79,6 +79,13 @@ def test_types_and_refusals():
     assert missing.value.code == "io"
 
 
+def test_messages_may_quote_bytes_that_are_no_utf8(tmp_path):
+    (tmp_path / "tokenizer.json").write_bytes(b'{"\xff": 1}')
+    with pytest.raises(rapt.Error) as refused:
+        rapt.Tokenizer.load(tmp_path)
+    assert refused.value.code == "bad_file"
+
+
 def test_info_is_what_the_files_say(model):
     info = rapt.ModelInfo.read(MODEL)
     config = json.loads((MODEL / "config.json").read_text())

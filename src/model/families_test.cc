@@ -226,6 +226,16 @@ INSTANTIATE_TEST_SUITE_P(
         {"gemma3",
          {{"rope_parameters", {{"full_attention", {{"partial_rotary_factor", 0.5}}}}}},
          " rope_parameters full_attention partial_rotary_factor: expected 1, got 0.5"},
+        {"gemma3",
+         {{"attn_logit_softcapping", 50.0}},
+         " attn_logit_softcapping: expected null, got 50.0"},
+        {"gemma3",
+         {{"rope_parameters", {{"rope_type", "linear"}, {"factor", 4}}}},
+         " rope_parameters full_attention: expected a value, got none"},
+        {"gpt_neox",
+         {{"rope_theta", 5000}},
+         " rope_theta: expected none beside rotary_emb_base, rotary_pct or rope_parameters, got "
+         "5000"},
         {"llama",
          {{"sliding_window", 4}},
          " sliding_window: expected no field that this version does not know: it may change the "

@@ -14,7 +14,7 @@ std::pair<RotaryConfig, RotaryConfig> read_positions(ConfigFields& fields, Model
   config.rope_theta = 1e6;
   ModelConfig local = config;
   local.rope_theta = fields.number("rope_local_base_freq", 10000);
-  if (fields.has("rope_parameters") && fields["rope_parameters"].has("full_attention")) {
+  if (fields.has("rope_parameters")) {
     ConfigFields by_type(fields["rope_parameters"]);
     read_rotary_object(by_type["full_attention"], fields.object(), config);
     if (by_type.has("sliding_attention"))
@@ -39,6 +39,8 @@ void read(ConfigFields& fields, ModelConfig& config) {
   const auto by_default = [&](std::int64_t n) { return (n + 1) % pattern != 0; };
   set_windows(config, read_layer_types(fields, config, by_default), read_window(fields, 4096));
   for (LayerConfig& layer : config.layers) layer.rotary = layer.window > 0 ? local : full;
+  if (fields.has("attn_logit_softcapping"))  // transformers has the field and does not look at it
+    fields["attn_logit_softcapping"].fail("null", ErrorCode::kUnsupported);
   read_gemma_scores(fields, config, {});
 }
 

@@ -28,6 +28,11 @@ void read(ConfigFields& fields, ModelConfig& config) {
   read_activation(fields, "hidden_act", config);
   config.rope_theta = fields.number("rotary_emb_base", 10000);
   config.partial_rotary_factor = fields.number("rotary_pct", 0.25);
+  for (const char* key :
+       {"rope_theta", "partial_rotary_factor"})  // which transformers does not read
+    if (fields.has(key))
+      fields[key].fail("none beside rotary_emb_base, rotary_pct or rope_parameters",
+                       ErrorCode::kUnsupported);
   read_rotary(fields, config, {.partial = true});
   fields.serve_only("is_decoder", false);
   fields.ignore({"classifier_dropout", "hidden_dropout"});
