@@ -24,6 +24,10 @@ TEST_P(GoldenRotary, HasTheBitsOfTransformers) {
   SCOPED_TRACE(want["name"].get<std::string>());
   nlohmann::json file = expected()["base"];
   file.merge_patch(want["patch"]);
+  if (want["patch"].dump().find("partial_rotary_factor") != std::string::npos) {  // not in a Llama
+    file["architectures"] = {"Phi3ForCausalLM"};
+    file["model_type"] = "phi3";
+  }
   const Rotary rotary(ModelConfig::parse(file.dump()).rotary());
   const std::int64_t length = want["length"];
   const std::vector<double> inv_freq = rotary.inv_freq(length);
