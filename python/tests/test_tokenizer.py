@@ -10,8 +10,9 @@ import tokenizer_families
 
 import rapt
 
-DATA = os.environ.get("RAPT_TEST_DATA", pathlib.Path(__file__).parents[3] / "shared" / "data")
-CORPORA = pathlib.Path(DATA) / "corpora"
+PROJECT = pathlib.Path(__file__).parents[2]
+DATA = pathlib.Path(os.environ.get("RAPT_TEST_DATA", PROJECT.parent / "shared" / "data"))
+LONG_TEXTS = sorted([*PROJECT.glob("docs/*.md"), *DATA.glob("corpora/*")])
 COUNT = 10_000
 CORPUS_CHARACTERS = 100_000  # of each file
 
@@ -120,12 +121,10 @@ def test_random_unicode_is_as_the_library_has_it(pair, strings):
     assert round_trips > COUNT // 4 or family not in LOSSLESS
 
 
-@pytest.mark.skipif(not CORPORA.is_dir(), reason=f"{CORPORA}: no texts (RAPT_TEST_DATA)")
 def test_long_texts_are_as_the_library_has_them(pair):
     _, library, tokenizer = pair
-    files = sorted(CORPORA.iterdir())
-    assert files
-    for file in files:
+    assert LONG_TEXTS
+    for file in LONG_TEXTS:
         text = file.read_text(encoding="utf-8")[:CORPUS_CHARACTERS]
         ids = library.encode(text).ids
         assert tokenizer.encode(text) == ids, file
