@@ -5,7 +5,9 @@
 #include <span>
 #include <vector>
 
+#include "rapt/head_interventions.h"
 #include "rapt/model.h"
+#include "rapt/statistics.h"
 #include "rapt/threads.h"
 
 namespace rapt {
@@ -23,6 +25,7 @@ struct EvaluationOptions {
   std::int64_t stride = 0;   ///< 1 to context - max(P, 1); 0: half of `context`, or that limit
   /// Called after each window with the number of text tokens that are done.
   std::function<void(std::int64_t done)> progress;
+  HeadInterventions interventions = {};  ///< of every window, in the model's heads
 };
 
 /// The scored tokens of one window.
@@ -45,15 +48,11 @@ struct Evaluation {
 /// text beyond 8 bytes a token and 16 a window.
 ///
 /// @throws Error{kBadArgument} if no token can be scored, context or stride is out of range, a token
-///         is outside the vocabulary, or the model's logits are NaN.
+///         is outside the vocabulary, or the model's logits are NaN; Error as Session::intervene.
 /// @cost   the model on tokens.size() context / stride tokens.
 Evaluation evaluate(const Model& model, const Threads& threads,
                     std::span<const std::int32_t> beginning, std::span<const std::int32_t> tokens,
                     const EvaluationOptions& options = {});
-
-struct Interval {
-  double low, high;
-};
 
 /// A 95% interval of nats a token: percentiles of 2000 means, each over as many windows as there
 /// are, drawn with replacement by a fixed seed. Neighbouring windows are alike, and the interval

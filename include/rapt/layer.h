@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -112,6 +113,9 @@ class MultiHeadAttention {
     MutableTensor contributions;
     MutableTensor lse;        ///< [1, B, Hq, Tq]
     MutableTensor queries{};  ///< q_h as attention reads it, rotated [B, Tq, Hq, D]
+    /// Called with o_h [B, Tq, Hq, Dv] before W_O, to change it: y, heads and contributions are then
+    /// of what it leaves. Optional.
+    const std::function<void(const MutableTensor& o)>* edit = nullptr;
   };
 
   /// Working memory that the caller keeps between calls; one for each call in flight.

@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 
+#include "rapt/head_interventions.h"
 #include "rapt/model.h"
 #include "rapt/observer.h"
 #include "rapt/tensor.h"
@@ -58,6 +59,12 @@ class Session {
   /// leaves the session as it was before the call.
   /// @cost   a copy of q and o a layer; without an observer none.
   void observe(AttentionObserver observer);
+
+  /// From now on the outputs of the heads named are changed before W_O; an empty value ends it. Keys
+  /// and values of tokens taken before stay. An observer sees the changed outputs.
+  /// @throws Error{kBadArgument, kBadShape} as HeadInterventions::check. A call that takes a position
+  ///         beyond its positions() throws Error{kBadArgument}.
+  void intervene(HeadInterventions interventions);
 
  private:
   struct State;

@@ -393,6 +393,7 @@ void MultiHeadAttention::operator()(const Threads& threads, const Plan& plan, co
        {},
        inputs.sequences},
       workspace.kernels, {o, outputs.lse, {}, {}});
+  if (outputs.edit != nullptr) (*outputs.edit)(o);
   o_(threads, a.o, outputs.y, workspace.kernels);
   write_heads(threads, q, o, workspace, outputs);
 }
@@ -449,6 +450,7 @@ void MultiHeadAttention::operator()(const Threads& threads, const BatchPlan& pla
   }
   run(plan, stored(threads, config_.arithmetic, q, half_q), inputs.cache.layer(inputs.layer),
       workspace.kernels, {o, outputs.lse, {}, {}});
+  if (outputs.edit != nullptr) (*outputs.edit)(o);
   o_(threads, flat_o, outputs.y, workspace.kernels);
   write_heads(threads, q, o, workspace, outputs);
 }

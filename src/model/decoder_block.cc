@@ -1,5 +1,6 @@
 #include "model/decoder_block.h"
 
+#include <functional>
 #include <utility>
 
 #include "base/buffer.h"
@@ -131,6 +132,14 @@ void DecoderBlock::attend(const DecoderStep& step, StepPlans& plans, const Mutab
   const BatchPlan& plan = plans.plan(attention_, config_, inputs);
   MultiHeadAttention::Outputs outputs;
   outputs.y = y;
+  std::function<void(const MutableTensor&)> edit;
+  if (step.interventions != nullptr) {
+    const std::int64_t sequence = step.sequences.front().sequence;
+    edit = [&, first = step.cache.length(sequence) - x.extents[2]](const MutableTensor& o) {
+      step.interventions->apply(layer_, first, o);
+    };
+    outputs.edit = &edit;
+  }
   if (step.observer == nullptr)
     attention_(step.threads, plan, inputs, step.workspace, outputs);
   else

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 
+#include "rapt/head_interventions.h"
 #include "rapt/layer.h"
 #include "rapt/observer.h"
 #include "rapt/paged_kv_cache.h"
@@ -26,6 +27,7 @@ struct DecoderStep {
   MultiHeadAttention::Workspace& workspace;     ///< of the layers
   Scratch& activations;                         ///< of the residual stream
   const AttentionObserver* observer = nullptr;  ///< of a step of one sequence; see Session::observe
+  const HeadInterventions* interventions = nullptr;  ///< the same; see Session::intervene
 };
 
 }  // namespace rapt

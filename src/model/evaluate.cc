@@ -68,7 +68,7 @@ Evaluation evaluate(const Model& model, const Threads& threads,
                     std::span<const std::int32_t> beginning, std::span<const std::int32_t> tokens,
                     const EvaluationOptions& options) {
   const std::int64_t p = std::ssize(beginning), count = std::ssize(tokens);
-  const auto [context, stride, progress] = resolve(options, model.config(), p);
+  const auto [context, stride, progress, interventions] = resolve(options, model.config(), p);
   std::int64_t done = p == 0 ? 1 : 0;  // text tokens scored, or without a prediction
   require(count > done, ErrorCode::kBadArgument, "evaluate.tokens",
           "more than " + std::to_string(done) + " tokens", count);
@@ -77,6 +77,7 @@ Evaluation evaluate(const Model& model, const Threads& threads,
   result.stride = stride;
   result.nats.reserve(count - done);
   Session session(model, threads, std::min(context, p + count));
+  session.intervene(interventions);
   std::vector<std::int32_t> window;
   for (std::int64_t begin = 0; done < count; begin += stride) {
     const std::int64_t end = std::min(begin + context - p, count);

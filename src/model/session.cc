@@ -26,6 +26,7 @@ struct Session::State {
   Scratch activations;
   std::vector<float> logits;
   AttentionObserver observer;
+  HeadInterventions interventions;
 
   State(const Model& m, const Threads& t, std::int64_t tokens)
       : model(m),
@@ -44,6 +45,10 @@ void Session::State::check(std::span<const std::int32_t> tokens) const {
   require(!tokens.empty(), ErrorCode::kBadArgument, "Session.tokens", "at least one token", "none");
   require(std::ssize(tokens) <= room, ErrorCode::kBadArgument, "Session.tokens",
           "at most " + std::to_string(room) + ", the room that is left", tokens.size());
+  const std::int64_t known = interventions.positions() - length;
+  require(std::ssize(tokens) <= known, ErrorCode::kBadArgument, "Session.tokens",
+          "at most " + std::to_string(known) + ", the positions that interventions have",
+          tokens.size());
   for (std::size_t n = 0; n < tokens.size(); ++n)
     if (tokens[n] < 0 || tokens[n] >= vocab)  // the message would be memory
       require(false, ErrorCode::kBadArgument, "Session.tokens[" + std::to_string(n) + "]",
@@ -68,7 +73,8 @@ void Session::State::take(std::span<const std::int32_t> tokens, Logits which,
                          capacity,
                          workspace,
                          activations,
-                         observer ? &observer : nullptr},
+                         observer ? &observer : nullptr,
+                         interventions.empty() ? nullptr : &interventions},
                         {to, {1, 1, rows, vocab}});
     to += rows * vocab;
   }
@@ -114,6 +120,11 @@ ConstTensor Session::prefill(std::span<const std::int32_t> tokens, Logits which)
 }
 
 void Session::observe(AttentionObserver observer) { state_->observer = std::move(observer); }
+
+void Session::intervene(HeadInterventions interventions) {
+  interventions.check(state_->model.config());
+  state_->interventions = std::move(interventions);
+}
 
 void Session::truncate(std::int64_t length) {
   require(length >= 0 && length <= state_->length, ErrorCode::kBadArgument, "Session.truncate",

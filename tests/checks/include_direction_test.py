@@ -11,13 +11,14 @@ import sys
 import tempfile
 import unittest
 
-ROOMS = ["base", "simd", "kernels", "kv", "attention", "layer", "model", "serve", "audit", "c", "bench", "cli"]
+ROOMS = ["base", "statistics", "simd", "kernels", "kv", "attention", "layer", "model", "serve", "audit", "c", "bench", "cli"]
 PUBLIC = {
     "base": ["arithmetic", "dtype", "error", "scratch", "tensor", "threads", "weight"],
+    "statistics": ["statistics"],
     "kv": ["block_tables", "kv_cache", "paged_kv_cache"],
     "attention": ["attention", "batch", "block_mask", "kept_mass", "mask", "modifiers", "problem", "state"],
     "layer": ["activation", "layer", "linear", "norm", "positions", "rotary", "rotary_append", "rotary_scaling"],
-    "model": ["evaluate", "model", "model_info", "observer", "sampler", "session", "tokenizer"],
+    "model": ["evaluate", "head_interventions", "model", "model_info", "observer", "sampler", "session", "tokenizer"],
     "serve": ["engine"],
     "audit": ["audit", "model_audit"],
     "c": ["rapt"],
