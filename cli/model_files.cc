@@ -107,9 +107,12 @@ LoadedModel load_model(const fs::path& directory, const ModelOptions& options) {
   std::optional<Model> model;
   const double seconds = seconds_of([&] {
     StatusLine status;
-    status.show("loading " + directory.string() + " ...");
+    const std::string what = "loading " + directory.string();
+    status.show(what + " ...");
     tokenizer = Tokenizer::load(directory / "tokenizer.json");
-    model = Model::load(directory, options);
+    model = Model::load(directory, options, [&](std::int64_t done, std::int64_t parts) {
+      status.show(what, done, parts);
+    });
     check_vocabulary(*model, *tokenizer);
   });
   return {*model, *tokenizer, seconds};

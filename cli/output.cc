@@ -30,4 +30,11 @@ void StatusLine::show(const std::string& text) {
   if (shown_) std::fprintf(stderr, "\r\033[K%s", text.c_str());
 }
 
+void StatusLine::show(const std::string& text, std::int64_t done, std::int64_t all) {
+  constexpr std::int64_t kWidth = 30;
+  const auto filled = static_cast<std::size_t>(kWidth * done / all);
+  show(text + " [" + std::string(filled, '#') + std::string(kWidth - filled, '.') + "] " +
+       std::to_string(100 * done / all) + "%");
+}
+
 }  // namespace rapt::cli

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
@@ -27,6 +28,9 @@ class StatusLine {
   StatusLine& operator=(const StatusLine&) = delete;
 
   void show(const std::string& text);
+
+  /// `text`, a bar of how much is done, and the share.
+  void show(const std::string& text, std::int64_t done, std::int64_t all);
 
  private:
   const bool shown_;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -87,6 +88,9 @@ struct ModelOptions {
   Arithmetic attention = Arithmetic::kF32;
 };
 
+/// Told while a model is read: `done` of its `parts`, the blocks and what stands around them.
+using LoadProgress = std::function<void(std::int64_t done, std::int64_t parts)>;
+
 class Decoder;
 
 /// A model's weights, ready to run. A cheap handle to immutable weights; share it between sessions.
@@ -96,10 +100,12 @@ class Model {
   /// files of model.safetensors.index.json. They are memory-mapped.
   ///
   /// @pre    the files stay as they are while the model lives.
-  /// @throws Error{kIo, kBadFile, kUnsupported} naming the file and what is wrong;
-  ///         Error{kOutOfMemory}.
-  /// @cost   a packed copy of the matrices, in their type; the embedding is read where it is mapped.
-  static Model load(const std::filesystem::path& directory, const ModelOptions& options = {});
+  /// @throws Error{kIo, kBadFile, kUnsupported} naming the file and what is wrong, a tensor that the
+  ///         architecture does not have among it; Error{kOutOfMemory}.
+  /// @cost   a packed copy of the matrices, in their type, and for a moment one block as it is mapped;
+  ///         the embedding is read where it is mapped.
+  static Model load(const std::filesystem::path& directory, const ModelOptions& options = {},
+                    const LoadProgress& progress = {});
 
   /// A model of any shape, without files: every weight is a hash of `seed`, its tensor's name and
   /// its index, so that all machines have the same model. For tests and measurements.

@@ -46,8 +46,9 @@ class Tokenizer {
   ///         those of well-known models, O(n^2) for hostile ones, as the limit is a match's.
   std::vector<std::int32_t> encode(std::string_view text, bool add_special_tokens = true) const;
 
-  /// Text of `tokens`: valid UTF-8 always. Special tokens give no text.
-  /// @throws Error{kBadArgument} if an id is outside [0, vocab_size()).
+  /// Text of `tokens`: valid UTF-8 always. Special tokens give no text, nor do ids that no token
+  /// has: models have more logits than tokens where their vocabulary is padded.
+  /// @throws Error{kBadArgument} if an id is negative.
   std::string decode(std::span<const std::int32_t> tokens) const;
 
  private:
@@ -64,7 +65,7 @@ class TextStream {
   explicit TextStream(const Tokenizer& tokenizer) : rules_(tokenizer.rules_) {}
 
   /// Text that is certain once `token` is known.
-  /// @throws Error{kBadArgument} if the id is outside [0, vocab_size()).
+  /// @throws Error{kBadArgument} if the id is negative.
   std::string push(std::int32_t token);
 
   /// Text of the bytes still held back; the stream then starts anew.

@@ -17,8 +17,9 @@ def test_text_goes_to_tokens_and_back(tokenizer):
     assert tokens[: len(tokenizer.beginning)] == tokenizer.beginning
     assert tokenizer.decode(tokens) == TEXT and max(tokens) < tokenizer.vocab_size
     assert tokenizer.decode(np.array(tokens)) == TEXT
+    assert tokenizer.decode([*tokens, tokenizer.vocab_size]) == TEXT  # of a padded vocabulary
     with pytest.raises(rapt.Error, match="expected"):
-        tokenizer.decode([tokenizer.vocab_size])
+        tokenizer.decode([-1])
 
 
 def test_logits_do_not_depend_on_the_cut(model, tokenizer):

@@ -44,7 +44,8 @@ void cap_logits(const Threads& threads, float cap, const MutableTensor& x) {
 
 }  // namespace
 
-Decoder::Decoder(const ModelConfig& config, const Weights& weights, const ModelOptions& options)
+Decoder::Decoder(const ModelConfig& config, const Weights& weights, const ModelOptions& options,
+                 const LoadProgress& progress)
     : config_(config),
       options_(options),
       ends_(find_family(config.architecture)->ends(config, weights)),
@@ -57,11 +58,14 @@ Decoder::Decoder(const ModelConfig& config, const Weights& weights, const ModelO
           ErrorCode::kBadArgument, "ModelConfig.rope_scaling",
           "a context of at most the " + std::to_string(learned) + " learned positions",
           config.context());
-  for (std::int64_t n = 0; n < config.num_hidden_layers; ++n)
+  const std::int64_t layers = config.num_hidden_layers;
+  for (std::int64_t n = 0; n < layers; ++n) {
+    if (progress) progress(n + 1, layers + 1);
     blocks_.push_back(named("layer " + std::to_string(n), [&] {
       return DecoderBlock(config, n, find_family(config.architecture)->block(config, weights, n),
                           options);
     }));
+  }
 }
 
 void Decoder::run(const DecoderStep& step, const MutableTensor& logits) const {

@@ -23,7 +23,8 @@ class Decoder {
  public:
   /// Packs the weights, a block at a time.
   /// @throws Error{kBadFile} naming the part of the model.
-  Decoder(const ModelConfig& config, const Weights& weights, const ModelOptions& options);
+  Decoder(const ModelConfig& config, const Weights& weights, const ModelOptions& options,
+          const LoadProgress& progress = {});
 
   const ModelConfig& config() const { return config_; }
   const ModelOptions& options() const { return options_; }

@@ -1,6 +1,9 @@
 #include "model/weights.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <string_view>
 
 #include "base/check.h"
 #include "base/float_env.h"
@@ -35,6 +38,21 @@ bool is_aligned(const std::byte* data, DType dtype) {
   return reinterpret_cast<std::uintptr_t>(data) % static_cast<std::size_t>(size_of(dtype)) == 0;
 }
 
+// Buffers of transformers' modules, which older versions stored: the frequencies of rotary
+// positions, and the causal masks of GPT-2 and GPT-NeoX.
+bool repeats_config(std::string_view name) {
+  constexpr std::array<std::string_view, 5> kEndings = {
+      ".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias",
+      ".attention.masked_bias"};
+  return std::ranges::any_of(kEndings, [&](auto ending) { return name.ends_with(ending); });
+}
+
+/// Keeps the file, and takes the tensor out of memory at the end.
+std::shared_ptr<const void> keep(const StoredTensor& stored) {
+  return {stored.tensor->bytes.data(),
+          [file = stored.file, bytes = stored.tensor->bytes](const void*) { file->forget(bytes); }};
+}
+
 // FNV-1a.
 std::uint64_t hash(const std::string& text) {
   std::uint64_t h = 0xCBF29CE484222325u;
@@ -57,6 +75,7 @@ WeightVector FileWeights::vector(const std::string& name, std::int64_t size) con
 WeightMatrix FileWeights::read(const std::string& name, const std::vector<std::int64_t>& shape,
                                const Dims& extents) const {
   const StoredTensor stored = checkpoint_.tensor(name);
+  read_.insert(name);
   const FileTensor& tensor = *stored.tensor;
   const std::string where = stored.file->where() + " " + name;
   require(tensor.shape == shape, ErrorCode::kBadFile, where,
@@ -64,8 +83,16 @@ WeightMatrix FileWeights::read(const std::string& name, const std::vector<std::i
   const std::optional<DType> dtype = dtype_of(tensor.dtype);
   require(dtype.has_value(), ErrorCode::kUnsupported, where, "F32, BF16 or F16",
           rapt::name(tensor.dtype));
+  std::shared_ptr<const void> kept = keep(stored);
   if (!is_aligned(tensor.bytes.data(), *dtype)) return copy(tensor, *dtype, extents);
-  return {{tensor.bytes.data(), *dtype, extents}, stored.file};
+  return {{tensor.bytes.data(), *dtype, extents}, std::move(kept)};
+}
+
+void FileWeights::refuse_unread() const {
+  for (const auto& [name, file] : checkpoint_.files())
+    require(read_.contains(name) || repeats_config(name), ErrorCode::kUnsupported,
+            file->where() + " " + name, "a tensor that the architecture of config.json has",
+            "one that it does not read");
 }
 
 WeightMatrix RandomWeights::matrix(const std::string& name, std::int64_t outputs,

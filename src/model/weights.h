@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,11 +37,16 @@ class Weights {
   virtual WeightVector vector(const std::string& name, std::int64_t size) const = 0;
 };
 
-/// Tensors of safetensors files, read in place where they are aligned. Vectors in BF16 and F16 are
-/// converted, exactly.
+/// Tensors of safetensors files, read in place where they are aligned, and taken out of memory when
+/// the last that reads them lets go. Vectors in BF16 and F16 are converted, exactly.
 class FileWeights final : public Weights {
  public:
   explicit FileWeights(Checkpoint checkpoint) : checkpoint_(std::move(checkpoint)) {}
+
+  /// What the files hold and nothing has read would change the model's results elsewhere. Tables
+  /// that only repeat the configuration (frequencies, causal masks) are let pass.
+  /// @throws Error{kUnsupported} naming the first such tensor.
+  void refuse_unread() const;
 
   bool has(const std::string& name) const override { return checkpoint_.has(name); }
   WeightMatrix matrix(const std::string& name, std::int64_t outputs,
@@ -52,6 +58,7 @@ class FileWeights final : public Weights {
                     const Dims& extents) const;
 
   Checkpoint checkpoint_;
+  mutable std::set<std::string> read_;
 };
 
 /// Tensors that no file holds: element n is a hash of (seed, name, n). Matrices are uniform with

@@ -105,6 +105,9 @@ std::vector<TensorFields> small_tensors(const std::string& dtype, const std::str
   return tensors;
 }
 
+/// What older checkpoints hold beside the weights.
+constexpr const char* kBuffer = "model.layers.0.self_attn.rotary_emb.inv_freq";
+
 /// Bits of the logits of a model in `directory` after three tokens.
 std::uint64_t logits_of(const Directory& directory, bool tied, const ModelOptions& options = {}) {
   nlohmann::json config = small_config();
@@ -127,7 +130,7 @@ TEST(Weights, EveryDtypeGivesTheSameModel) {
   EXPECT_EQ(logits_of(small_tensors("BF16"), true), expected);
   EXPECT_EQ(logits_of(small_tensors("F16"), true), expected);
   std::vector<TensorFields> unaligned = small_tensors("F32");
-  unaligned.insert(unaligned.begin(), {"extra", "U8", {1}, "x"});
+  unaligned.insert(unaligned.begin(), {kBuffer, "U8", {1}, "x"});
   EXPECT_EQ(logits_of(unaligned, true), expected);
 }
 
@@ -143,9 +146,32 @@ TEST(Weights, Int8NamesTheLayerOfAWeightThatIsNotFinite) {
   std::vector<TensorFields> tensors = small_tensors("BF16");
   for (TensorFields& tensor : tensors)
     if (tensor.name.ends_with("up_proj.weight")) tensor.bytes.replace(2 * 8, 2, "\x80\x7F");
-  EXPECT_EQ(error_of([&] { logits_of(tensors, true, {WeightType::kInt8}); }),
-            "layer 0: Linear.weight, row 1: expected finite weights, as they become int8, "
-            "got inf");
+  const Directory directory;
+  directory.write("model.safetensors", safetensors(tensors));
+  EXPECT_EQ(error_of([&] { logits_of(directory, true, {WeightType::kInt8}); }),
+            directory.path().string() + " layer 0: Linear.weight, row 1: expected finite weights, "
+                                        "as they become int8, got inf");
+}
+
+TEST(Weights, TensorsThatNothingReadsAreNamed) {
+  std::vector<TensorFields> tensors = small_tensors("F32");
+  tensors.push_back({"model.layers.0.self_attn.q_proj.bias", "F32", {8}, std::string(32, '\0')});
+  EXPECT_TRUE(error_of([&] {
+                logits_of(tensors, true);
+              }).ends_with("model.safetensors model.layers.0.self_attn.q_proj.bias: expected a "
+                           "tensor that the architecture of config.json has, got one that it does "
+                           "not read"));
+}
+
+TEST(Weights, LoadingTellsHowFarItIs) {
+  const Directory directory;
+  directory.write("model.safetensors", safetensors(small_tensors("F32")));
+  directory.write("config.json", small_config().dump());
+  std::vector<std::int64_t> told;
+  Model::load(directory.path(), {}, [&](std::int64_t done, std::int64_t parts) {
+    told.insert(told.end(), {done, parts});
+  });
+  EXPECT_EQ(told, (std::vector<std::int64_t>{1, 2}));
 }
 
 TEST(Weights, ShardsGiveTheModelOfOneFile) {

@@ -35,8 +35,8 @@ std::string take_characters(const TokenDecoder& decoder, std::string& bytes) {
 
 std::string TextStream::push(std::int32_t token) {
   const TokenDecoder& decoder = rules_->decoder;
-  require(token >= 0 && token < std::ssize(decoder.texts), ErrorCode::kBadArgument, "token",
-          "0 to " + std::to_string(std::ssize(decoder.texts) - 1), token);
+  require(token >= 0, ErrorCode::kBadArgument, "token", "0 or more", token);
+  if (token >= std::ssize(decoder.texts)) return "";
   const TokenText& piece = decoder.texts[token];
   if (piece.kind == TokenText::kNothing) return "";
   const auto first = is_first_ ? decoder.first_texts.find(token) : decoder.first_texts.end();
