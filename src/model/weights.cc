@@ -41,9 +41,9 @@ bool is_aligned(const std::byte* data, DType dtype) {
 // Buffers of transformers' modules, which older versions stored: the frequencies of rotary
 // positions, and the causal masks of GPT-2 and GPT-NeoX.
 bool repeats_config(std::string_view name) {
-  constexpr std::array<std::string_view, 5> kEndings = {
-      ".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias",
-      ".attention.masked_bias"};
+  constexpr std::array<std::string_view, 5> kEndings = {".rotary_emb.inv_freq", ".attn.bias",
+                                                        ".attn.masked_bias", ".attention.bias",
+                                                        ".attention.masked_bias"};
   return std::ranges::any_of(kEndings, [&](auto ending) { return name.ends_with(ending); });
 }
 

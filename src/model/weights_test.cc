@@ -149,18 +149,19 @@ TEST(Weights, Int8NamesTheLayerOfAWeightThatIsNotFinite) {
   const Directory directory;
   directory.write("model.safetensors", safetensors(tensors));
   EXPECT_EQ(error_of([&] { logits_of(directory, true, {WeightType::kInt8}); }),
-            directory.path().string() + " layer 0: Linear.weight, row 1: expected finite weights, "
-                                        "as they become int8, got inf");
+            directory.path().string() +
+                " layer 0: Linear.weight, row 1: expected finite weights, "
+                "as they become int8, got inf");
 }
 
 TEST(Weights, TensorsThatNothingReadsAreNamed) {
   std::vector<TensorFields> tensors = small_tensors("F32");
   tensors.push_back({"model.layers.0.self_attn.q_proj.bias", "F32", {8}, std::string(32, '\0')});
-  EXPECT_TRUE(error_of([&] {
-                logits_of(tensors, true);
-              }).ends_with("model.safetensors model.layers.0.self_attn.q_proj.bias: expected a "
-                           "tensor that the architecture of config.json has, got one that it does "
-                           "not read"));
+  EXPECT_TRUE(
+      error_of([&] { logits_of(tensors, true); })
+          .ends_with("model.safetensors model.layers.0.self_attn.q_proj.bias: expected a "
+                     "tensor that the architecture of config.json has, got one that it does "
+                     "not read"));
 }
 
 TEST(Weights, LoadingTellsHowFarItIs) {

@@ -1,7 +1,6 @@
 // `rapt convert`: the models that it writes run, and nothing half written stays.
 #include <fcntl.h>
 #include <pty.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -10,6 +9,7 @@
 #include <thread>
 
 #include "program.h"
+#include "zero_model.h"
 
 namespace rapt::test {
 namespace {
@@ -152,40 +152,20 @@ void write_large_model(const TestDirectory& directory) {
   config["hidden_size"] = kHidden;
   config["num_hidden_layers"] = 1;
   directory.write("config.json", config.dump());
-  nlohmann::json header;
-  std::size_t size = 0;
-  const auto add = [&](const std::string& name, int rows) {
-    const std::size_t end = size + std::size_t{4} * rows * kHidden;
-    header[name] = {{"dtype", "F32"}, {"shape", {rows, kHidden}}, {"data_offsets", {size, end}}};
-    size = end;
-  };
-  add("model.embed_tokens.weight", kVocabulary);
-  add("model.layers.0.self_attn.k_proj.weight", 2 * 24);
-  add("model.layers.0.self_attn.v_proj.weight", 2 * 24);
-  const std::string text = header.dump();
-  std::string length(8, '\0');
-  for (int byte = 0; byte < 8; ++byte) length[byte] = static_cast<char>(text.size() >> (8 * byte));
-  const std::string file = directory.write("model.safetensors", length + text);
-  std::filesystem::resize_file(file, 8 + text.size() + size);
+  write_zeros(directory, "F32",
+              {{"model.embed_tokens.weight", {kVocabulary, kHidden}},
+               {"model.layers.0.self_attn.k_proj.weight", {2 * 24, kHidden}},
+               {"model.layers.0.self_attn.v_proj.weight", {2 * 24, kHidden}}});
 }
 
 TEST(ConvertProgram, MemoryDoesNotGrowWithTheModel) {
   const TestDirectory directory;
   write_large_model(directory);
-  const pid_t child = fork();
-  if (child == 0) {
-    dup2(open("/dev/null", O_WRONLY), STDOUT_FILENO);
-    execl(RAPT_PROGRAM, "rapt", "convert", directory.file("").c_str(), "--kv-heads", "1", "-o",
-          directory.file("to").c_str(), nullptr);
-    _exit(127);
-  }
-  int status = 0;
-  rusage usage = {};
-  ASSERT_EQ(wait4(child, &status, 0, &usage), child);
-  ASSERT_TRUE(WIFEXITED(status));
-  EXPECT_EQ(WEXITSTATUS(status), 0);
+  const Measured run =
+      measure({"convert", directory.file(""), "--kv-heads", "1", "-o", directory.file("to")});
+  EXPECT_EQ(run.status, 0);
   EXPECT_GT(std::filesystem::file_size(directory.file("to/model.safetensors")), 128u << 20);
-  EXPECT_LT(usage.ru_maxrss, 64 << 10);  // KiB
+  EXPECT_LT(run.peak_bytes, std::size_t{64} << 20);
 }
 
 }  // namespace
