@@ -66,6 +66,8 @@ class BlockRunner {
     tile_states_ = carver.take<TileState>(tiles);
     scores_ = carver.take<float>(kMostStripQueries * kScoreStride);
     lane_max_ = carver.take<float>(kMostStripQueries * 16);
+    if (plan.observer != nullptr)
+      kept_scores_ = carver.take<float>(kMostStripQueries * kScoreStride);
     current_ = take_rows(carver, kTileQueries);
     for (int level = 0; level < plan.levels; ++level) levels_[level] = take_rows(carver, rows);
     if (plan.packing == Packing::kRows)
@@ -277,7 +279,7 @@ class BlockRunner {
                              kv.k_dtype,
                              k_packed_,
                              kv.tile.k_scales,
-                             kv.tile.v_scales,
+                             plan_.observer == nullptr ? kv.tile.v_scales : nullptr,
                              plan_.score_factor};
     const AttentionKernels& kernels = *plan_.kernels;
     kernels.scores(tile);
@@ -292,6 +294,11 @@ class BlockRunner {
     for (int first = 0; first < count; first += strip) {
       const AttentionTile tile = scores(item, row + first, std::min(strip, count - first), state,
                                         kv, inputs, at(node, first));
+      if (plan_.observer != nullptr) {
+        plan_.observer->observe({tile, item.sequence, item.kv_head, item.row_begin + row + first,
+                                 state.chunk, kept_scores_});
+        continue;
+      }
       plan_.kernels->softmax(tile);
       plan_.kernels->values(tile);
     }
@@ -319,8 +326,11 @@ class BlockRunner {
     int joined = 0;
     for (int below = 0; below < level; ++below)
       if ((state.held >> below & 1) != 0) sides[joined++] = at(levels_[below], row);
-    if (joined > 0)
-      plan_.kernels->merge(count, plan_.v_stride, sides, joined, place(row, state, next));
+    const StateRows into = place(row, state, next);
+    if (joined > 0 && plan_.observer != nullptr)
+      plan_.observer->merge(count, sides, joined, into);
+    else if (joined > 0)
+      plan_.kernels->merge(count, plan_.v_stride, sides, joined, into);
     const std::uint64_t bit = std::uint64_t{1} << level;
     state.held = (state.held & ~(bit - 1)) | bit;
     return last;
@@ -345,6 +355,7 @@ class BlockRunner {
   TileState* tile_states_;
   float* scores_;
   float* lane_max_;
+  float* kept_scores_ = nullptr;  // an observer's
   StateRows current_;
   StateRows levels_[kMaxLevels];
   float* k_packed_ = nullptr;

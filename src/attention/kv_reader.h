@@ -29,7 +29,8 @@ struct ChunkMemory {
   std::byte* gathered;  ///< a group's rows, brought together from several pages
 };
 
-/// Keys and values of a chunk, wherever the plan keeps them.
+/// Keys and values of a chunk, wherever the plan keeps them. For an observer keys alone: what it gives
+/// for values is not to be read.
 class KvReader {
  public:
   KvReader(const PlanDetail& plan, const Inputs& inputs, float* packed, std::uint32_t* flags,
@@ -67,6 +68,8 @@ class KvReader {
 
  private:
   static constexpr int kF32 = static_cast<int>(DType::kF32);
+
+  bool reads_values() const { return plan_.observer == nullptr; }
 
   /// A packed chunk: tiles of keys, rows of values, and of quantised ones their scales.
   struct Place {
@@ -202,6 +205,7 @@ class KvReader {
     }
     const Storage& types = plan_.problem.storage;
     plan_.kernels->reading(types.k).pack_keys[kF32](k, keys);
+    if (!reads_values()) return 0;
     return plan_.kernels->reading(types.v).pack_values[kF32](v, plan_.v_stride, values);
   }
 
@@ -229,18 +233,18 @@ class KvReader {
                 KvChunk& read) const {
     const Storage& types = plan_.problem.storage;
     float* packed = memory.floats + first * plan_.v_stride;
-    const bool in_place = reads_in_place(v);
+    const bool in_place = !reads_values() || reads_in_place(v);
     read.k_rows = k;
     read.k_rows.keys = first + k.keys;
-    if (in_place) {
+    if (!in_place) {
+      read.tile.nonfinite_groups |=
+          plan_.kernels->reading(types.v).pack_values[kF32](v, plan_.v_stride, packed)
+          << first / kGroupKeys;
+    } else if (reads_values()) {
       read.tile.dtype = types.v;
       read.v_row = v.key_stride;
       read.v_rows = v;
       read.v_rows.keys = first + v.keys;
-    } else {
-      read.tile.nonfinite_groups |=
-          plan_.kernels->reading(types.v).pack_values[kF32](v, plan_.v_stride, packed)
-          << first / kGroupKeys;
     }
     const std::int64_t k_bytes = k.key_stride * size_of(types.k),
                        v_bytes = v.key_stride * size_of(types.v);
@@ -319,7 +323,7 @@ class KvReader {
       }
       const auto widen = plan_.kernels->widen[static_cast<int>(tile.dtype)];
       widen(tile.k, slots * plan_.problem.head_dim, keys);
-      widen(tile.v, slots * plan_.v_stride, values);
+      if (reads_values()) widen(tile.v, slots * plan_.v_stride, values);
       copy_scales(tile, slots, place.k_scales + first, place.v_scales + first);
     };
     for_each_tile(sequence, kv_head, chunk, widen_tile);

@@ -66,10 +66,11 @@ class Planner {
     for (const float sink : problem_.modifiers.sinks)
       plan_.sinks.push_back(static_cast<float>(sink * kLog2E));
     plan_.relative_bias = distance_table(problem_);
-    plan_.v_stride = round_up(problem_.value_dim(), 16);
+    const bool observes = plan_.observer != nullptr;
+    plan_.v_stride = observes ? plan_.observer->columns() : round_up(problem_.value_dim(), 16);
     plan_.q_stride = plan_.native() ? round_up(problem_.head_dim, 2) : problem_.head_dim;
     plan_.k_floats = plan_.native() ? plan_.q_stride / 2 : problem_.head_dim;
-    plan_.v_floats = plan_.native() ? plan_.v_stride / 2 : plan_.v_stride;
+    plan_.v_floats = observes ? 0 : plan_.native() ? plan_.v_stride / 2 : plan_.v_stride;
   }
 
   /// Chunks that rows [begin, end) are to be computed against.
@@ -312,10 +313,12 @@ class Planner {
 }  // namespace
 
 Plan PlanDetail::make_part(const Problem& problem, const Threads& threads, KvSource source,
-                           PlanRole role, std::int64_t prefix_chunks) {
+                           PlanRole role, std::int64_t prefix_chunks,
+                           const StripObserver* observer) {
   return with_memory("make_plan", [&] {
     problem.validate();
-    auto detail = std::make_shared<PlanDetail>(problem, threads, source, role, prefix_chunks);
+    auto detail =
+        std::make_shared<PlanDetail>(problem, threads, source, role, prefix_chunks, observer);
     const Storage& types = problem.storage;
     require(!detail->from_row_pages() || !is_quantised(types.k), ErrorCode::kBadArgument,
             "Problem.storage.k", "f32, bf16 or f16, as keys lie in rows", name(types.k));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "attention/modifiers.h"
+#include "attention/strip_observer.h"
 #include "attention/tiles.h"
 #include "kernels/attention/attention.h"
 #include "rapt/attention.h"
@@ -62,25 +63,29 @@ struct HeadSlots {
 
 struct PlanDetail {
   PlanDetail(const Problem& problem, const Threads& threads, KvSource source,
-             PlanRole role = PlanRole::kWhole, std::int64_t prefix_chunks = 0)
+             PlanRole role = PlanRole::kWhole, std::int64_t prefix_chunks = 0,
+             const StripObserver* observer = nullptr)
       : problem(problem),
         threads(threads),
         source(source),
         role(role),
         prefix_chunks(prefix_chunks),
+        observer(observer),
         order(problem),
         tiles(problem) {}
 
-  /// `make_plan` of a part of a cascade.
+  /// `make_plan` of a part of a cascade, or of a pass that hands weights to `observer`.
   /// @pre  Rows see every chunk of the prefix in full, and masks do not differ between heads.
   static Plan make_part(const Problem& problem, const Threads& threads, KvSource source,
-                        PlanRole role, std::int64_t prefix_chunks);
+                        PlanRole role, std::int64_t prefix_chunks,
+                        const StripObserver* observer = nullptr);
 
   Problem problem;
   Threads threads;
   KvSource source;
   PlanRole role;
-  std::int64_t prefix_chunks;  ///< of a cascade; 0: there is none
+  std::int64_t prefix_chunks;     ///< of a cascade; 0: there is none
+  const StripObserver* observer;  ///< takes the weights in the place of values; or null
   RowOrder order;
   TileList tiles;
   const AttentionKernels* kernels = nullptr;
@@ -90,7 +95,7 @@ struct PlanDetail {
   std::vector<float> slopes;  ///< [Hq] -slope log2 e, or empty
   std::vector<float> sinks;   ///< [Hq] logit log2 e, or empty
   DistanceTable relative_bias;
-  std::int64_t v_stride = 0;                ///< Dv rounded up to 16
+  std::int64_t v_stride = 0;                ///< Dv rounded up to 16; of an observer, its columns
   std::int64_t q_stride = 0;                ///< floats of a scaled query
   std::int64_t k_floats = 0, v_floats = 0;  ///< memory of a packed key and of its value
   std::int64_t block_rows = 0;              ///< most rows of an item

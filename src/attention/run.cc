@@ -86,6 +86,7 @@ class Run {
   }
 
   void write(const WorkItem& item, std::int64_t row, int rows, const StateRows& state) const {
+    if (plan_.observer != nullptr) return hand_over(item, row, rows, state);
     float lse[kTileQueries];
     join_sinks(plan_, item.kv_head, row, rows, state);
     plan_.kernels->finish(rows, plan_.v_stride, state, lse);
@@ -93,6 +94,14 @@ class Run {
       const auto [i, h] = plan_.query_of(item.kv_head, row + r);
       write_row(result_, item.sequence, i, h, state.acc + r * plan_.v_stride, lse[r], state.m[r],
                 state.l[r]);
+    }
+  }
+
+  void hand_over(const WorkItem& item, std::int64_t row, int rows, const StateRows& state) const {
+    for (int r = 0; r < rows; ++r) {
+      const auto [i, h] = plan_.query_of(item.kv_head, row + r);
+      plan_.observer->finish(item.sequence, i, h, state.m[r], state.l[r],
+                             state.acc + r * plan_.v_stride);
     }
   }
 

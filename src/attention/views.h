@@ -117,7 +117,8 @@ inline void check_whole(const PlanDetail& plan) {
           "a part of a BatchPlan that shares chunks");
 }
 
-/// @throws Error{kBadShape, kBadArgument} unless the inputs are those of `plan`'s problem.
+/// @throws Error{kBadShape, kBadArgument} unless the inputs are those of `plan`'s problem. An observer
+/// needs no v.
 inline void check_inputs(const PlanDetail& plan, const Inputs& inputs) {
   const Problem& problem = plan.problem;
   require_view(inputs.q, {problem.batch, problem.q_tokens, problem.q_heads, problem.head_dim},
@@ -127,10 +128,11 @@ inline void check_inputs(const PlanDetail& plan, const Inputs& inputs) {
   if (plan.source == KvSource::kTensors) {
     require_view(inputs.k, {problem.batch, problem.kv_tokens, problem.kv_heads, problem.head_dim},
                  "Inputs.k");
+    require_dtype(inputs.k.dtype, problem.storage.k, "Inputs.k type");
+    if (plan.observer != nullptr) return;
     require_view(inputs.v,
                  {problem.batch, problem.kv_tokens, problem.kv_heads, problem.value_dim()},
                  "Inputs.v");
-    require_dtype(inputs.k.dtype, problem.storage.k, "Inputs.k type");
     require_dtype(inputs.v.dtype, problem.storage.v, "Inputs.v type");
     return;
   }

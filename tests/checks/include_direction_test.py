@@ -11,12 +11,16 @@ import sys
 import tempfile
 import unittest
 
-ROOMS = ["base", "statistics", "simd", "kernels", "kv", "attention", "layer", "model", "serve", "audit", "c", "bench", "cli"]
+ROOMS = [
+    "base", "statistics", "simd", "kernels", "kv", "attention", "observe", "layer", "model", "serve", "audit", "c", "bench",
+    "cli",
+]
 PUBLIC = {
     "base": ["arithmetic", "dtype", "error", "scratch", "tensor", "threads", "weight"],
     "statistics": ["statistics"],
     "kv": ["block_tables", "kv_cache", "paged_kv_cache"],
     "attention": ["attention", "batch", "block_mask", "kept_mass", "mask", "modifiers", "problem", "state"],
+    "observe": ["observe"],
     "layer": ["activation", "layer", "linear", "norm", "positions", "rotary", "rotary_append", "rotary_scaling"],
     "model": ["evaluate", "head_interventions", "model", "model_info", "observer", "sampler", "session", "tokenizer"],
     "serve": ["engine"],
@@ -75,6 +79,7 @@ class IncludeDirection(unittest.TestCase):
             ("src/kernels/attention/a_inl.h", "kv/layout.h"),
             ("src/kernels/linear/a.cc", "rapt/model.h"),
             ("src/attention/a.cc", "layer/a.h"),
+            ("src/attention/a.cc", "rapt/observe.h"),
             ("src/model/a.cc", "cli/commands.h"),
             ("src/model/a.cc", "rapt/audit.h"),
             ("include/rapt/attention.h", "base/isa.h"),

@@ -1,0 +1,242 @@
+// Statistics have the same bits however they are computed, and hidden keys reach none.
+
+#include <gtest/gtest.h>
+
+#include "hermetic/poison.h"
+#include "paged_tokens.h"
+#include "statistics.h"
+
+namespace rapt::test {
+namespace {
+
+AttentionCase long_observed_case(const char* mask, std::int64_t queries, std::int64_t keys) {
+  AttentionCase c;
+  c.q_tokens = queries;
+  c.kv_tokens = keys;
+  c.q_heads = 4;
+  c.kv_heads = 2;
+  c.head_dim = 8;
+  c.mask = &mask_named(mask);
+  return c;
+}
+
+/// Statistics in working memory full of NaN.
+HeadStatistics observed(const Problem& p, const Inputs& in, const ObserveOptions& options,
+                        int threads = 1) {
+  Scratch scratch;
+  constexpr std::size_t kBytes = std::size_t{1} << 23;
+  std::memset(scratch.reserve(kBytes), 0xFF, kBytes);
+  return observe(p, in, options, Threads(threads), scratch);
+}
+
+testing::AssertionResult same_rows(const std::vector<float>& a, const std::vector<float>& b) {
+  const Dims extents = {1, 1, 1, static_cast<std::int64_t>(a.size())};
+  if (a.size() != b.size()) return testing::AssertionFailure() << "other rows";
+  return same_bits(ConstTensor(a.data(), extents), ConstTensor(b.data(), extents));
+}
+
+void expect_same(const HeadStatistics& a, const HeadStatistics& b) {
+  EXPECT_TRUE(same_rows(a.rows, b.rows));
+  EXPECT_EQ(a.sums, b.sums);
+  EXPECT_EQ(a.counts, b.counts);
+  EXPECT_EQ(a.bin_sums, b.bin_sums);
+  EXPECT_EQ(a.bin_counts, b.bin_counts);
+}
+
+TEST(ObserveInvariance, InstructionSetsAndThreads) {
+  for (const char* mask : {"causal", "dense_or_window"})
+    for (const std::int64_t queries : {2, 30, 300}) {
+      AttentionCase c = long_observed_case(mask, queries, 1300);
+      c.modifiers = Modifiers::kAll;
+      const CaseInputs in(c);
+      const Problem p = c.problem();
+      const ObserveOptions options = all_options(p);
+      const Inputs inputs = in.inputs();
+      const HeadStatistics one = observed(p, inputs, options);
+      for (const Isa isa : supported_isas())
+        for (const int threads : {1, 2, 7}) {
+          SCOPED_TRACE(std::string(name(isa)) + " " + c.name());
+          const ForcedIsa forced(isa);
+          expect_same(one, observed(p, inputs, options, threads));
+        }
+    }
+}
+
+TEST(ObserveInvariance, CachesAndStorage) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    AttentionCase c = long_observed_case("causal", 20, 700);
+    c.storage = Storage::all(dtype);
+    for (const std::int64_t queries : {2, 20}) {
+      c.q_tokens = queries;
+      const CaseInputs in(c);
+      const Problem p = c.problem();
+      const ObserveOptions options = all_options(p);
+      const Inputs inputs = in.inputs();
+      const Stored q(inputs.q, dtype), k(inputs.k, dtype), v(inputs.v, dtype);
+      const HeadStatistics one = observed(p, {.q = q.view, .k = k.view}, options);
+      for (const std::int64_t page : {16, 48, 512}) {
+        const PagedSequences pages(p, k.view, v.view, page);
+        expect_same(one, observed(p, pages.inputs(q.view), options, 3));
+      }
+      Problem widened = p;
+      widened.storage = {};
+      expect_same(one, observed(widened, {.q = inputs.q, .k = inputs.k}, options));
+    }
+  }
+}
+
+// A quantised cache has a scale for each value: it is no part of the weights.
+TEST(ObserveInvariance, ScalesOfValuesTakeNoPart) {
+  AttentionCase c = long_observed_case("causal", 5, 600);
+  const CaseInputs in(c);
+  Problem p = c.problem();
+  p.storage.k = p.storage.v = DType::kInt8;
+  const ObserveOptions options = all_options(p);
+  const Inputs inputs = in.inputs();
+  const PagedSequences pages(p, inputs.k, inputs.v, 64);
+  const Tensor other_v = normal(inputs.v.extents, 77, 30.0f);
+  const PagedSequences other_pages(p, inputs.k, other_v.view, 64);
+  const HeadStatistics one = observed(p, pages.inputs(inputs.q), options);
+  EXPECT_NEAR(one.mean(RowMetric::kLocality, 0) / 37, 1.0 / 600, 1e-2);
+  expect_same(one, observed(p, other_pages.inputs(inputs.q), options));
+  for (const std::int64_t queries : {40, 3}) {
+    c.q_tokens = queries;
+    const CaseInputs more(c);
+    Problem of_more = c.problem();
+    of_more.storage.k = of_more.storage.v = DType::kInt8;
+    const Inputs q = more.inputs();
+    expect_same(observed(of_more, pages.inputs(q.q), all_options(of_more)),
+                observed(of_more, other_pages.inputs(q.q), all_options(of_more)));
+  }
+}
+
+TEST(ObserveInvariance, SequencesOfABatchAlone) {
+  AttentionCase c = long_observed_case("causal", 150, 600);
+  c.batch = 3;
+  c.padding = Padding::kRight;
+  const CaseInputs in(c);
+  const Problem p = c.problem();
+  const ObserveOptions options = all_options(p);
+  const Inputs inputs = in.inputs();
+  const HeadStatistics together = observed(p, inputs, options, 2);
+  for (std::int64_t b = 0; b < 3; ++b) {
+    Problem alone = p;
+    alone.batch = 1;
+    alone.q_ranges = {p.q_ranges[static_cast<std::size_t>(b)]};
+    alone.kv_ranges = {p.kv_ranges[static_cast<std::size_t>(b)]};
+    ObserveOptions of_one = options;
+    const auto part = [&](auto& list, std::int64_t tokens) {
+      list.assign(list.begin() + b * tokens, list.begin() + (b + 1) * tokens);
+    };
+    part(of_one.tokens, p.kv_tokens);
+    part(of_one.token_class, p.kv_tokens);
+    part(of_one.links, p.q_tokens);
+    const HeadStatistics one =
+        observed(alone, {.q = sequence(inputs.q, b), .k = sequence(inputs.k, b)}, of_one);
+    for (const RowMetric metric : options.metrics)
+      for (std::int64_t h = 0; h < 4; ++h) {
+        const auto a = together.row_values(metric, b, h), x = one.row_values(metric, 0, h);
+        EXPECT_TRUE(same_rows({a.begin(), a.end()}, {x.begin(), x.end()}));
+        EXPECT_EQ(together.mean(metric, h, b), one.mean(metric, h)) << name(metric);
+      }
+  }
+}
+
+// A prompt in parts: the keys of its parts come one after the other, the sums go on.
+TEST(ObserveInvariance, PromptsInParts) {
+  const AttentionCase c = long_observed_case("causal", 1100, 1100);
+  const CaseInputs in(c);
+  const Problem p = c.problem();
+  ObserveOptions options = all_options(p);
+  options.keep_rows = false;
+  const Inputs inputs = in.inputs();
+  const HeadStatistics whole = observed(p, inputs, options);
+  for (const std::int64_t cut : {1, 511, 512, 700}) {
+    HeadStatistics parts;
+    Scratch scratch;
+    for (const auto& [begin, end] : {std::pair<std::int64_t, std::int64_t>{0, cut}, {cut, 1100}}) {
+      Problem part = p;
+      part.q_tokens = end - begin;
+      part.kv_tokens = end;
+      ObserveOptions of_part = options;
+      of_part.tokens.resize(static_cast<std::size_t>(end));
+      of_part.token_class.resize(static_cast<std::size_t>(end));
+      of_part.links.assign(options.links.begin() + begin, options.links.begin() + end);
+      // Of keys that are yet to come there is none.
+      for (std::int64_t& link : of_part.links)
+        if (link >= end) link = -1;
+      add_observed(part, {.q = tokens(inputs.q, begin, end - begin), .k = tokens(inputs.k, 0, end)},
+                   of_part, Threads(2), scratch, parts);
+    }
+    for (std::size_t n = 0; n + 1 < options.metrics.size(); ++n)  // but links
+      for (std::int64_t h = 0; h < 4; ++h) {
+        EXPECT_EQ(parts.mean(options.metrics[n], h), whole.mean(options.metrics[n], h));
+        EXPECT_EQ(parts.count(options.metrics[n], h), whole.count(options.metrics[n], h));
+      }
+    EXPECT_EQ(parts.bin_sums, whole.bin_sums);
+  }
+}
+
+TEST(ObserveHermetic, HiddenKeysReachNothing) {
+  for (const char* mask : {"causal", "dense_or_window"}) {
+    AttentionCase c = long_observed_case(mask, 60, 1100);
+    c.padding = Padding::kRight;
+    const CaseInputs in(c);
+    const Problem p = c.problem();
+    const ObserveOptions options = all_options(p);
+    const Inputs inputs = in.inputs();
+    const HeadStatistics clean = observed(p, inputs, options);
+    for (const Isa isa : supported_isas())
+      for (const float poison : poisons_for(isa)) {
+        const ForcedIsa forced(isa);
+        for (const std::int64_t token : {0, 500, 512, 820, 1099}) {
+          CaseInputs poisoned(c);
+          poison_token(poisoned.k.view, token, poison);
+          const HeadStatistics got = observed(p, poisoned.inputs(), options);
+          for (const RowMetric metric : options.metrics)
+            for (std::int64_t h = 0; h < 4; ++h)
+              for (std::int64_t i = 0; i < 60; ++i) {
+                if (reference_visible(p, c.mask->reference, 0, h, i, token)) continue;
+                const auto at = static_cast<std::size_t>(i);
+                ASSERT_EQ(bits(got.row_values(metric, 0, h)[at]),
+                          bits(clean.row_values(metric, 0, h)[at]))
+                    << name(metric) << ", query " << i << ", key " << token << ", " << poison;
+              }
+        }
+      }
+  }
+}
+
+// A score that is NaN is in every statistic of its row, and in the means.
+TEST(ObserveHermetic, LiveNanPropagates) {
+  const AttentionCase c = long_observed_case("causal", 40, 600);
+  CaseInputs in(c);
+  const Problem p = c.problem();
+  const ObserveOptions options = all_options(p);
+  poison_token(in.k.view, 590, kNan);
+  const HeadStatistics got = observed(p, in.inputs(), options);
+  for (const RowMetric metric :
+       {RowMetric::kEntropy, RowMetric::kRenyiSupport, RowMetric::kConfidence, RowMetric::kLookback,
+        RowMetric::kSinkMass, RowMetric::kLocality}) {
+    const auto rows = got.row_values(metric, 0, 1);
+    EXPECT_EQ(bits(rows[39]), kNanBits) << name(metric);
+    EXPECT_FALSE(std::isnan(rows[20])) << name(metric);
+    EXPECT_TRUE(std::isnan(got.mean(metric, 1))) << name(metric);
+  }
+}
+
+// Rows that see nothing, or nothing but scores of -inf, do not count.
+TEST(ObserveHermetic, EmptyRowsDoNotCount) {
+  AttentionCase c = long_observed_case("causal", 30, 10);
+  c.modifiers = Modifiers::kSinks;
+  const CaseInputs in(c);
+  const Problem p = c.problem();
+  const HeadStatistics got = observed(p, in.inputs(), all_options(p));
+  EXPECT_EQ(got.count(RowMetric::kEntropy, 1), 10);
+  EXPECT_EQ(got.count(RowMetric::kLearnedSink, 1), 10);
+  EXPECT_EQ(got.bin_counts, std::vector<std::int64_t>(4, 10));
+  for (const RowMetric metric : all_metrics()) EXPECT_EQ(got.row_values(metric, 0, 1)[3], 0.0f);
+}
+
+}  // namespace
+}  // namespace rapt::test

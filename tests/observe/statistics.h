@@ -1,0 +1,136 @@
+#pragma once
+
+// Statistics of attention from the f64 matrix, by their definitions alone.
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "attention/reference.h"
+#include "cases.h"
+#include "rapt/observe.h"
+
+namespace rapt::test {
+
+inline const std::vector<RowMetric>& all_metrics() {
+  static const std::vector<RowMetric> metrics = {
+      RowMetric::kEntropy,        RowMetric::kNormalisedEntropy,
+      RowMetric::kSupport,        RowMetric::kRenyiSupport,
+      RowMetric::kConfidence,     RowMetric::kLookback,
+      RowMetric::kSinkMass,       RowMetric::kLearnedSink,
+      RowMetric::kPreviousToken,  RowMetric::kLocality,
+      RowMetric::kDuplicateToken, RowMetric::kInduction,
+      RowMetric::kTokenClass,     RowMetric::kLink};
+  return metrics;
+}
+
+/// Every metric, with tokens of seven kinds, others for each sequence.
+inline ObserveOptions all_options(const Problem& p) {
+  ObserveOptions options;
+  options.metrics = all_metrics();
+  options.distances = true;
+  options.sink_tokens = 4;
+  options.window = 37;
+  options.keep_rows = true;
+  Rng rng(5);
+  for (std::int64_t n = 0; n < p.batch * p.kv_tokens; ++n) {
+    options.tokens.push_back(static_cast<std::int32_t>(rng.next() % 7) - 3);
+    options.token_class.push_back(rng.next() % 3 == 0);
+  }
+  for (std::int64_t n = 0; n < p.batch * p.q_tokens; ++n)
+    options.links.push_back(static_cast<std::int64_t>(rng.next() % (p.kv_tokens + 1)) - 1);
+  return options;
+}
+
+/// What one row is, and whether it counts, for every metric; and its bins.
+struct RowTruth {
+  std::vector<double> values;
+  std::vector<bool> counts;
+  std::vector<double> bins;
+  bool any = false;
+};
+
+/// Weights of one row are `a`, those of hidden keys 0; `sees` says which keys it sees.
+template <class Sees>
+RowTruth row_truth(const Problem& p, const ObserveOptions& o, std::int64_t b, std::int64_t i,
+                   const double* a, double lse, double sink, Sees&& sees) {
+  const Range keys = p.kv_range(b), queries = p.q_range(b);
+  const std::int64_t place = keys.size() - queries.size() + i - queries.begin;
+  const auto token = [&](std::int64_t slot) {
+    return o.tokens[static_cast<std::size_t>(b * p.kv_tokens + keys.begin + slot)];
+  };
+  const bool has_token = place >= 0 && place < keys.size();
+  const std::int64_t link = o.links[static_cast<std::size_t>(b * p.q_tokens + i)];
+
+  double sum = 0, h = 0, squares = 0, largest = 0, lookback = 0, first = 0, previous = 0, local = 0,
+         duplicate = 0, induced = 0, of_class = 0, linked = 0;
+  std::int64_t visible = 0;
+  bool repeats = false;
+  std::vector<double> bins(static_cast<std::size_t>(kDistanceBins));
+  for (std::int64_t slot = 0; slot < keys.size(); ++slot) sum += a[keys.begin + slot];
+  for (std::int64_t slot = 0; slot < keys.size(); ++slot) {
+    const std::int64_t j = keys.begin + slot, d = place - slot;
+    const double w = a[j], share = w / sum;
+    if (w > 0) h -= share * std::log(share);
+    visible += sees(j);
+    squares += share * share;
+    largest = std::max(largest, w);
+    lookback += w * static_cast<double>(d);
+    if (slot < o.sink_tokens) first += w;
+    if (d == 1) previous += w;
+    if (std::abs(d) < o.window) local += w;
+    if (has_token && d > 0 && token(slot) == token(place)) duplicate += w, repeats = true;
+    if (has_token && d >= 0 && slot > 0 && token(slot - 1) == token(place)) induced += w;
+    if (o.token_class[static_cast<std::size_t>(b * p.kv_tokens + j)] != 0) of_class += w;
+    if (j == link) linked += w;
+    std::size_t bin = 0;
+    if (d >= 0)
+      for (std::int64_t end = 1; ++bin < kDistanceBins - 1 && d >= end;) end *= 2;
+    bins[bin] += w;
+  }
+  const double p_s = std::isinf(sink) ? 0.0 : std::exp(sink - lse);
+  RowTruth row;
+  row.any = sum > 0;
+  row.values = {h,           h / std::log(static_cast<double>(visible)),
+                std::exp(h), 1 / squares,
+                largest,     lookback,
+                first,       p_s,
+                previous,    local,
+                duplicate,   induced,
+                of_class,    linked};
+  const bool is_linked = link >= keys.begin && link < keys.end;
+  row.counts = {true, visible > 1, true,
+                true, true,        true,
+                true, true,        place >= 1 && place <= keys.size(),
+                true, repeats,     repeats,
+                true, is_linked};
+  row.bins = bins;
+  return row;
+}
+
+/// Calls f(b, h, i, truth) for every row.
+template <class F>
+void for_each_row_truth(const AttentionCase& c, const Problem& p, const Inputs& in,
+                        const ObserveOptions& options, F&& f) {
+  std::vector<std::int64_t> rows;
+  for (std::int64_t i = 0; i < p.q_tokens; ++i) rows.push_back(i);
+  const auto exact =
+      reference_attention<double>(p, c.mask->reference, {in.q, in.k, in.v, in.bias}, rows);
+  for (std::int64_t b = 0, n = 0; b < p.batch; ++b)
+    for (std::int64_t h = 0; h < p.q_heads; ++h)
+      for (std::int64_t i = 0; i < p.q_tokens; ++i, ++n) {
+        const double sink = p.modifiers.sinks.empty()
+                                ? -std::numeric_limits<double>::infinity()
+                                : p.modifiers.sinks[static_cast<std::size_t>(h)];
+        const auto at = static_cast<std::size_t>(n * p.kv_tokens);
+        const auto sees = [&](std::int64_t j) {
+          // A bias of -inf hides as the mask does; no other score is -inf here.
+          return !std::isinf(exact.s[at + static_cast<std::size_t>(j)]);
+        };
+        f(b, h, i,
+          row_truth(p, options, b, i, exact.a.data() + at, exact.lse[static_cast<std::size_t>(n)],
+                    sink, sees));
+      }
+}
+
+}  // namespace rapt::test
