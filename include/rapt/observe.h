@@ -36,7 +36,11 @@ enum class RowMetric {
   kInduction,          ///< sum of A over j <= i with x_(j - 1) = x_i: what followed it before
   kTokenClass,         ///< sum of A over keys of ObserveOptions::token_class
   kLink,               ///< A at ObserveOptions::links of the query
+  kWeightedMass,       ///< sum of A_ij w_j, w ObserveOptions::key_weights: of norms of W_O v_j, say
 };
+
+/// All of them, in that order.
+std::span<const RowMetric> row_metrics();
 
 /// "entropy", "normalised_entropy", and so on.
 const char* name(RowMetric metric);
@@ -63,6 +67,10 @@ struct ObserveOptions {
   /// By query token, padding included, [Tq] or [B, Tq]: the key token that each is linked to, or -1,
   /// for kLink.
   std::vector<std::int64_t> links;
+
+  /// [1, B, Hq, Tk] by key token, padding included: w_j of kWeightedMass. A hidden key's takes no
+  /// part.
+  ConstTensor key_weights{};
 
   bool keep_rows = false;  ///< fill HeadStatistics::rows
 };
@@ -117,7 +125,8 @@ struct HeadStatistics {
 /// @cost   2 visible_pairs() D flops, and a few for each pair and metric;
 ///         O(B Hq Tq (metrics + bins)) floats.
 /// @source Voita et al., arXiv:1905.09418 (confidence); Vig & Belinkov, arXiv:1906.04284 (distance);
-///         Gu et al., arXiv:2410.10781 (sinks); Olsson et al., arXiv:2209.11895 (induction).
+///         Gu et al., arXiv:2410.10781 (sinks); Olsson et al., arXiv:2209.11895 (induction);
+///         Kobayashi et al., arXiv:2004.10102 (norms).
 HeadStatistics observe(const Problem& problem, const Inputs& inputs, const ObserveOptions& options,
                        const Threads& threads, Scratch& scratch);
 

@@ -1,15 +1,16 @@
 #include "rapt/observe.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <optional>
 #include <string>
 
 #include "attention/run.h"
-#include "attention/views.h"
 #include "base/check.h"
 #include "base/float_env.h"
 #include "base/memory.h"
+#include "observe/observed_inputs.h"
 #include "observe/observers.h"
 #include "observe/pass.h"
 
@@ -37,6 +38,7 @@ constexpr MetricEntry kMetrics[] = {
     {RowMetric::kInduction, "induction", make_induction},
     {RowMetric::kTokenClass, "token_class", make_token_class},
     {RowMetric::kLink, "link", make_link},
+    {RowMetric::kWeightedMass, "weighted_mass", make_weighted_mass},
 };
 
 const MetricEntry& entry(RowMetric metric) {
@@ -115,30 +117,32 @@ void add_rows(const Problem& problem, const ObserveOptions& options,
 
 }  // namespace
 
+std::span<const RowMetric> row_metrics() {
+  static constexpr auto kAll = [] {
+    std::array<RowMetric, std::size(kMetrics)> all{};
+    for (std::size_t n = 0; n < all.size(); ++n) all[n] = kMetrics[n].metric;
+    return all;
+  }();
+  return kAll;
+}
+
 const char* name(RowMetric metric) { return entry(metric).name; }
 
 void add_observed(const Problem& problem, const Inputs& inputs, const ObserveOptions& options,
                   const Threads& threads, Scratch& scratch, HeadStatistics& statistics) {
   problem.validate();
   with_memory("observe", [&] {
-    Problem looked_at = problem;
-    looked_at.arithmetic = Arithmetic::kF32;
-    Inputs keys = inputs;
-    keys.v = {};
-    if (keys.cache == nullptr) looked_at.storage.v = looked_at.storage.k;
-    StatisticsPass pass(looked_at, make_observers(looked_at, options));
-    const KvSource source =
-        keys.cache == nullptr ? KvSource::kTensors : source_of(*keys.cache, problem.kv_tokens);
-    const Plan plan = PlanDetail::make_part(looked_at, threads, source, PlanRole::kWhole, 0, &pass);
-    check_inputs(plan.detail(), keys);
-    prepare(looked_at, options, statistics);
+    const ObservedInputs observed(problem, inputs);
+    StatisticsPass pass(observed.problem, make_observers(observed.problem, options));
+    const Plan plan = observed.plan(threads, pass);
+    prepare(problem, options, statistics);
 
     const auto rows = static_cast<std::size_t>(problem.batch * problem.q_heads * problem.q_tokens);
     std::vector<float> values(static_cast<std::size_t>(pass.outputs()) * rows);
     std::vector<std::uint8_t> counts((options.metrics.size() + (options.distances ? 1 : 0)) * rows);
     pass.write_to(values.data(), counts.data());
-    run_in(plan.detail(), keys, scratch.reserve(plan.scratch_bytes()), {});
-    add_rows(looked_at, options, values, counts, statistics);
+    run_in(plan.detail(), observed.inputs, scratch.reserve(plan.scratch_bytes()), {});
+    add_rows(problem, options, values, counts, statistics);
     statistics.q_tokens = problem.q_tokens;
     values.resize(options.keep_rows ? options.metrics.size() * rows : 0);
     statistics.rows = std::move(values);

@@ -12,7 +12,7 @@ using MakeObserver = std::unique_ptr<RowObserver>(const Problem&, const ObserveO
 MakeObserver make_entropy, make_normalised_entropy, make_support, make_renyi_support,
     make_confidence, make_lookback, make_sink_mass, make_learned_sink, make_previous_token,
     make_locality, make_duplicate_token, make_induction, make_token_class, make_link,
-    make_distances;
+    make_weighted_mass, make_distances;
 
 /// @throws Error{kBadArgument} unless a list by token has one element for each of all sequences, or of
 /// every one.

@@ -3,8 +3,9 @@
 #include <bit>
 #include <cmath>
 
-#include "attention/mask_node.h"
+#include "attention/run.h"
 #include "base/round.h"
+#include "observe/observed_inputs.h"
 #include "rapt/observe.h"
 
 namespace rapt {
@@ -43,14 +44,15 @@ void StatisticsPass::observe(const ObservedStrip& strip) const noexcept {
   std::fill_n(tile.acc, tile.rows * columns_, 0.0f);
   add_own(strip);
 
-  std::int64_t query[kMostStripQueries], offset[kMostStripQueries];
+  std::int64_t query[kMostStripQueries], head[kMostStripQueries], offset[kMostStripQueries];
   const MaskSequence sequence(problem_, strip.sequence);
   std::int64_t i = order_.query(strip.row), g = order_.head_of_group(strip.row);
   for (int r = 0; r < tile.rows; ++r, order_.advance(i, g)) {
     query[r] = i;
+    head[r] = strip.kv_head * problem_.group() + g;
     offset[r] = sequence.place(i) - strip.chunk * kChunkKeys;
   }
-  const WeightStrip weights{tile, kernels_, strip.sequence, strip.chunk, query, offset};
+  const WeightStrip weights{tile, kernels_, strip.sequence, strip.chunk, query, head, offset};
   std::int64_t column = kLinearColumns;
   for (const auto& observer : observers_) {
     if (observer->columns() > 0) observer->add(weights, tile.acc + column, columns_);
@@ -88,6 +90,7 @@ void StatisticsPass::finish(std::int64_t sequence, std::int64_t i, std::int64_t 
   const MaskSequence tokens(problem_, sequence);
   const RowSums row{sequence,
                     i,
+                    h,
                     tokens.place(i),
                     tokens.slots(),
                     m,
@@ -111,10 +114,19 @@ void StatisticsPass::finish(std::int64_t sequence, std::int64_t i, std::int64_t 
       values_[(output + k) * rows + at] =
           std::isnan(value) ? std::numeric_limits<float>::quiet_NaN() : value;
     }
-    counts_[static_cast<std::int64_t>(n) * rows + at] = counts;
+    if (observer.outputs() > 0) counts_[static_cast<std::int64_t>(n) * rows + at] = counts;
     output += observer.outputs();
     sums += observer.columns();
   }
+}
+
+void run_statistics(const Problem& problem, const Inputs& inputs,
+                    std::vector<std::unique_ptr<RowObserver>> observers, const Threads& threads,
+                    Scratch& scratch) {
+  const ObservedInputs observed(problem, inputs);
+  const StatisticsPass pass(observed.problem, std::move(observers));
+  const Plan plan = observed.plan(threads, pass);
+  run_in(plan.detail(), observed.inputs, scratch.reserve(plan.scratch_bytes()), {});
 }
 
 }  // namespace rapt

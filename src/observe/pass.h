@@ -6,6 +6,7 @@
 #include "attention/strip_observer.h"
 #include "attention/tiles.h"
 #include "observe/row_observer.h"
+#include "rapt/attention.h"
 
 namespace rapt {
 
@@ -13,10 +14,11 @@ namespace rapt {
 /// those that the merge treats in ways of their own.
 class StatisticsPass final : public StripObserver {
  public:
-  /// Rows are written to `values` [outputs(), B, Hq, Tq] and `counts` [observers, B, Hq, Tq].
   StatisticsPass(const Problem& problem, std::vector<std::unique_ptr<RowObserver>> observers);
 
   std::int64_t outputs() const { return outputs_; }
+
+  /// Where rows are written: `values` [outputs(), B, Hq, Tq] and `counts` [observers, B, Hq, Tq].
   void write_to(float* values, std::uint8_t* counts) {
     values_ = values;
     counts_ = counts;
@@ -44,5 +46,11 @@ class StatisticsPass final : public StripObserver {
   float* values_ = nullptr;
   std::uint8_t* counts_ = nullptr;
 };
+
+/// One pass of observers that give no values.
+/// @throws Error as make_plan and run.
+void run_statistics(const Problem& problem, const Inputs& inputs,
+                    std::vector<std::unique_ptr<RowObserver>> observers, const Threads& threads,
+                    Scratch& scratch);
 
 }  // namespace rapt

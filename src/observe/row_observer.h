@@ -17,6 +17,7 @@ struct WeightStrip {
   std::int64_t sequence;
   std::int64_t chunk;
   const std::int64_t* query;  ///< [tile.rows] query tokens
+  const std::int64_t* head;   ///< [tile.rows] query heads
   const std::int64_t*
       offset;  ///< [tile.rows] the query's place, counted from the chunk's first key
 
@@ -34,7 +35,7 @@ struct WeightStrip {
 
 /// A row once all its keys have been summed; l > 0 or NaN.
 struct RowSums {
-  std::int64_t sequence, query;
+  std::int64_t sequence, query, head;
   std::int64_t place, slots;                      ///< of the query, and of its sequence
   double m, l;                                    ///< of the keys, without the sink
   double share;                                   ///< 1 - p_s
@@ -58,7 +59,7 @@ class RowObserver {
  public:
   virtual ~RowObserver() = default;
 
-  /// Its sums a row, linear in p; and numbers that it gives.
+  /// Its sums a row, linear in p; and numbers that it gives, kDistanceBins at most.
   virtual int columns() const { return 0; }
   virtual int outputs() const { return 1; }
 
@@ -71,6 +72,7 @@ class RowObserver {
   /// Whether the row counts.
   virtual bool counts(const RowSums&) const noexcept { return true; }
 
+  /// out[n], n < outputs(); one that gives none keeps what it needs itself.
   virtual void values(const RowSums& row, const float* sums, double* out) const noexcept = 0;
 };
 

@@ -20,8 +20,15 @@ inline const std::vector<RowMetric>& all_metrics() {
       RowMetric::kSinkMass,       RowMetric::kLearnedSink,
       RowMetric::kPreviousToken,  RowMetric::kLocality,
       RowMetric::kDuplicateToken, RowMetric::kInduction,
-      RowMetric::kTokenClass,     RowMetric::kLink};
+      RowMetric::kTokenClass,     RowMetric::kLink,
+      RowMetric::kWeightedMass};
   return metrics;
+}
+
+/// Weights of keys, others for each sequence and head: a view [1, B, Hq, Tk] of numbers that stay.
+inline ConstTensor some_key_weights(const Problem& p) {
+  static const Tensor numbers = normal({1, 1, 1, 1 << 13}, 6);
+  return {numbers.view.data, {1, p.batch, p.q_heads, p.kv_tokens}, {0, 7, 3, 1}};
 }
 
 /// Every metric, with tokens of seven kinds, others for each sequence.
@@ -32,6 +39,7 @@ inline ObserveOptions all_options(const Problem& p) {
   options.sink_tokens = 4;
   options.window = 37;
   options.keep_rows = true;
+  options.key_weights = some_key_weights(p);
   Rng rng(5);
   for (std::int64_t n = 0; n < p.batch * p.kv_tokens; ++n) {
     options.tokens.push_back(static_cast<std::int32_t>(rng.next() % 7) - 3);
@@ -52,8 +60,8 @@ struct RowTruth {
 
 /// Weights of one row are `a`, those of hidden keys 0; `sees` says which keys it sees.
 template <class Sees>
-RowTruth row_truth(const Problem& p, const ObserveOptions& o, std::int64_t b, std::int64_t i,
-                   const double* a, double lse, double sink, Sees&& sees) {
+RowTruth row_truth(const Problem& p, const ObserveOptions& o, std::int64_t b, std::int64_t h_q,
+                   std::int64_t i, const double* a, double lse, double sink, Sees&& sees) {
   const Range keys = p.kv_range(b), queries = p.q_range(b);
   const std::int64_t place = keys.size() - queries.size() + i - queries.begin;
   const auto token = [&](std::int64_t slot) {
@@ -63,7 +71,7 @@ RowTruth row_truth(const Problem& p, const ObserveOptions& o, std::int64_t b, st
   const std::int64_t link = o.links[static_cast<std::size_t>(b * p.q_tokens + i)];
 
   double sum = 0, h = 0, squares = 0, largest = 0, lookback = 0, first = 0, previous = 0, local = 0,
-         duplicate = 0, induced = 0, of_class = 0, linked = 0;
+         duplicate = 0, induced = 0, of_class = 0, linked = 0, weighted = 0;
   std::int64_t visible = 0;
   bool repeats = false;
   std::vector<double> bins(static_cast<std::size_t>(kDistanceBins));
@@ -83,6 +91,7 @@ RowTruth row_truth(const Problem& p, const ObserveOptions& o, std::int64_t b, st
     if (has_token && d >= 0 && slot > 0 && token(slot - 1) == token(place)) induced += w;
     if (o.token_class[static_cast<std::size_t>(b * p.kv_tokens + j)] != 0) of_class += w;
     if (j == link) linked += w;
+    weighted += w * static_cast<double>(o.key_weights.at(0, b, h_q, j));
     std::size_t bin = 0;
     if (d >= 0)
       for (std::int64_t end = 1; ++bin < kDistanceBins - 1 && d >= end;) end *= 2;
@@ -97,13 +106,14 @@ RowTruth row_truth(const Problem& p, const ObserveOptions& o, std::int64_t b, st
                 first,       p_s,
                 previous,    local,
                 duplicate,   induced,
-                of_class,    linked};
+                of_class,    linked,
+                weighted};
   const bool is_linked = link >= keys.begin && link < keys.end;
   row.counts = {true, visible > 1, true,
                 true, true,        true,
                 true, true,        place >= 1 && place <= keys.size(),
                 true, repeats,     repeats,
-                true, is_linked};
+                true, is_linked,   true};
   row.bins = bins;
   return row;
 }
@@ -128,8 +138,8 @@ void for_each_row_truth(const AttentionCase& c, const Problem& p, const Inputs& 
           return !std::isinf(exact.s[at + static_cast<std::size_t>(j)]);
         };
         f(b, h, i,
-          row_truth(p, options, b, i, exact.a.data() + at, exact.lse[static_cast<std::size_t>(n)],
-                    sink, sees));
+          row_truth(p, options, b, h, i, exact.a.data() + at,
+                    exact.lse[static_cast<std::size_t>(n)], sink, sees));
       }
 }
 

@@ -17,6 +17,22 @@ enum StatisticColumn : int {
   kLinearColumns   ///< the first of those that are linear
 };
 
+/// The weights of a row over a chunk, as rows of several heads are compared.
+struct WeightLine {
+  std::uint32_t seen;         ///< bit g: the row sees a key of group g
+  float weights[kChunkKeys];  ///< A; 0 where hidden
+  float roots[kChunkKeys];    ///< of A
+  float gaps[kChunkKeys];     ///< s - m; -inf where hidden
+};
+
+/// Sums over the keys of two rows.
+struct PairSums {
+  double roots = 0;       ///< of sqrt(A B)
+  double products = 0;    ///< of A B
+  double cross = 0;       ///< of A (s_b - m_b) where A > 0
+  double cross_back = 0;  ///< of B (s_a - m_a) where B > 0
+};
+
 /// Sums of the weights of a row, or of a strip of rows, over one chunk of keys. Lanes are slots mod
 /// 16 and meet in the tree of docs/numerics.md, 4; a hidden key adds nothing. After the softmax
 /// `tile.s` holds p; `scores` is what `keep_scores` kept before it.
@@ -46,6 +62,16 @@ struct ObserveKernels {
   /// Sum of p over the keys j in [begin, end) with ids[j] = id.
   float (*mass_of_equal)(const float* p, std::uint32_t seen, const float* ids, float id, int begin,
                          int end) noexcept;
+
+  /// Sum of p w over the keys that a row sees, those of groups in `whole` or in `visible`.
+  float (*weighted_mass)(const float* p, std::uint32_t seen, std::uint32_t whole,
+                         const KeyBits& visible, const float* w) noexcept;
+
+  /// line.roots and line.gaps in the groups of line.seen, of its weights and of scores s.
+  void (*roots_and_gaps)(const float* s, float m, WeightLine& line) noexcept;
+
+  /// Adds a chunk to the sums of two rows: f32 by lanes, then f64.
+  void (*compare)(const WeightLine& a, const WeightLine& b, PairSums& sums) noexcept;
 
   /// Step 5 for nodes whose acc are such sums: with w = 2^(m_small - m_large),
   ///

@@ -112,6 +112,44 @@ inline float mass_of_equal(const float* p, std::uint32_t seen, const float* ids,
   });
 }
 
+inline float weighted_mass(const float* p, std::uint32_t seen, std::uint32_t whole,
+                           const KeyBits& visible, const float* w) noexcept {
+  F32x16 sum = zero();
+  for (std::uint32_t left = seen; left != 0; left &= left - 1) {
+    const int group = first_group(left), key = group * kGroupKeys;
+    const std::uint32_t keys = (whole >> group & 1) != 0 ? 0xFFFF : visible.group(group);
+    sum = add(sum, zero_unless(lanes_of(keys), mul(load(p + key), load(w + key))));
+  }
+  return reduce_add(sum);
+}
+
+inline void roots_and_gaps(const float* s, float m, WeightLine& line) noexcept {
+  const F32x16 shift = broadcast(m);
+  for (std::uint32_t left = line.seen; left != 0; left &= left - 1) {
+    const int key = first_group(left) * kGroupKeys;
+    store(line.roots + key, sqrt(load(line.weights + key)));
+    store(line.gaps + key, sub(load(s + key), shift));
+  }
+}
+
+inline void compare(const WeightLine& a, const WeightLine& b, PairSums& sums) noexcept {
+  F32x16 roots = zero(), products = zero(), cross = zero(), cross_back = zero();
+  for (std::uint32_t left = a.seen | b.seen; left != 0; left &= left - 1) {
+    const int key = first_group(left) * kGroupKeys;
+    const F32x16 a_weights = load(a.weights + key), b_weights = load(b.weights + key);
+    roots = fma(load(a.roots + key), load(b.roots + key), roots);
+    products = fma(a_weights, b_weights, products);
+    // A key without weight may be infinitely far below.
+    cross = fma(a_weights, zero_unless(less(zero(), a_weights), load(b.gaps + key)), cross);
+    cross_back =
+        fma(b_weights, zero_unless(less(zero(), b_weights), load(a.gaps + key)), cross_back);
+  }
+  sums.roots += reduce_add(roots);
+  sums.products += reduce_add(products);
+  sums.cross += reduce_add(cross);
+  sums.cross_back += reduce_add(cross_back);
+}
+
 inline void merge_statistics(std::int64_t rows, std::int64_t v_stride, const StateRows* sides,
                              int count, const StateRows& into) noexcept {
   for (std::int64_t r = 0; r < rows; ++r)
@@ -147,8 +185,8 @@ inline void merge_statistics(std::int64_t rows, std::int64_t v_stride, const Sta
 }
 
 constexpr ObserveKernels make_observe_kernels(Isa isa) {
-  return {isa,  keep_scores, entropy,       squares,         distances,
-          mass, mass_of,     mass_of_equal, merge_statistics};
+  return {isa,     keep_scores,   entropy,       squares,        distances, mass,
+          mass_of, mass_of_equal, weighted_mass, roots_and_gaps, compare,   merge_statistics};
 }
 
 }  // namespace
