@@ -13,6 +13,7 @@
 #include "error.h"
 #include "options.h"
 #include "rapt/evaluate.h"
+#include "rapt/head_interventions.h"
 #include "rapt/model_info.h"
 #include "rapt/sampler.h"
 #include "rapt/session.h"
@@ -131,6 +132,15 @@ void bind_session(nb::module_& m) {
                   " -> numpy.typing.NDArray[numpy.float32]"),
           "Takes `tokens` and returns the logits of the next, float32 [vocab_size], or with `all`\n"
           "those after each, [T, vocab_size].")
+      .def(
+          "intervene",
+          [](PySession& self, const HeadInterventions& interventions) {
+            const Use::Changing changing(self.use, "Session.intervene");
+            self.session.intervene(interventions);
+          },
+          "interventions"_a,
+          "From now on the outputs of the heads named are changed before W_O; none with an empty "
+          "one.")
       .def(
           "truncate",
           [](PySession& self, std::int64_t length) {
@@ -257,21 +267,24 @@ void bind_evaluation(nb::module_& m) {
   m.def(
       "evaluate",
       [](const Model& model, nb::handle tokens, nb::handle beginning, std::int64_t context,
-         std::int64_t stride) {
+         std::int64_t stride, const HeadInterventions& interventions) {
         const auto text = tokens_of(tokens, "evaluate.tokens");
         const auto begin = beginning.is_none() ? std::vector<std::int32_t>{}
                                                : tokens_of(beginning, "evaluate.beginning");
         const Threads pool = threads();
         const nb::gil_scoped_release release;
-        return evaluate(model, pool, begin, text,
-                        {.context = context, .stride = stride, .progress = {}});
+        return evaluate(
+            model, pool, begin, text,
+            {.context = context, .stride = stride, .progress = {}, .interventions = interventions});
       },
       "model"_a, "tokens"_a, nb::kw_only(), "beginning"_a = nb::none(), "context"_a = 0,
-      "stride"_a = 0,
+      "stride"_a = 0, "interventions"_a = HeadInterventions(),
       nb::sig("def evaluate(model: Model, tokens: Ints, *, beginning: Ints | None = None,"
-              " context: int = 0, stride: int = 0) -> Evaluation"),
+              " context: int = 0, stride: int = 0,"
+              " interventions: HeadInterventions = ...) -> Evaluation"),
       "The loss of `model` on a text of any length, in windows of `context` tokens, each `stride`\n"
-      "after the one before and begun by `beginning`; 0 means the model's context, half of it.");
+      "after the one before and begun by `beginning`; 0 means the model's context, half of it.\n"
+      "interventions: on the heads, in every window.");
 }
 
 }  // namespace

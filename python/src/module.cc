@@ -8,6 +8,7 @@
 #include "cache.h"
 #include "engine.h"
 #include "error.h"
+#include "heads.h"
 #include "layer.h"
 #include "mask.h"
 #include "model.h"
@@ -15,6 +16,7 @@
 #include "paged_cache.h"
 #include "plan.h"
 #include "rotary.h"
+#include "statistics.h"
 #include "threads.h"
 #include "varlen.h"
 
@@ -33,7 +35,9 @@ NB_MODULE(_core, m) {
   bind_varlen(m);
   bind_rotary(m);
   bind_layer(m);
+  bind_heads(m);
   bind_model(m);
   bind_engine(m);
   bind_audit(m);
+  bind_statistics(m);
 }
