@@ -1,92 +1,39 @@
 #include "cli/batch_results.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <limits>
-#include <optional>
-#include <system_error>
+#include <nlohmann/json.hpp>
 
 #include "base/check.h"
-#include "cli/output.h"
 #include "model/json.h"
-#include "model/mapped_file.h"
 
 namespace rapt::cli {
 namespace {
-
-void require_system(bool ok, const std::filesystem::path& path, const char* expected) {
-  require(ok, ErrorCode::kIo, path.string(), expected,
-          "\"" + std::generic_category().message(errno) + "\"");
-}
-
-/// None: no JSON.
-std::optional<nlohmann::json> parsed(std::string_view line) {
-  try {
-    return parse_json(line, "answer");
-  } catch (const Error&) {
-    return {};
-  }
-}
-
-bool begins_like_an_answer(std::string_view text) {
-  for (const std::string_view head : {R"({"id":)", R"({"line":)"})
-    if (text.starts_with(head) || head.starts_with(text)) return true;
-  return false;
-}
 
 bool is_answer(const nlohmann::json& line) {
   return line.is_object() &&
          (line.contains("finish") || (line.contains("line") && line.contains("error")));
 }
 
+std::map<std::string, std::size_t> places_of(const std::vector<BatchRequest>& requests) {
+  std::map<std::string, std::size_t> places;
+  for (std::size_t n = 0; n < requests.size(); ++n)
+    if (!requests[n].id.is_null()) places.emplace(requests[n].id.dump(), n);
+  return places;
+}
+
 }  // namespace
 
 BatchResults::BatchResults(const std::filesystem::path& path,
                            const std::vector<BatchRequest>& requests)
-    : path_(path), requests_(requests), answered_(requests.size()) {
-  for (std::size_t n = 0; n < requests.size(); ++n)
-    if (!requests[n].id.is_null()) by_id_.emplace(requests[n].id.dump(), n);
-  file_ = open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  require_system(file_ >= 0, path, "a file that can be written");
-  try {
-    require_system(flock(file_, LOCK_EX | LOCK_NB) == 0, path, "no other run that writes it");
-    const MappedFile content(path);
-    const auto bytes = content.bytes();
-    const std::size_t whole = read({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-    if (whole < bytes.size())
-      require_system(ftruncate(file_, static_cast<off_t>(whole)) == 0, path,
-                     "to cut off its torn last line");
-  } catch (...) {
-    close(file_);
-    throw;
-  }
-}
-
-BatchResults::~BatchResults() { close(file_); }
-
-/// Counts the answers of earlier runs; returns the bytes up to the end of the last whole one.
-std::size_t BatchResults::read(std::string_view text) {
-  std::size_t begin = 0;
-  for (std::int64_t line = 1; begin < text.size(); ++line) {
-    const std::string where = path_.string() + " line " + std::to_string(line);
-    const std::size_t end = text.find('\n', begin);
-    const bool last = end == std::string_view::npos || end + 1 == text.size();
-    const auto answer = parsed(text.substr(begin, end - begin));
-    if (last && (end == std::string_view::npos || !answer)) {
-      require(answer ? is_answer(*answer) : begins_like_an_answer(text.substr(begin)),
-              ErrorCode::kBadFile, where, "an answer of an earlier run", "something else");
-      return begin;
-    }
-    require(answer.has_value(), ErrorCode::kBadFile, where, "JSON", "something else");
-    read_answer(*answer, where);
-    begin = end + 1;
-  }
-  return begin;
-}
+    : path_(path),
+      requests_(requests),
+      by_id_(places_of(requests)),
+      answered_(requests.size()),
+      file_(path, {"an answer", {R"({"id":)", R"({"line":)"}, is_answer},
+            [this](const nlohmann::json& answer, const std::string& where) {
+              read_answer(answer, where);
+            }) {}
 
 void BatchResults::read_answer(const nlohmann::json& answer, const std::string& where) {
   const JsonField object(answer, where);
@@ -128,14 +75,7 @@ void BatchResults::refuse(std::size_t request, const std::string& error) {
 
 void BatchResults::append(nlohmann::ordered_json head, const nlohmann::ordered_json& fields) {
   head.update(fields);
-  const std::string line = json_text(head);
-  for (std::size_t done = 0; done < line.size();) {  // once, but for a disk that is nearly full
-    const ssize_t size = write(file_, line.data() + done, line.size() - done);
-    require_system(size >= 0, path_, "to be written");
-    done += static_cast<std::size_t>(size);
-  }
+  file_.append(head);
 }
-
-void BatchResults::sync() { require_system(fsync(file_) == 0, path_, "to be written"); }
 
 }  // namespace rapt::cli

@@ -21,6 +21,7 @@ enum ExitStatus {
 void add_commands(CLI::App& program);
 
 /// Each adds one subcommand.
+void add_ablate(CLI::App& program);
 void add_audit(CLI::App& program);
 void add_batch(CLI::App& program);
 void add_bench(CLI::App& program);

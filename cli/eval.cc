@@ -8,14 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "base/check.h"
 #include "base/clock.h"
 #include "base/elementary.h"
 #include "cli/commands.h"
 #include "cli/model_files.h"
 #include "cli/output.h"
-#include "model/mapped_file.h"
-#include "model/utf8.h"
+#include "cli/texts.h"
 #include "rapt/evaluate.h"
 
 namespace rapt::cli {
@@ -54,12 +52,6 @@ struct Options {
   bool json = false;
 };
 
-struct Text {
-  std::string file;
-  std::size_t bytes;
-  std::vector<std::int32_t> tokens;  // without those that begin every text
-};
-
 /// Sums over a file, or over all of them.
 struct Score {
   std::string name;
@@ -87,20 +79,6 @@ struct Score {
     windows.insert(windows.end(), other.windows.begin(), other.windows.end());
   }
 };
-
-/// @throws Error naming the file, if it is empty, not UTF-8, or a single token.
-Text read(const std::string& file, const Tokenizer& tokenizer) {
-  const std::string content = read_text(file);
-  const std::size_t valid = utf8_valid_bytes(content);
-  require(!content.empty(), ErrorCode::kBadFile, file, "a text", "an empty file");
-  require(valid == content.size(), ErrorCode::kBadFile, file, "UTF-8",
-          "another byte at " + std::to_string(valid));
-  Text text{file, content.size(), tokenizer.encode(content)};
-  text.tokens.erase(text.tokens.begin(), text.tokens.begin() + std::ssize(tokenizer.beginning()));
-  require(text.tokens.size() > 1, ErrorCode::kBadFile, file, "a text of at least two tokens",
-          text.tokens.size());
-  return text;
-}
 
 Score score(const Text& text, const Evaluation& evaluation) {
   return {text.file, text.bytes, std::ssize(evaluation.nats), evaluation.total_nats(),
@@ -143,7 +121,8 @@ class Evaluator {
 
   void run(const std::string& model) {
     std::vector<Text> texts;
-    for (const std::string& file : options_.files) texts.push_back(read(file, loaded_.tokenizer));
+    for (const std::string& file : options_.files)
+      texts.push_back(read_tokens(file, loaded_.tokenizer));
     for (const Text& text : texts) name_width_ = std::max(name_width_, text.file.size());
     Score whole;
     whole.name = "whole";
@@ -201,16 +180,8 @@ class Evaluator {
   std::size_t name_width_ = 5;  // of "whole"
 };
 
-// The first argument is MODEL only if it is a directory: FILE may stand alone.
-void sort_arguments(Options& options) {
-  if (options.model.empty() || names_directory(options.model)) return;
-  options.files.insert(options.files.begin(), options.model);
-  options.model.clear();
-}
-
 void run_eval(Options options) {
-  sort_arguments(options);
-  if (options.files.empty()) throw CLI::RequiredError("FILE");
+  sort_model_and_texts(options.model, options.files);
   const auto directory = find_model(options.model);
   const LoadedModel loaded = load_model(directory, options.types.options());
   Evaluator(options, loaded).run(directory.string());
@@ -222,8 +193,7 @@ void add_eval(CLI::App& program) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = program.add_subcommand(
       "eval", "Measure how well a model predicts texts: nats a token, bits a byte, perplexity");
-  add_model(command, options->model);
-  command->add_option("FILE", options->files, "Texts in UTF-8")->type_name("");
+  add_model_and_texts(command, options->model, options->files);
   const CLI::Validator count =
       CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()).description("");
   command
