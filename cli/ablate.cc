@@ -31,7 +31,7 @@ constexpr const char* kFooter =
     "  gate      no ablation: the derivative of the loss by a factor of them, at 1, by central\n"
     "            differences; importance is the mean of its size over texts\n"
     "\n"
-    "  nats/token    loss with it less the loss without, of each text; their mean\n"
+    "  nats/token    what the loss becomes, less what it is without ablation: the mean over texts\n"
     "  95% interval  of the mean, or of the importance; by 10,000 resamples of the texts\n"
     "  q             by flips of the texts' signs, corrected for the number of units (Benjamini\n"
     "                and Hochberg): those of q up to 0.05 hold 5% of false findings on average\n"
@@ -74,7 +74,7 @@ std::vector<AblationUnit> units_of(const Options& options, const ModelConfig& co
   for (const std::string& set : options.sets) {
     require(std::ranges::find(units, set, &AblationUnit::name) == units.end(),
             ErrorCode::kBadArgument, "--heads", "different sets", set + " twice");
-    units.push_back(named_heads(set, config));
+    units.push_back({set, parse_heads(set, config, "--heads")});
   }
   add_controls(units, options.controls, config);
   return units;

@@ -95,22 +95,23 @@ std::vector<AblationUnit> all_groups(const ModelConfig& config) {
   return units;
 }
 
-AblationUnit named_heads(const std::string& list, const ModelConfig& config) {
-  AblationUnit unit{list, {}};
+std::vector<HeadIndex> parse_heads(const std::string& list, const ModelConfig& config,
+                                   const std::string& option) {
+  std::vector<HeadIndex> heads;
   for (std::size_t begin = 0; begin <= list.size();) {
     const std::size_t end = std::min(list.find(',', begin), list.size());
     const std::string item = list.substr(begin, end - begin);
     const auto head = parse_head(item, config);
-    require(head.has_value(), ErrorCode::kBadArgument, "--heads",
+    require(head.has_value(), ErrorCode::kBadArgument, option,
             "LAYER.HEAD of " + std::to_string(config.num_hidden_layers) + " layers and " +
                 std::to_string(config.num_attention_heads) + " heads, from 0",
             "'" + item + "'");
-    require(std::ranges::find(unit.heads, *head) == unit.heads.end(), ErrorCode::kBadArgument,
-            "--heads", "different heads", item + " twice");
-    unit.heads.push_back(*head);
+    require(std::ranges::find(heads, *head) == heads.end(), ErrorCode::kBadArgument, option,
+            "different heads", item + " twice");
+    heads.push_back(*head);
     begin = end + 1;
   }
-  return unit;
+  return heads;
 }
 
 void add_controls(std::vector<AblationUnit>& units, std::int64_t count, const ModelConfig& config) {

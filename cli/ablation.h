@@ -36,8 +36,9 @@ std::vector<AblationUnit> all_heads(const ModelConfig& config);
 std::vector<AblationUnit> all_groups(const ModelConfig& config);
 
 /// The heads that "0.3,1.5" names.
-/// @throws Error{kBadArgument} starting with --heads.
-AblationUnit named_heads(const std::string& list, const ModelConfig& config);
+/// @throws Error{kBadArgument} starting with `option`.
+std::vector<HeadIndex> parse_heads(const std::string& list, const ModelConfig& config,
+                                   const std::string& option);
 
 /// `count` sets of as many random heads as each unit has, none of them its own, after the units.
 /// @throws Error{kBadArgument} if a unit has more than half of all heads.

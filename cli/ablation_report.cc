@@ -216,7 +216,7 @@ std::string to_table(const std::string& model, const AblationPlan& plan,
                                 static_cast<long long>(tokens), nats / static_cast<double>(tokens),
                                 static_cast<long long>(plan.context));
   table += padded("unit", width) + (gates ? " derivative importance" : " nats/token") +
-           "  95% interval" + (findings.enough ? "                 q" : "") + "\n";
+           (findings.enough ? "  95% interval                 q" : "") + "\n";
   std::vector<const Effect*> sorted;
   for (const Effect& effect : findings.effects) sorted.push_back(&effect);
   std::ranges::stable_sort(sorted, std::ranges::greater(), [&](const Effect* effect) {
