@@ -127,6 +127,21 @@ Case linear(WeightType type, std::int64_t rows, std::int64_t outputs, std::int64
           LinearCase{type, rows, outputs, inputs}};
 }
 
+// A decoder of half a billion parameters, its head tied to the embedding.
+Case half_billion(std::int64_t context) {
+  ModelConfig config;
+  config.vocab_size = 151936;
+  config.hidden_size = 896;
+  config.intermediate_size = 4864;
+  config.num_hidden_layers = 24;
+  config.num_attention_heads = 14;
+  config.num_key_value_heads = 2;
+  config.max_position_embeddings = 32768;
+  config.tie_word_embeddings = true;
+  return {"model/bf16/0.5b/t" + number(context),
+          ModelCase{config.validated(), {WeightType::kBF16, DType::kBF16}, context}};
+}
+
 double weight_bytes(const LinearCase& c) {
   return static_cast<double>(c.outputs * c.inputs) * static_cast<double>(size_of(c.type));
 }
@@ -176,6 +191,27 @@ Work work_of(const LinearCase& c) {
 
 Work work_of(const ReadCase&) { return {static_cast<double>(kReadFloats), kReadBytes}; }  // it adds
 
+// The linear maps of all layers, and the head.
+double linear_weights(const ModelConfig& c) {
+  const std::int64_t heads = (c.num_attention_heads + c.num_key_value_heads) * c.head_dim;
+  return static_cast<double>(c.num_hidden_layers * c.hidden_size *
+                                 (2 * heads + 3 * c.intermediate_size) +
+                             c.vocab_size * c.hidden_size);
+}
+
+double bytes_of(const ModelCase& c) {
+  const std::int64_t kv = c.config.num_hidden_layers * c.config.num_key_value_heads *
+                          c.config.head_dim * 2 * size_of(c.options.cache);
+  return linear_weights(c.config) * static_cast<double>(size_of(*c.options.weights)) +
+         static_cast<double>(c.context * kv);
+}
+
+Work work_of(const ModelCase& c) {
+  const std::int64_t pairs = c.config.num_hidden_layers * c.config.num_attention_heads * c.context;
+  return {2 * linear_weights(c.config) + 4 * static_cast<double>(pairs * c.config.head_dim),
+          bytes_of(c)};
+}
+
 double rotated_bytes_of(const AttentionCase& c) {
   return c.source == KvSource::kTensors || c.hot ? 0 : kv_bytes(c);
 }
@@ -185,6 +221,8 @@ double rotated_bytes_of(const BatchCase& c) { return cache_bytes(c); }
 double rotated_bytes_of(const LinearCase& c) { return c.rows == 1 ? weight_bytes(c) : 0; }
 
 double rotated_bytes_of(const ReadCase&) { return kReadBytes; }
+
+double rotated_bytes_of(const ModelCase& c) { return bytes_of(c); }
 
 }  // namespace
 
@@ -245,6 +283,7 @@ const std::vector<Case>& cases() {
       linear(WeightType::kInt8, 1, 4096, 4096),
       linear(WeightType::kNativeBF16, 1024, 4096, 4096),
       linear(WeightType::kNativeBF16, 1, 4096, 4096),
+      half_billion(1024),
   };
   return all;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "rapt/attention.h"
+#include "rapt/model.h"
 #include "rapt/weight.h"
 
 namespace rapt::bench {
@@ -45,14 +46,21 @@ struct ReadCase {
   std::int64_t block_bytes;
 };
 
+/// The newest token of one sequence in a model of random weights, after `context` tokens.
+struct ModelCase {
+  ModelConfig config;
+  ModelOptions options;  ///< weights in a type that is said
+  std::int64_t context;
+};
+
 struct Case {
   std::string name;  ///< `prefill/f32/causal/d128/t4096/h8`, for example
-  std::variant<AttentionCase, BatchCase, LinearCase, ReadCase> call;
+  std::variant<AttentionCase, BatchCase, LinearCase, ReadCase, ModelCase> call;
 
   Work work() const;
 
   /// Bytes of the operand that the calls take turns at: the cache, or the weights of one token's
-  /// product. 0 where a call computes long enough on what it reads.
+  /// product or of a model. 0 where a call computes long enough on what it reads.
   double rotated_bytes() const;
 };
 

@@ -17,6 +17,7 @@
 #include "rapt/error.h"
 #include "rapt/linear.h"
 #include "rapt/paged_kv_cache.h"
+#include "rapt/session.h"
 
 namespace rapt::bench {
 namespace {
@@ -260,6 +261,28 @@ class ReadCalls {
   std::atomic<float> sink_ = 0;
 };
 
+class ModelCalls {
+ public:
+  ModelCalls(const ModelCase& c, std::int64_t, const std::vector<Threads>& threads)
+      : length_(c.context - 1), model_(Model::random(c.config, 1, c.options)) {
+    for (const Threads& t : threads) {
+      Session& session = sessions_.emplace_back(model_, t, c.context);
+      session.prefill(std::vector<std::int32_t>(static_cast<std::size_t>(length_), 1));
+    }
+  }
+
+  void call(std::size_t threads) {
+    Session& session = sessions_[threads];
+    session.truncate(length_);
+    session.decode(1);
+  }
+
+ private:
+  std::int64_t length_;
+  Model model_;
+  std::vector<Session> sessions_;
+};
+
 template <class Calls, class C>
 std::vector<std::function<void()>> make_calls(const C& c, std::int64_t copies,
                                               const std::vector<Threads>& threads) {
@@ -273,6 +296,9 @@ std::vector<std::function<void()>> make_calls(const C& c, std::int64_t copies,
 }  // namespace
 
 double memory_bytes(const Case& c) {
+  if (const auto* model = std::get_if<ModelCase>(&c.call))  // the embedding in f32, and the head's
+    return kReadBytes + c.rotated_bytes() + kWorkingBytes +
+           8.0 * static_cast<double>(model->config.vocab_size * model->config.hidden_size);
   return kReadBytes + static_cast<double>(copies(c)) * c.rotated_bytes() + kWorkingBytes;
 }
 
@@ -290,6 +316,8 @@ std::vector<std::function<void()>> prepare(const Case& c, const std::vector<Thre
     return make_calls<BatchCalls>(*batch, copies(c), threads);
   if (const auto* read = std::get_if<ReadCase>(&c.call))
     return make_calls<ReadCalls>(*read, 1, threads);
+  if (const auto* model = std::get_if<ModelCase>(&c.call))
+    return make_calls<ModelCalls>(*model, 1, threads);
   return make_calls<LinearCalls>(std::get<LinearCase>(c.call), copies(c), threads);
 }
 

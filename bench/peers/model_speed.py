@@ -3,8 +3,8 @@
     pip install torch==2.13.0 transformers==5.24.0
     python bench/peers/model_speed.py --rapt build/release/bin/rapt models/default
 
-For each MODEL the two take turns; the fastest repeat of each counts. Both compute in f32 with the same
-number of threads and continue greedily; the script says how many of the new tokens agree.
+For each MODEL the two take turns; the fastest repeat of each counts. Both compute in --dtype (of rapt, weights and
+cache in it) with the same number of threads and continue greedily; the script says how many of the new tokens agree.
 """
 
 import argparse
@@ -31,16 +31,16 @@ def parse_arguments():
     parser.add_argument("--prompt-repeats", type=int, default=3, help="times the prompt's text is repeated")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--dtype", choices=("f32", "bf16"), default="f32")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
 
 
 def run_rapt(args, model, prompt):
     """Returns (prompt tokens, new tokens, {part: tokens a second})."""
-    command = [args.rapt, "generate", model, "-p", prompt, "-n", str(args.tokens)]
-    output = subprocess.run(
-        command + ["--threads", str(args.threads), "--json"], check=True, capture_output=True, text=True
-    )
+    command = [args.rapt, "generate", model, "-p", prompt, "-n", str(args.tokens), "--json"]
+    command += ["--threads", str(args.threads), "--dtype", args.dtype]
+    output = subprocess.run(command, check=True, capture_output=True, text=True)
     result = json.loads(output.stdout)
     rate = {part: result[part]["tokens"] / result[part]["seconds"] for part in ("prefill", "decode")}
     return result["prompt_tokens"], result["tokens"], rate
@@ -66,7 +66,8 @@ def run_torch(model, prompt_tokens, count):
 
 def compare(args, name):
     prompt = PROMPT * args.prompt_repeats
-    model = transformers.LlamaForCausalLM.from_pretrained(name, dtype=torch.float32).eval()
+    dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[args.dtype]
+    model = transformers.LlamaForCausalLM.from_pretrained(name, dtype=dtype).eval()
     best = {"rapt": {"prefill": 0, "decode": 0}, "transformers": {"prefill": 0, "decode": 0}}
     for _ in range(args.repeats):
         prompt_tokens, ours, rapt_rate = run_rapt(args, name, prompt)
@@ -77,6 +78,7 @@ def compare(args, name):
     return {
         "model": name,
         "threads": args.threads,
+        "dtype": args.dtype,
         "prompt_tokens": len(prompt_tokens),
         "new_tokens": len(ours),
         "new_tokens_that_agree": agree,
@@ -95,7 +97,7 @@ def main():
         return
     for r in results:
         print(f"{r['model']}: {r['prompt_tokens']} prompt tokens, {r['new_tokens']} new, ", end="")
-        print(f"{r['new_tokens_that_agree']} agree, {r['threads']} thread(s)")
+        print(f"{r['new_tokens_that_agree']} agree, {r['dtype']}, {r['threads']} thread(s)")
         for part in ("prefill", "decode"):
             rates = [r["tokens_per_second"][who][part] for who in ("rapt", "transformers")]
             print(f"  {part:8} rapt {rates[0]:10.0f}/s  transformers {rates[1]:10.0f}/s", end="")

@@ -79,7 +79,7 @@ TEST(BenchCases, CountUsefulWorkOnly) {
 TEST(BenchCases, DecodeAndOneTokenRotateBeyondTheCaches) {
   for (const Case& c : cases()) {
     const bool read_once = c.name.starts_with("decode/") || c.name.starts_with("read/") ||
-                           c.name.starts_with("batch") ||
+                           c.name.starts_with("batch") || c.name.starts_with("model/") ||
                            (c.name.starts_with("linear/") && c.name.find("/1x") != c.name.npos);
     EXPECT_EQ(c.rotated_bytes() > 0, read_once) << c.name;
     EXPECT_EQ(memory_bytes(c) >= 2 * kReadBytes, read_once) << c.name;

@@ -10,6 +10,8 @@
 #include "paged_tokens.h"
 #include "plain_linear.h"
 #include "rapt/batch.h"
+#include "rapt/session.h"
+#include "util.h"
 
 namespace rapt::bench {
 namespace {
@@ -102,6 +104,21 @@ void check(LinearCase c) {
   everywhere([&](int threads) {
     EXPECT_TRUE(test::same_bits(test::multiply(linear, x.view, threads).view, expected.view));
   });
+}
+
+void check(ModelCase c) {
+  c.config.vocab_size = 100;
+  c.config.num_hidden_layers = 2;
+  c.config.layers.resize(2);
+  c.config.hidden_size = c.config.intermediate_size = 64;
+  const Model model = Model::random(c.config, 1, c.options);
+  const std::vector<std::int32_t> tokens(20, 1);
+  const auto logits = [&](int threads) {
+    Session session(model, Threads(threads), 20);
+    return test::hash_bits(session.prefill(tokens));
+  };
+  const std::uint64_t expected = logits(1);
+  everywhere([&](int threads) { EXPECT_EQ(logits(threads), expected); });
 }
 
 void check(const ReadCase& c) { EXPECT_EQ(c.block_bytes % 1024, 0); }

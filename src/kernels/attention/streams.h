@@ -28,10 +28,10 @@ struct StreamTuning {
   ValueStream few_values, values;
 };
 
-// consteval: no function may be left over as a weak symbol with an instruction set's code.
+// static: no function may be left over as a weak symbol with an instruction set's code.
 
 namespace avx2 {
-consteval StreamTuning stream_tuning(int element_bytes) {
+static constexpr StreamTuning stream_tuning(int element_bytes) {
   constexpr Fetch kL1{FetchTo::kL1, 10 << 10}, kL2{FetchTo::kL2, 16 << 10};
   // Of smaller types one group's chain of sums is slower than memory.
   if (element_bytes < 4) return {2, {2, kL1}, {1, kL2}, 2, {4, kNoFetch}, {16, kL2}};
@@ -40,22 +40,22 @@ consteval StreamTuning stream_tuning(int element_bytes) {
 }  // namespace avx2
 
 namespace avx512 {
-consteval StreamTuning stream_tuning(int) {
+static constexpr StreamTuning stream_tuning(int) {
   constexpr Fetch kL1{FetchTo::kL1, 10 << 10};
   return {2, {1, kNoFetch}, {1, kL1}, 2, {2, kNoFetch}, {16, kL1}};
 }
 }  // namespace avx512
 
 namespace avx512bf16 {
-consteval StreamTuning stream_tuning(int) { return avx512::stream_tuning(2); }  // not measured
+static constexpr StreamTuning stream_tuning(int) { return avx512::stream_tuning(2); }  // not measured
 }  // namespace avx512bf16
 
 namespace neon {
-consteval StreamTuning stream_tuning(int) { return avx512::stream_tuning(4); }  // not measured
+static constexpr StreamTuning stream_tuning(int) { return avx512::stream_tuning(4); }  // not measured
 }  // namespace neon
 
 namespace scalar {
-consteval StreamTuning stream_tuning(int) {
+static constexpr StreamTuning stream_tuning(int) {
   return {2, {1, kNoFetch}, {1, kNoFetch}, 2, {2, kNoFetch}, {16, kNoFetch}};
 }
 }  // namespace scalar
