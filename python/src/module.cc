@@ -13,6 +13,7 @@
 #include "mask.h"
 #include "model.h"
 #include "modifiers.h"
+#include "observe.h"
 #include "paged_cache.h"
 #include "plan.h"
 #include "rotary.h"
@@ -40,4 +41,5 @@ NB_MODULE(_core, m) {
   bind_engine(m);
   bind_audit(m);
   bind_statistics(m);
+  bind_observe(m);
 }

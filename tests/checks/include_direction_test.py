@@ -20,7 +20,7 @@ PUBLIC = {
     "statistics": ["statistics"],
     "kv": ["block_tables", "kv_cache", "paged_kv_cache"],
     "attention": ["attention", "batch", "block_mask", "kept_mass", "mask", "modifiers", "problem", "state"],
-    "observe": ["copying", "head_similarity", "observe", "pooled_map", "received"],
+    "observe": ["copying", "head_similarity", "observe", "pooled_map", "received", "retrieval"],
     "layer": ["activation", "layer", "linear", "norm", "positions", "rotary", "rotary_append", "rotary_scaling"],
     "model": ["evaluate", "head_interventions", "model", "model_info", "observe_layers", "observer", "sampler", "session", "tokenizer"],
     "serve": ["engine"],

@@ -26,6 +26,7 @@ from rapt.torch import attention, refuse_unserved, run
 from rapt.transformers.audit import LayerAudit, LogitsFinding, ModelAudit, audit
 from rapt.transformers.bloom import serve_bloom
 from rapt.transformers.mask import StructuredMask
+from rapt.transformers.observe import observe
 from rapt.transformers.structure import Extent, MaskFunction, structure_of
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "attention_forward",
     "audit",
     "mask",
+    "observe",
     "register",
 ]
 

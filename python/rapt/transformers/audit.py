@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Optional
-from unittest import mock
 
 import torch
 from torch import Tensor
 from torch.nn import Module
-from transformers import AttentionInterface
 
 import rapt
+from rapt.transformers.calls import intercepted
 
 __all__ = ["LayerAudit", "LogitsFinding", "ModelAudit", "audit"]
 
@@ -115,26 +114,23 @@ class _Call:
         return out.float()
 
 
-@contextmanager
-def _recording(calls: list[_Call]) -> Iterator[None]:
+def _recording(calls: list[_Call]) -> AbstractContextManager[None]:
     """Keeps every call of attention that models make meanwhile."""
-    name = "get_interface" if hasattr(AttentionInterface, "get_interface") else "__getitem__"
-    original: Any = getattr(AttentionInterface, name)  # the second one before transformers 5
 
-    def recorder(self: AttentionInterface, *asked: Any) -> Any:
-        function = original(self, *asked)
+    def recorded(
+        function: Callable[..., Any],
+        module: Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Any,
+        **options: Any,
+    ) -> Any:
+        q, k, v = query.clone(), key.clone(), value.clone()
+        calls.append(_Call(function, module, q, k, v, mask, options))
+        return function(module, query, key, value, mask, **options)
 
-        def recorded(
-            module: Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
-        ) -> Any:
-            q, k, v = query.clone(), key.clone(), value.clone()
-            calls.append(_Call(function, module, q, k, v, mask, options))
-            return function(module, query, key, value, mask, **options)
-
-        return recorded
-
-    with mock.patch.object(AttentionInterface, name, recorder):
-        yield
+    return intercepted(recorded)
 
 
 def _audit_call(call: _Call, visible: Tensor, queries: int) -> rapt.AuditReport:

@@ -1,0 +1,162 @@
+"""Statistics of attention: of arrays, of rapt's models, of transformers' models."""
+
+import numpy as np
+import pytest
+import torch
+from families import VOCABULARY, family_model
+from oracle import random
+
+import rapt
+import rapt.transformers
+
+METRICS = ["entropy", "sink_mass", "lookback", "previous_token", "confidence", "renyi_support"]
+
+
+def weights(q, k, visible, sinks=None, scale=None):
+    """A in f64, [B, Hq, Tq, Tk]."""
+    q, k = np.asarray(q, np.float64), np.asarray(k, np.float64)
+    k = np.repeat(k, q.shape[2] // k.shape[2], axis=2)
+    scale = q.shape[3] ** -0.5 if scale is None else scale
+    s = np.where(visible, scale * np.einsum("bihe,bjhe->bhij", q, k), -np.inf)
+    total = np.exp(s).sum(-1, keepdims=True)
+    if sinks is not None:
+        total = total + np.exp(np.reshape(sinks, (1, -1, 1, 1)))
+    return np.exp(s) / total
+
+
+def figures(a):
+    """The metrics of rows of weights without a sink."""
+    distance = np.arange(a.shape[2])[:, None] - np.arange(a.shape[3]) + a.shape[3] - a.shape[2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropy = -np.where(a > 0, a * np.log(a), 0).sum(-1)
+    return {
+        "entropy": entropy,
+        "sink_mass": a[..., 0],
+        "lookback": (a * distance).sum(-1),
+        "previous_token": (a * (distance == 1)).sum(-1),
+        "confidence": a.max(-1),
+        "renyi_support": 1 / (a**2).sum(-1),
+    }
+
+
+def expect_rows(got, a):
+    for metric, exact in figures(a).items():
+        tolerance = 1e-5 * np.maximum(1, np.abs(exact))
+        assert (np.abs(np.asarray(got.rows(metric)) - exact) <= tolerance).all(), metric
+
+
+def test_rows_and_means_are_those_of_the_matrix():
+    q, k = random(2, 90, 4, 16, seed=1), random(2, 90, 2, 16, seed=2)
+    got = rapt.observe(
+        q, k, mask=rapt.Mask.causal(), metrics=METRICS, keep_rows=True, distances=True
+    )
+    a = weights(q, k, np.tri(90, dtype=bool))
+    expect_rows(got, a)
+    assert got.metrics == METRICS and (got.batch, got.heads) == (2, 4)
+    assert np.allclose(got.mean("entropy"), figures(a)["entropy"].mean((0, 2)), atol=1e-5)
+    of_one = figures(a)["lookback"][1].mean(-1)
+    assert np.allclose(got.mean("lookback", sequence=1), of_one, atol=1e-4)
+    assert got.count("previous_token") == [2 * 89] * 4
+    assert np.allclose(np.sum(got.distance_mass(), axis=1), 1, atol=1e-6)
+
+
+def test_sinks_take_their_part():
+    q, k = random(1, 50, 2, 8), random(1, 50, 2, 8, seed=5)
+    sinks = [0.5, -1.0]
+    got = rapt.observe(q, k, sinks=sinks, metrics=["learned_sink"], keep_rows=True)
+    a = weights(q, k, True, sinks)
+    assert np.allclose(got.rows("learned_sink"), 1 - a.sum(-1), atol=1e-6)
+
+
+def test_tokens_classes_and_links():
+    q, k = random(1, 40, 1, 8), random(1, 40, 1, 8, seed=5)
+    tokens = [n % 13 for n in range(40)]
+    got = rapt.observe(
+        q,
+        k,
+        mask=rapt.Mask.causal(),
+        metrics=["duplicate_token", "induction", "token_class", "link"],
+        tokens=tokens,
+        token_class=[n % 5 == 0 for n in range(40)],
+        links=[[n // 2 for n in range(40)]],
+        keep_rows=True,
+    )
+    a = weights(q, k, np.tri(40, dtype=bool))[0, 0]
+    ids, i = np.array(tokens), 30
+    assert got.rows("duplicate_token")[0, 0, i] == pytest.approx(a[i, :i][ids[:i] == ids[i]].sum())
+    after = np.flatnonzero(ids[:i] == ids[i]) + 1
+    assert got.rows("induction")[0, 0, i] == pytest.approx(a[i, after].sum(), abs=1e-6)
+    assert got.rows("token_class")[0, 0, i] == pytest.approx(a[i, ::5].sum(), abs=1e-6)
+    assert got.rows("link")[0, 0, i] == pytest.approx(a[i, 15], abs=1e-6)
+
+
+def test_maps_and_columns():
+    q, k = random(1, 64, 2, 8), random(1, 64, 2, 8, seed=5)
+    a = weights(q, k, np.tri(64, dtype=bool))
+    causal = {"mask": rapt.Mask.causal()}
+    pooled = rapt.pooled_map(q, k, query_blocks=4, key_blocks=8, **causal)
+    exact = a.reshape(1, 2, 4, 16, 8, 8).sum(-1).mean(3)
+    assert np.abs(pooled - exact).max() < 1e-6
+    assert np.abs(rapt.attention_received(q, k, **causal) - a.sum(2)).max() < 1e-5
+
+
+def test_heads_are_compared():
+    q, k = random(1, 64, 3, 8), random(1, 64, 1, 8, seed=5)
+    q[:, :, 2] = q[:, :, 0]
+    got = rapt.head_similarity(q, k, mask=rapt.Mask.causal())
+    a = weights(q, k, np.tri(64, dtype=bool))[0]
+    exact = np.sqrt(a[:, None] * a[None]).sum(-1).mean(-1)
+    assert np.abs(np.reshape(got.bhattacharyya, (3, 3)) - exact).max() < 1e-5
+    assert got.kl[2] < 1e-6 < got.kl[1]
+
+
+def test_unknown_metrics_are_refused():
+    q = random(1, 4, 1, 8)
+    with pytest.raises(rapt.Error, match=r"observe\.metrics: expected one of entropy, .*entropi"):
+        rapt.observe(q, q, metrics=["entropi"])
+    with pytest.raises(rapt.Error, match=r"ObserveOptions.tokens: expected 4 or 4 elements, got 0"):
+        rapt.observe(q, q, metrics=["induction"])
+
+
+def test_layers_of_a_model(model, tokenizer):
+    text = tokenizer.encode("The cat sat on the mat. The cat sat on the mat. The dog lay down.")
+    layers = rapt.observe_layers(
+        model, text, metrics=["entropy", "induction", "previous_token"], distances=True
+    )
+    assert len(layers) == model.config.num_hidden_layers
+    for layer in layers:
+        assert layer.heads == model.config.num_attention_heads
+        assert layer.count("entropy") == [len(text)] * layer.heads
+        assert all(0 <= x <= np.log(len(text)) for x in layer.mean("entropy"))
+        assert np.allclose(np.sum(layer.distance_mass(), axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
+def test_models_of_transformers_agree_with_eager(name):
+    rapt.transformers.register()
+    model = family_model(name)
+    torch.manual_seed(2)
+    tokens = torch.randint(1, VOCABULARY, (2, 40))
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        eager = model(input_ids=tokens, output_attentions=True, use_cache=False).attentions
+    model.set_attn_implementation("rapt")
+    with torch.no_grad():
+        before = model(input_ids=tokens, use_cache=False).logits
+    found = rapt.transformers.observe(model, metrics=METRICS, keep_rows=True, input_ids=tokens)
+    assert len(found) == len(eager)
+    for statistics, a in zip(found.values(), eager):
+        expect_rows(statistics, a.double().numpy())
+    with torch.no_grad():
+        assert torch.equal(model(input_ids=tokens, use_cache=False).logits, before)
+    repeated = rapt.transformers.observe(
+        model, metrics=["induction"], input_ids=torch.cat([tokens, tokens], 1)
+    )
+    assert next(iter(repeated.values())).count("induction")[0] >= 80
+
+
+def test_other_implementations_are_refused():
+    model = family_model("llama")
+    model.set_attn_implementation("eager")
+    with pytest.raises(rapt.Error, match=r"observe\.model: expected one with"):
+        rapt.transformers.observe(model, input_ids=torch.ones(1, 5, dtype=torch.long))
