@@ -101,8 +101,8 @@ TEST(AttentionReceived, IsTheSumOfTheColumns) {
 }
 
 TEST(ObserveMaps, ScheduleAndInstructionSetShowInNoBit) {
-  for (const std::int64_t queries : {3, 700}) {
-    const AttentionCase c = map_case("causal", Modifiers::kAlibi, queries, 1300);
+  for (const std::int64_t queries : {3, 300}) {
+    const AttentionCase c = map_case("causal", Modifiers::kAlibi, queries, 700);
     const CaseInputs in(c);
     const Problem p = c.problem();
     const Inputs inputs = in.inputs();
