@@ -28,6 +28,7 @@ void add_bench(CLI::App& program);
 void add_convert(CLI::App& program);
 void add_eval(CLI::App& program);
 void add_generate(CLI::App& program);
+void add_heads(CLI::App& program);
 void add_info(CLI::App& program);
 
 /// Options that mean the same everywhere.

@@ -38,6 +38,7 @@ void add_commands(CLI::App& program) {
   add_batch(program);
   add_eval(program);
   add_info(program);
+  add_heads(program);
   add_ablate(program);
   add_convert(program);
   add_audit(program);
