@@ -11,6 +11,7 @@
 #include "error.h"
 #include "options.h"
 #include "plans.h"
+#include "rapt/copying.h"
 #include "rapt/head_similarity.h"
 #include "rapt/observe_layers.h"
 #include "rapt/pooled_map.h"
@@ -178,7 +179,9 @@ constexpr const char* kWantedDoc =
 metrics      entropy, normalised_entropy, support (e^H), renyi_support (1 / sum A^2), confidence
              (largest weight), lookback (mean distance), sink_mass (of the first sink_tokens keys),
              learned_sink, previous_token, locality (nearer than window), duplicate_token and
-             induction (of tokens), token_class, link (to the key that links has for the query)
+             induction (of tokens), token_class, link (to the key that links has for the query),
+             weighted_mass (in `observe`: sum of A w, w the key_weights [B, Hq, Tk], norms of
+             W_O v for example)
 distances    the mass by distance, too
 tokens       ids by key, [Tk] or [B, Tk]; token_class, of the same length, is not 0 for keys of the class
 links        by query, [Tq] or [B, Tq]: a key token, or -1
@@ -207,15 +210,20 @@ void bind_passes(nb::module_& m) {
          std::optional<double> softcap, nb::handle sinks, nb::handle alibi,
          nb::handle relative_bias, nb::handle q_ranges, nb::handle kv_ranges,
          nb::handle q_positions, nb::handle kv_positions, std::string_view arithmetic,
-         nb::handle bias, nb::handle cache, nb::handle sequences) {
+         nb::handle bias, nb::handle cache, nb::handle sequences, nb::handle key_weights) {
         const Call call(with_values(q, k, cache, sequences, bias));
         const Options options{mask,        scale,         softcap,   sinks,
                               alibi,       relative_bias, q_ranges,  kv_ranges,
                               q_positions, kv_positions,  arithmetic};
         const Problem problem = problem_of(call.inputs(), DType::kF32, options);
-        const ObserveOptions wanted =
+        ObserveOptions wanted =
             Wanted{metrics, distances, sink_tokens, window, tokens, token_class, links, keep_rows}
                 .options();
+        std::optional<Array> weights;  // lives as long as its view
+        if (!key_weights.is_none()) {
+          weights.emplace(key_weights, "observe.key_weights");
+          wanted.key_weights = weights->f32_view(3);
+        }
         const BorrowedScratch scratch;
         const Threads pool = threads();
         PyHeadStatistics made{{}, call.library()};
@@ -229,8 +237,10 @@ void bind_passes(nb::module_& m) {
       "softcap"_a = none, "sinks"_a = none, "alibi"_a = none, "relative_bias"_a = none,
       "q_ranges"_a = none, "kv_ranges"_a = none, "q_positions"_a = none, "kv_positions"_a = none,
       "arithmetic"_a = kF32Arithmetic, "bias"_a = none, "cache"_a = none, "sequences"_a = none,
+      "key_weights"_a = none,
       nb::sig("def observe(q: Array, k: Array | None = None, *, " RAPT_WANTED ", " RAPT_OPTIONS
-              ", bias: Array | None = None," RAPT_CACHE ") -> HeadStatistics"),
+              ", bias: Array | None = None," RAPT_CACHE
+              " key_weights: Array | None = None) -> HeadStatistics"),
       doc.c_str());
   static const std::string layers_doc = documented(
       "Statistics of every layer of a model on a text, in one run. `tokens` are the text's, and "
@@ -342,6 +352,23 @@ void bind_maps(nb::module_& m) {
 
 void bind_similarity(nb::module_& m) {
   const auto none = nb::none();
+  m.def(
+      "copying_score",
+      [](nb::handle w_v, nb::handle w_o, nb::handle between) {
+        const Array v(w_v, "copying_score.w_v"), o(w_o, "copying_score.w_o");
+        std::optional<Array> s;
+        if (!between.is_none()) s.emplace(between, "copying_score.between");
+        const ConstTensor v_view = v.f32_view(2), o_view = o.f32_view(2),
+                          s_view = s ? s->f32_view(2) : ConstTensor();
+        const nb::gil_scoped_release release;
+        return rapt::copying_score(v_view, o_view, s_view);
+      },
+      "w_v"_a, "w_o"_a, "between"_a = none,
+      nb::sig("def copying_score(w_v: Array, w_o: Array, between: Array | None = None) -> float"),
+      "Whether a head's OV circuit copies, sum eig / sum |eig| of w_v S w_o: 1 does, -1 "
+      "suppresses.\n"
+      "w_v [Dv, d], w_o [d, Dv], float32; between [d, d] is S = W_E^T W_U, by default the "
+      "identity.");
   nb::class_<HeadSimilarity>(m, "HeadSimilarity",
                              "How alike query heads attend, [Hq * Hq] each, line by line.")
       .def_ro("heads", &HeadSimilarity::heads)

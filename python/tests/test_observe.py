@@ -110,6 +110,18 @@ def test_heads_are_compared():
     assert got.kl[2] < 1e-6 < got.kl[1]
 
 
+def test_weights_of_keys_and_copying():
+    q, k = random(1, 30, 2, 8), random(1, 30, 2, 8, seed=5)
+    norms = np.abs(random(1, 2, 30, seed=6))
+    got = rapt.observe(q, k, metrics=["weighted_mass"], key_weights=norms, keep_rows=True)
+    exact = (weights(q, k, True) * norms[:, :, None]).sum(-1)
+    assert np.abs(got.rows("weighted_mass") - exact).max() < 1e-5
+    w_v, w_o, s = random(8, 24), random(24, 8, seed=1), random(24, 24, seed=2)
+    eigenvalues = np.linalg.eigvals(w_v.astype(float) @ s @ w_o)
+    exact = eigenvalues.sum().real / np.abs(eigenvalues).sum()
+    assert rapt.copying_score(w_v, w_o, s) == pytest.approx(exact, abs=1e-9)
+
+
 def test_unknown_metrics_are_refused():
     q = random(1, 4, 1, 8)
     with pytest.raises(rapt.Error, match=r"observe\.metrics: expected one of entropy, .*entropi"):

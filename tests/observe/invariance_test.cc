@@ -258,5 +258,18 @@ TEST(ObserveHermetic, EmptyRowsDoNotCount) {
   for (const RowMetric metric : all_metrics()) EXPECT_EQ(got.row_values(metric, 0, 1)[3], 0.0f);
 }
 
+TEST(ObserveHermetic, NothingOfNothing) {
+  for_each_empty_case([](const AttentionCase& c) {
+    SCOPED_TRACE(c.name());
+    const CaseInputs in(c);
+    Problem p = c.problem();
+    p.storage = {};
+    const Inputs inputs = in.inputs();
+    const HeadStatistics got = observed(p, inputs, all_options(p));
+    for (std::int64_t h = 0; h < p.q_heads && p.kv_tokens == 0; ++h)
+      EXPECT_TRUE(std::isnan(got.mean(RowMetric::kEntropy, h)));
+  });
+}
+
 }  // namespace
 }  // namespace rapt::test

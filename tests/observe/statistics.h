@@ -58,10 +58,23 @@ struct RowTruth {
   bool any = false;
 };
 
-/// Weights of one row are `a`, those of hidden keys 0; `sees` says which keys it sees.
-template <class Sees>
-RowTruth row_truth(const Problem& p, const ObserveOptions& o, std::int64_t b, std::int64_t h_q,
-                   std::int64_t i, const double* a, double lse, double sink, Sees&& sees) {
+/// One row of the f64 matrix.
+struct MatrixRow {
+  std::int64_t b, h, i;
+  const double* s;  ///< [Tk], -inf where hidden
+  const double* a;  ///< [Tk], 0 where hidden
+  double p_s;       ///< of the sink
+};
+
+inline std::size_t bin_truth(std::int64_t distance) {
+  if (distance < 0) return 0;
+  std::size_t bin = 0;
+  for (std::int64_t end = 1; ++bin < kDistanceBins - 1 && distance >= end;) end *= 2;
+  return bin;
+}
+
+inline RowTruth row_truth(const Problem& p, const ObserveOptions& o, const MatrixRow& row) {
+  const std::int64_t b = row.b, i = row.i;
   const Range keys = p.kv_range(b), queries = p.q_range(b);
   const std::int64_t place = keys.size() - queries.size() + i - queries.begin;
   const auto token = [&](std::int64_t slot) {
@@ -70,17 +83,18 @@ RowTruth row_truth(const Problem& p, const ObserveOptions& o, std::int64_t b, st
   const bool has_token = place >= 0 && place < keys.size();
   const std::int64_t link = o.links[static_cast<std::size_t>(b * p.q_tokens + i)];
 
-  double sum = 0, h = 0, squares = 0, largest = 0, lookback = 0, first = 0, previous = 0, local = 0,
-         duplicate = 0, induced = 0, of_class = 0, linked = 0, weighted = 0;
+  double sum = 0, entropy = 0, squares = 0, largest = 0, lookback = 0, first = 0, previous = 0,
+         local = 0, duplicate = 0, induced = 0, of_class = 0, linked = 0, weighted = 0;
   std::int64_t visible = 0;
   bool repeats = false;
-  std::vector<double> bins(static_cast<std::size_t>(kDistanceBins));
-  for (std::int64_t slot = 0; slot < keys.size(); ++slot) sum += a[keys.begin + slot];
+  RowTruth truth;
+  truth.bins.resize(static_cast<std::size_t>(kDistanceBins));
+  for (std::int64_t slot = 0; slot < keys.size(); ++slot) sum += row.a[keys.begin + slot];
   for (std::int64_t slot = 0; slot < keys.size(); ++slot) {
     const std::int64_t j = keys.begin + slot, d = place - slot;
-    const double w = a[j], share = w / sum;
-    if (w > 0) h -= share * std::log(share);
-    visible += sees(j);
+    const double w = row.a[j], share = w / sum;
+    if (w > 0) entropy -= share * std::log(share);
+    visible += !std::isinf(row.s[j]);  // no visible score is -inf here
     squares += share * share;
     largest = std::max(largest, w);
     lookback += w * static_cast<double>(d);
@@ -91,31 +105,21 @@ RowTruth row_truth(const Problem& p, const ObserveOptions& o, std::int64_t b, st
     if (has_token && d >= 0 && slot > 0 && token(slot - 1) == token(place)) induced += w;
     if (o.token_class[static_cast<std::size_t>(b * p.kv_tokens + j)] != 0) of_class += w;
     if (j == link) linked += w;
-    weighted += w * static_cast<double>(o.key_weights.at(0, b, h_q, j));
-    std::size_t bin = 0;
-    if (d >= 0)
-      for (std::int64_t end = 1; ++bin < kDistanceBins - 1 && d >= end;) end *= 2;
-    bins[bin] += w;
+    weighted += w * static_cast<double>(o.key_weights.at(0, b, row.h, j));
+    truth.bins[bin_truth(d)] += w;
   }
-  const double p_s = std::isinf(sink) ? 0.0 : std::exp(sink - lse);
-  RowTruth row;
-  row.any = sum > 0;
-  row.values = {h,           h / std::log(static_cast<double>(visible)),
-                std::exp(h), 1 / squares,
-                largest,     lookback,
-                first,       p_s,
-                previous,    local,
-                duplicate,   induced,
-                of_class,    linked,
-                weighted};
+  truth.any = sum > 0;
+  const double normalised = entropy / std::log(static_cast<double>(visible));
+  const double support = std::exp(entropy), renyi = 1 / squares, p_s = row.p_s;
+  truth.values = {entropy,  normalised, support,   renyi,   largest,  lookback, first,   p_s,
+                  previous, local,      duplicate, induced, of_class, linked,   weighted};
   const bool is_linked = link >= keys.begin && link < keys.end;
-  row.counts = {true, visible > 1, true,
-                true, true,        true,
-                true, true,        place >= 1 && place <= keys.size(),
-                true, repeats,     repeats,
-                true, is_linked,   true};
-  row.bins = bins;
-  return row;
+  truth.counts = {true, visible > 1, true,
+                  true, true,        true,
+                  true, true,        place >= 1 && place <= keys.size(),
+                  true, repeats,     repeats,
+                  true, is_linked,   true};
+  return truth;
 }
 
 /// Calls f(b, h, i, truth) for every row.
@@ -129,17 +133,12 @@ void for_each_row_truth(const AttentionCase& c, const Problem& p, const Inputs& 
   for (std::int64_t b = 0, n = 0; b < p.batch; ++b)
     for (std::int64_t h = 0; h < p.q_heads; ++h)
       for (std::int64_t i = 0; i < p.q_tokens; ++i, ++n) {
-        const double sink = p.modifiers.sinks.empty()
-                                ? -std::numeric_limits<double>::infinity()
-                                : p.modifiers.sinks[static_cast<std::size_t>(h)];
         const auto at = static_cast<std::size_t>(n * p.kv_tokens);
-        const auto sees = [&](std::int64_t j) {
-          // A bias of -inf hides as the mask does; no other score is -inf here.
-          return !std::isinf(exact.s[at + static_cast<std::size_t>(j)]);
-        };
-        f(b, h, i,
-          row_truth(p, options, b, h, i, exact.a.data() + at,
-                    exact.lse[static_cast<std::size_t>(n)], sink, sees));
+        const double lse = exact.lse[static_cast<std::size_t>(n)];
+        const double p_s = p.modifiers.sinks.empty()
+                               ? 0.0
+                               : std::exp(p.modifiers.sinks[static_cast<std::size_t>(h)] - lse);
+        f(b, h, i, row_truth(p, options, {b, h, i, exact.s.data() + at, exact.a.data() + at, p_s}));
       }
 }
 
