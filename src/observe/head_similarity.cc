@@ -152,6 +152,7 @@ class Similarity {
     const RunMemory areas(plan_, carver);
     const std::int64_t tasks = plan_.problem.batch * weighing_.blocks();
     std::vector<Comparison> comparisons;
+    comparisons.reserve(static_cast<std::size_t>(plan_.workers));
     for (int worker = 0; worker < plan_.workers; ++worker)
       comparisons.emplace_back(plan_.problem.q_heads);
     std::atomic<std::int64_t> ticket = 0;

@@ -86,6 +86,7 @@ std::vector<double> retrieval_scores(const Problem& problem, const Inputs& input
     const std::set<std::int32_t> wanted(run.tokens.begin() + needle.begin,
                                         run.tokens.begin() + needle.end);
     std::vector<double> scores;
+    scores.reserve(static_cast<std::size_t>(problem.q_heads));
     for (std::int64_t h = 0; h < problem.q_heads; ++h) {
       std::set<std::int32_t> copied;
       for (std::size_t n = 0; n < run.rows.size(); ++n) {
