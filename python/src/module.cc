@@ -8,6 +8,7 @@
 #include "cache.h"
 #include "engine.h"
 #include "error.h"
+#include "head_roles.h"
 #include "heads.h"
 #include "layer.h"
 #include "mask.h"
@@ -41,5 +42,6 @@ NB_MODULE(_core, m) {
   bind_engine(m);
   bind_audit(m);
   bind_statistics(m);
+  bind_head_roles(m);
   bind_observe(m);
 }
