@@ -39,6 +39,10 @@ constexpr const char* kFooter =
     "0.3\n"
     "of what is possible. With too few texts it says how many are needed, and names none.\n"
     "\n"
+    "--similarity compares heads of a layer row by row: sum of sqrt(A B), 1 for the same weights. "
+    "Heads\n"
+    "that are alike (0.9 and more) make a cluster; they may still say different things.\n"
+    "\n"
     "--without takes heads away (their outputs are zeros) and shows what that does to the roles "
     "of\n"
     "others after them. The same figures on every machine, for any --threads.\n"
@@ -53,7 +57,7 @@ struct Options {
   std::int64_t context = 0;
   ModelTypes types;
   int threads = 0;
-  bool json = false;
+  bool similarity = false, json = false;
 };
 
 /// Scores of every text; none of the rest after Ctrl-C.
@@ -71,6 +75,7 @@ std::vector<HeadScores> scores_of(const LoadedModel& loaded, const HeadsRun& run
     how.context = options.context;
     how.token_class = std::move(syntax.sentence_starts);
     how.links = std::move(syntax.brackets);
+    how.similarity = options.similarity && without.empty();
     for (const HeadIndex head : without) how.interventions.gate(head, 0);
     scores.push_back(
         head_scores(loaded.model, threads, loaded.tokenizer.beginning(), text.tokens, how));
@@ -113,13 +118,16 @@ void add_heads(CLI::App& program) {
       ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()).description(""))
       ->type_name("N")
       ->capture_default_str();
+  command->add_flag("--similarity", options->similarity,
+                    "Show which heads of a layer attend alike; slow with many heads");
   add_types(command, options->types);
   add_threads(command, options->threads);
   add_json(
       command, options->json,
       "model, seconds; texts, each\n"
       "with file, tokens; texts_needed; findings, each with role, layer, head, texts, score,\n"
-      "chance, excess_95, p, q, named; entropy by layer and head; without; changes, each with\n"
+      "chance, excess_95, p, q, named; entropy by layer and head; similarity\n"
+      "by layer and two heads, or null; without; changes, each with\n"
       "role, layer, head, before, after, change_95, p, q; caveats. What cannot be concluded is\n"
       "null");
   command->footer(kFooter);

@@ -16,6 +16,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr double kAlike = 0.9;
 constexpr const char* kRoleLetters = "pdisLbSB";  // in the order of HeadRole
 
 const std::vector<std::string> kCaveats = {
@@ -66,6 +67,54 @@ double mean_entropy(const std::vector<HeadScores>& texts, std::int64_t layer, st
   double sum = 0;
   for (const HeadScores& text : texts) sum += text.entropy[layer * text.heads + head];
   return sum / static_cast<double>(texts.size());
+}
+
+double mean_similarity(const std::vector<HeadScores>& texts, std::int64_t layer, std::int64_t a,
+                       std::int64_t b) {
+  double sum = 0;
+  for (const HeadScores& text : texts)
+    sum += text.similarity[(layer * text.heads + a) * text.heads + b];
+  return sum / static_cast<double>(texts.size());
+}
+
+/// Heads of a layer that are alike, in clusters: each head with all that are alike to one of them.
+std::vector<std::vector<std::int64_t>> clusters_of(const std::vector<HeadScores>& texts,
+                                                   std::int64_t layer) {
+  const std::int64_t heads = texts[0].heads;
+  std::vector<std::vector<std::int64_t>> clusters;
+  std::vector<bool> taken(heads);
+  for (std::int64_t first = 0; first < heads; ++first) {
+    if (taken[first]) continue;
+    std::vector<std::int64_t> cluster = {first};
+    taken[first] = true;
+    for (std::size_t n = 0; n < cluster.size(); ++n)
+      for (std::int64_t other = 0; other < heads; ++other)
+        if (!taken[other] && mean_similarity(texts, layer, cluster[n], other) >= kAlike) {
+          taken[other] = true;
+          cluster.push_back(other);
+        }
+    std::ranges::sort(cluster);
+    if (cluster.size() > 1) clusters.push_back(cluster);
+  }
+  return clusters;
+}
+
+std::string alike_heads(const std::vector<HeadScores>& texts) {
+  if (texts[0].similarity.empty()) return "";
+  std::string text = formatted("heads that attend alike (%.1f and more)\n", kAlike);
+  bool any = false;
+  for (std::int64_t layer = 0; layer < texts[0].layers; ++layer)
+    for (const std::vector<std::int64_t>& cluster : clusters_of(texts, layer)) {
+      any = true;
+      double least = 1;
+      for (const std::int64_t a : cluster) {
+        text += std::to_string(layer) + "." + std::to_string(a) + " ";
+        for (const std::int64_t b : cluster)
+          least = std::min(least, mean_similarity(texts, layer, a, b));
+      }
+      text += formatted("  the least of two: %.3f\n", least);
+    }
+  return text + (any ? "\n" : "none\n\n");
 }
 
 std::string maps(const HeadsRun& run, const std::vector<HeadFinding>& found) {
@@ -163,6 +212,7 @@ std::string to_table(const HeadsRun& run, const HeadRoles& roles,
   for (const Text& text : run.texts) tokens += text.tokens.size();
   std::string table = "model    " + run.model + "\ntexts    " + std::to_string(run.texts.size()) +
                       ", " + std::to_string(tokens) + " tokens\n\n" + maps(run, found) + "\n";
+  table += alike_heads(run.before);
   if (found.empty()) {
     table += largest(roles);
   } else {
@@ -220,6 +270,17 @@ std::string to_json(const HeadsRun& run, const HeadRoles& roles,
                        {"change_95", optional_json(change.change)},
                        {"p", optional_json(change.p)},
                        {"q", optional_json(change.q)}});
+  Json similarity;
+  for (std::int64_t layer = 0; !run.before[0].similarity.empty() && layer < run.before[0].layers;
+       ++layer) {
+    Json matrix = Json::array();
+    for (std::int64_t a = 0; a < run.before[0].heads; ++a) {
+      matrix.push_back(Json::array());
+      for (std::int64_t b = 0; b < run.before[0].heads; ++b)
+        matrix.back().push_back(mean_similarity(run.before, layer, a, b));
+    }
+    similarity.push_back(matrix);
+  }
   std::vector<std::string> caveats = kCaveats;
   if (!run.after.empty()) caveats.push_back(kRepairCaveat);
   return json_text({{"model", run.model},
@@ -228,6 +289,7 @@ std::string to_json(const HeadsRun& run, const HeadRoles& roles,
                     {"texts_needed", roles.texts_needed},
                     {"findings", findings},
                     {"entropy", entropy},
+                    {"similarity", similarity},
                     {"without", run.without.empty() ? Json() : Json(run.without)},
                     {"changes", changed},
                     {"caveats", caveats}},

@@ -32,11 +32,12 @@ struct HeadScoreOptions {
   std::int64_t context = 0;  ///< tokens of a window, with its beginning; 0: the model's context
 
   /// By token of the text, or empty: whether it is of the class of kSentenceStart, and the token that
-  /// it is linked to, or -1, for kBracket. Links from one window into another do not count.
+  /// it is linked to, or -1, for kBracket. Links into another window or to a later token do not count.
   std::vector<std::uint8_t> token_class;
   std::vector<std::int64_t> links;
 
   HeadInterventions interventions = {};  ///< of the run that is looked at
+  bool similarity = false;               ///< fill HeadScores::similarity, too
 };
 
 /// How strongly each head of a model does each of them, on one text.
@@ -45,6 +46,10 @@ struct HeadScores {
   std::vector<double> scores;   ///< [roles, L, Hq], within [0, 1]; NaN where no row has such a key
   std::vector<double> chances;  ///< the same by chance
   std::vector<double> entropy;  ///< [L, Hq] mean of a row's, in nats
+
+  /// [L, Hq, Hq] how alike two heads of a layer attend, sum sqrt(A B), mean over rows; or empty. 1 is
+  /// the same weights (see head_similarity.h).
+  std::vector<double> similarity;
 
   double score(HeadRole role, HeadIndex head) const { return scores[index(role, head)]; }
 
@@ -66,7 +71,8 @@ struct HeadScores {
 /// The same bits for any number of threads and every instruction set.
 /// @throws Error{kBadArgument} if there is no token, context is out of range, or a list of the
 ///         options has another length than the text; Error as Session::prefill and intervene.
-/// @cost   the model without its head, and a pass over all scores.
+/// @cost   the model without its head, and a pass over all scores; with similarity three, and 8 flops
+///         for each pair of heads and of tokens.
 /// @source as observe.h
 HeadScores head_scores(const Model& model, const Threads& threads,
                        std::span<const std::int32_t> beginning,

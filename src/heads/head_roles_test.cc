@@ -195,10 +195,33 @@ TEST(HeadRoles, InductionFallsWithoutThePreviousTokenHead) {
     EXPECT_EQ(change.after, change.before);
 }
 
+TEST(HeadRoles, HeadsThatAttendAlikeAreAlike) {
+  HeadScoreOptions options;
+  options.context = 30;
+  options.similarity = true;
+  const Tokens tokens = repeated(2);
+  const HeadScores scores = head_scores(known_model(), Threads(1), kBeginning, tokens, options);
+  const auto similarity = [&](int layer, int a, int b) {
+    return scores.similarity[(layer * 2 + a) * 2 + b];
+  };
+  for (int layer = 0; layer < 3; ++layer) {
+    EXPECT_NEAR(similarity(layer, 0, 0), 1, 1e-6);
+    EXPECT_NEAR(similarity(layer, 0, 1), similarity(layer, 1, 0), 1e-12);
+  }
+  // All on one key, and alike on n keys: sqrt(1 / n), over rows of two windows.
+  double sum = 0;
+  int rows = 0;
+  for (const int length : {30, 12})
+    for (int n = 1; n <= length; ++n, ++rows) sum += std::sqrt(1.0 / n);
+  EXPECT_NEAR(similarity(2, 0, 1), sum / rows, 1e-3);
+  EXPECT_TRUE(head_scores(known_model(), Threads(1), kBeginning, tokens, {}).similarity.empty());
+}
+
 TEST(HeadRoles, SameBitsHoweverRun) {
   const Model model = known_model();
   HeadScoreOptions options;
   options.context = 30;
+  options.similarity = true;
   const HeadScores want = head_scores(model, Threads(1), kBeginning, repeated(3), options);
   const auto bits = [](const std::vector<double>& values) {
     std::vector<std::uint64_t> result;
@@ -211,6 +234,7 @@ TEST(HeadRoles, SameBitsHoweverRun) {
     EXPECT_EQ(bits(got.scores), bits(want.scores)) << name(isa);
     EXPECT_EQ(bits(got.chances), bits(want.chances)) << name(isa);
     EXPECT_EQ(bits(got.entropy), bits(want.entropy)) << name(isa);
+    EXPECT_EQ(bits(got.similarity), bits(want.similarity)) << name(isa);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/check.h"
+#include "rapt/head_similarity.h"
 #include "rapt/observe.h"
 #include "rapt/observe_layers.h"
 #include "rapt/session.h"
@@ -59,7 +60,7 @@ struct Window {
       tokens.push_back(text[t]);
       token_class.push_back(options.token_class.empty() ? 0 : options.token_class[t]);
       const std::int64_t link = options.links.empty() ? -1 : options.links[t];
-      links.push_back(link < first || link >= end ? -1 : link - first + before);
+      links.push_back(link < first || link > t ? -1 : link - first + before);
     }
   }
 
@@ -86,6 +87,28 @@ void look(const Window& window, const LayerAttention& seen, std::int64_t layers,
                               scratch),
               seen.layer, layers);
 }
+
+/// Sums of the similarity of two heads, and rows that they are over, [L, Hq, Hq].
+struct PairSums {
+  std::vector<double> sums;
+  std::vector<std::int64_t> rows;
+
+  explicit PairSums(std::size_t size) : sums(size), rows(size) {}
+
+  void add(const LayerAttention& seen, const Threads& threads, Scratch& scratch) {
+    Inputs inputs;
+    inputs.q = seen.q;
+    inputs.cache = &seen.cache.layer(seen.layer);
+    inputs.sequences = {&seen.sequence, 1};
+    const HeadSimilarity pairs = head_similarity(seen.plan.problem(), inputs, threads, scratch);
+    const std::size_t count = pairs.rows.size(), first = seen.layer * count;
+    for (std::size_t n = 0; n < count; ++n) {
+      if (pairs.rows[n] == 0) continue;
+      sums[first + n] += pairs.bhattacharyya[n] * static_cast<double>(pairs.rows[n]);
+      rows[first + n] += pairs.rows[n];
+    }
+  }
+};
 
 /// A head that prefers nothing is the broadest: chance is what heads have on average.
 void set_chance_of_broad(HeadScores& scores) {
@@ -119,9 +142,10 @@ HeadScores head_scores(const Model& model, const Threads& threads,
   for (const std::size_t given : {options.token_class.size(), options.links.size()})
     require(given == 0 || given == tokens.size(), ErrorCode::kBadArgument, "head_scores.options",
             "token_class and links for " + std::to_string(count) + " tokens, or none", given);
-  HeadScores result{config.num_hidden_layers, config.num_attention_heads, {}, {}, {}};
+  HeadScores result{config.num_hidden_layers, config.num_attention_heads, {}, {}, {}, {}};
   const std::size_t all = result.layers * result.heads;
   Sums scores(kMetrics.size() * all), chances(kMetrics.size() * all);
+  PairSums pairs(options.similarity ? all * result.heads : 0);
   Scratch scratch;
   Session session(model, threads, std::min(context, before + count));
   session.intervene(options.interventions);
@@ -130,6 +154,7 @@ HeadScores head_scores(const Model& model, const Threads& threads,
                         options);
     session.observe([&](const LayerAttention& seen) {
       look(window, seen, result.layers, threads, scratch, scores, chances);
+      if (options.similarity) pairs.add(seen, threads, scratch);
     });
     session.truncate(0);
     session.prefill(window.tokens);
@@ -142,6 +167,9 @@ HeadScores head_scores(const Model& model, const Threads& threads,
     for (std::vector<double>* list : {&result.scores, &result.chances})  // the text has none
       std::fill_n(list->begin() + static_cast<int>(HeadRole::kSentenceStart) * all, all, kNaN);
   for (std::size_t n = 0; n < all; ++n) result.entropy.push_back(scores.mean(kHeadRoles * all + n));
+  for (std::size_t n = 0; n < pairs.sums.size(); ++n)
+    result.similarity.push_back(
+        pairs.rows[n] == 0 ? kNaN : pairs.sums[n] / static_cast<double>(pairs.rows[n]));
   set_chance_of_broad(result);
   return result;
 }

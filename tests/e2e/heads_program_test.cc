@@ -98,6 +98,19 @@ TEST_F(HeadsProgram, OneTextNamesNoHead) {
   EXPECT_EQ(outcome.output.find("95% interval"), std::string::npos);
 }
 
+TEST_F(HeadsProgram, AlikeHeadsAreShownWhereWanted) {
+  EXPECT_TRUE(report(first_)["similarity"].is_null());
+  const json layers = report(first_ + " --similarity")["similarity"];
+  ASSERT_EQ(layers.size(), 4u);
+  for (const json& layer : layers)
+    for (int head = 0; head < 8; ++head) {
+      EXPECT_NEAR(layer[head][head], 1, 1e-6);
+      EXPECT_EQ(layer[head][3], layer[3][head]);
+    }
+  EXPECT_NE(heads(first_ + " --similarity").output.find("heads that attend alike (0.9 and more)\n"),
+            std::string::npos);
+}
+
 TEST_F(HeadsProgram, TablesHaveRolesAndEntropies) {
   const Outcome outcome = heads(texts_ + " --without 0.0");
   EXPECT_EQ(outcome.status, 0) << outcome.errors;
