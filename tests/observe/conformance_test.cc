@@ -39,6 +39,8 @@ double expect_truth(const AttentionCase& c) {
   std::vector<std::int64_t> counts(got.counts.size());
   double worst = 0;
   for_each_row_truth(c, p, inputs, options, [&](auto b, auto h, auto i, const RowTruth& row) {
+    ASSERT_EQ(row.values.size(), metrics);
+    ASSERT_EQ(row.counts.size(), metrics);
     const auto at = static_cast<std::size_t>(b * p.q_heads + h);
     const std::size_t heads = static_cast<std::size_t>(p.batch * p.q_heads);
     for (std::size_t n = 0; n < metrics; ++n) {

@@ -255,7 +255,7 @@ TEST(ObserveHermetic, EmptyRowsDoNotCount) {
   EXPECT_EQ(got.count(RowMetric::kEntropy, 1), 10);
   EXPECT_EQ(got.count(RowMetric::kLearnedSink, 1), 10);
   EXPECT_EQ(got.bin_counts, std::vector<std::int64_t>(4, 10));
-  for (const RowMetric metric : all_metrics()) EXPECT_EQ(got.row_values(metric, 0, 1)[3], 0.0f);
+  for (const RowMetric metric : row_metrics()) EXPECT_EQ(got.row_values(metric, 0, 1)[3], 0.0f);
 }
 
 TEST(ObserveHermetic, NothingOfNothing) {

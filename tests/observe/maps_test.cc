@@ -32,12 +32,12 @@ ReferenceAttention<double> matrix(const AttentionCase& c, const Problem& p, cons
 }
 
 const std::vector<AttentionCase>& map_cases() {
-  static const std::vector<AttentionCase> cases = {
+  static const std::vector<AttentionCase> kCases = {
       map_case("causal", Modifiers::kNone, 200, 200), map_case("causal", Modifiers::kAll, 90, 700),
       map_case("dense_or_window", Modifiers::kSinks, 130, 130),
       map_case("blocks_of_heads", Modifiers::kBias, 130, 130),
       map_case("causal", Modifiers::kNone, 5, 1300)};
-  return cases;
+  return kCases;
 }
 
 TEST(PooledMap, IsTheMeanOfTheMatrix) {

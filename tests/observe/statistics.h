@@ -12,29 +12,16 @@
 
 namespace rapt::test {
 
-inline const std::vector<RowMetric>& all_metrics() {
-  static const std::vector<RowMetric> metrics = {
-      RowMetric::kEntropy,        RowMetric::kNormalisedEntropy,
-      RowMetric::kSupport,        RowMetric::kRenyiSupport,
-      RowMetric::kConfidence,     RowMetric::kLookback,
-      RowMetric::kSinkMass,       RowMetric::kLearnedSink,
-      RowMetric::kPreviousToken,  RowMetric::kLocality,
-      RowMetric::kDuplicateToken, RowMetric::kInduction,
-      RowMetric::kTokenClass,     RowMetric::kLink,
-      RowMetric::kWeightedMass};
-  return metrics;
-}
-
 /// Weights of keys, others for each sequence and head: a view [1, B, Hq, Tk] of numbers that stay.
 inline ConstTensor some_key_weights(const Problem& p) {
-  static const Tensor numbers = normal({1, 1, 1, 1 << 13}, 6);
-  return {numbers.view.data, {1, p.batch, p.q_heads, p.kv_tokens}, {0, 7, 3, 1}};
+  static const Tensor kNumbers = normal({1, 1, 1, 1 << 13}, 6);
+  return {kNumbers.view.data, {1, p.batch, p.q_heads, p.kv_tokens}, {0, 7, 3, 1}};
 }
 
 /// Every metric, with tokens of seven kinds, others for each sequence.
 inline ObserveOptions all_options(const Problem& p) {
   ObserveOptions options;
-  options.metrics = all_metrics();
+  options.metrics.assign(row_metrics().begin(), row_metrics().end());
   options.distances = true;
   options.sink_tokens = 4;
   options.window = 37;
@@ -50,7 +37,8 @@ inline ObserveOptions all_options(const Problem& p) {
   return options;
 }
 
-/// What one row is, and whether it counts, for every metric; and its bins.
+/// What one row is, and whether it counts, for every metric in the order of row_metrics(); and its
+/// bins.
 struct RowTruth {
   std::vector<double> values;
   std::vector<bool> counts;
