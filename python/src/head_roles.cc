@@ -50,13 +50,14 @@ nb::object table(const HeadScores& scores, const std::vector<double>& values, st
 
 HeadScores scores_of(const Model& model, nb::handle tokens, nb::handle beginning,
                      std::int64_t context, nb::handle token_class, nb::handle links,
-                     const HeadInterventions& interventions) {
+                     const HeadInterventions& interventions, bool similarity) {
   const auto text = tokens_of(tokens, "head_scores.tokens");
   const auto begin = beginning.is_none() ? std::vector<std::int32_t>{}
                                          : tokens_of(beginning, "head_scores.beginning");
   HeadScoreOptions options;
   options.context = context;
   options.interventions = interventions;
+  options.similarity = similarity;
   if (!token_class.is_none())
     for (const std::int64_t of_class : ints_of(token_class, "head_scores.token_class"))
       options.token_class.push_back(of_class != 0 ? 1 : 0);
@@ -88,14 +89,24 @@ void bind_scores(nb::module_& m) {
       .def_prop_ro(
           "entropy", [](const HeadScores& self) { return table(self, self.entropy, 0); },
           nb::for_getter(nb::sig("def entropy(self, /) -> numpy.typing.NDArray[numpy.float64]")),
-          "Mean entropy of a row in nats, [L, Hq].");
+          "Mean entropy of a row in nats, [L, Hq].")
+      .def_prop_ro(
+          "similarity",
+          [](const HeadScores& self) {
+            const nb::object all = nb::module_::import_("numpy").attr("array")(self.similarity);
+            return nb::object(all.attr("reshape")(self.similarity.empty() ? 0 : self.layers,
+                                                  self.heads, self.heads));
+          },
+          nb::for_getter(nb::sig("def similarity(self, /) -> numpy.typing.NDArray[numpy.float64]")),
+          "How alike two heads of a layer attend, [L, Hq, Hq]: the mean over rows of the sum of\n"
+          "sqrt(A B). Without similarity=True none, [0, Hq, Hq].");
   m.def(
       "head_scores", &scores_of, "model"_a, "tokens"_a, nb::kw_only(), "beginning"_a = nb::none(),
       "context"_a = 0, "token_class"_a = nb::none(), "links"_a = nb::none(),
-      "interventions"_a = HeadInterventions(),
+      "interventions"_a = HeadInterventions(), "similarity"_a = false,
       nb::sig("def head_scores(model: Model, tokens: Ints, *, beginning: Ints | None = None,"
               " context: int = 0, token_class: Ints | None = None, links: Ints | None = None,"
-              " interventions: HeadInterventions = ...) -> HeadScores"),
+              " interventions: HeadInterventions = ..., similarity: bool = False) -> HeadScores"),
       "Scores of all heads on one text, in windows of `context` tokens begun by `beginning`.\n"
       "token_class says which tokens are those of the role sentence start, links which token each\n"
       "is linked to, or -1, for bracket.");

@@ -51,6 +51,15 @@ def test_given_tokens_and_links(model, texts):
         rapt.head_scores(model, text, links=[-1])
 
 
+def test_alike_heads(model, texts, scores):
+    assert scores[0].similarity.shape == (0, 8, 8)
+    alike = rapt.head_scores(model, texts[0], beginning=[0], similarity=True).similarity
+    assert alike.shape == (4, 8, 8)
+    np.testing.assert_allclose(alike, alike.transpose(0, 2, 1))
+    np.testing.assert_allclose(np.diagonal(alike, axis1=1, axis2=2), 1, atol=1e-6)
+    assert alike[1, 0, 1] > alike[0, 0, 7]  # two induction heads; previous token and broad
+
+
 def test_roles_and_what_one_head_does_to_another(model, texts, scores):
     roles = rapt.find_head_roles(scores)
     assert roles.texts_needed == 13 and len(roles.findings) == 8 * 32
