@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <system_error>
 
@@ -22,8 +23,8 @@ namespace rapt::cli {
 namespace {
 
 struct Options {
-  std::string model, prompt;
-  bool prompt_given = false;
+  std::string model, prompt, encoder_input;
+  bool prompt_given = false, encoder_input_given = false;
   ModelTypes types;
   int threads = 0;
   bool json = false;
@@ -47,7 +48,15 @@ std::string read_stdin() {
 
 std::string prompt_of(const Options& options) {
   if (options.prompt_given && options.prompt != "-") return options.prompt;
-  if (!options.prompt_given && isatty(STDIN_FILENO)) return "";
+  if (!options.prompt_given && (options.encoder_input_given || isatty(STDIN_FILENO))) return "";
+  return read_stdin();
+}
+
+std::optional<std::string> encoder_input_of(const Options& options) {
+  if (!options.encoder_input_given) return std::nullopt;
+  if (options.encoder_input != "-") return options.encoder_input;
+  require(!options.prompt_given || options.prompt != "-", ErrorCode::kBadArgument, "-p",
+          "a text, as --encoder-input reads stdin", "'-'");
   return read_stdin();
 }
 
@@ -85,6 +94,7 @@ void run_generate(const Options& options) {
   const auto directory = find_model(options.model);
   Generator::Options text = options.text;
   text.quiet = text.logprobs = options.json;
+  text.encoder_input = encoder_input_of(options);
   const std::string prompt = prompt_of(options);
   const LoadedModel loaded = load_model(directory, options.types.options());
   catch_interrupt();
@@ -151,6 +161,13 @@ void add_generate(CLI::App& program) {
                        "The text to continue; printed first. '-', or left out where stdin is no\n"
                        "terminal: all of stdin, without its last line break")
           ->type_name("TEXT");
+  CLI::Option* encoder_input =
+      command
+          ->add_option(
+              "--encoder-input", options->encoder_input,
+              "Of an encoder-decoder: the text that its encoder reads. '-': all of stdin,\n"
+              "without its last line break")
+          ->type_name("TEXT");
   command->add_option("-n,--tokens", options->text.new_tokens, "New tokens at most")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31).description(""))
       ->type_name("N")
@@ -171,12 +188,18 @@ void add_generate(CLI::App& program) {
       "The most likely token is taken unless --temperature is above 0. The same model, prompt and\n"
       "options give the same text on every machine, for any --threads.\n"
       "\n"
+      "An encoder-decoder (T5, BART, Marian) needs --encoder-input. Its text begins with the "
+      "tokens\n"
+      "that config.json names, then -p, and is decoded greedily where transformers might search.\n"
+      "\n"
       "Examples:\n"
       "  rapt generate -p \"Once upon a time\"\n"
       "  rapt generate models/llama -p \"Once upon a time\" -n 100 --temperature 0.8 --top-p 0.95\n"
-      "  rapt generate --json < prompt.txt");
-  on_run(command, [options, prompt] {
+      "  rapt generate --json < prompt.txt\n"
+      "  rapt generate models/t5 --encoder-input \"translate English to German: Good morning.\"");
+  on_run(command, [options, prompt, encoder_input] {
     options->prompt_given = prompt->count() > 0;
+    options->encoder_input_given = encoder_input->count() > 0;
     run_generate(*options);
   });
 }

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -28,7 +30,8 @@ struct Generation {
   std::int64_t decode_tokens = 0;  ///< steps of one token
 };
 
-/// Streams a prompt and its continuation, token by token.
+/// Streams a prompt and its continuation, token by token; of an encoder-decoder, the text that its
+/// decoder makes of the encoder's input.
 class Generator {
  public:
   struct Options {
@@ -36,6 +39,7 @@ class Generator {
     bool quiet = false;  ///< do not print the text
     bool logprobs = false;
     SamplerConfig sampler;
+    std::optional<std::string> encoder_input;
   };
 
   Generator(const Model& model, const Tokenizer& tokenizer, const Options& options)
@@ -43,10 +47,17 @@ class Generator {
 
   /// Ends at `new_tokens`, at a token that ends a text, at a full context ("context"), or at Ctrl-C
   /// ("interrupted"); finish_reason says which.
-  /// @throws ContextFull if the prompt alone is longer than the context; Error.
+  /// @throws ContextFull if the prompt alone is longer than the context; Error, too if there is an
+  ///         encoder's input and no encoder, or an encoder and no input.
   Generation run(const std::string& prompt, const Threads& threads);
 
  private:
+  void run_engine(const Threads& threads);
+  void run_encoder_decoder(const Threads& threads);
+  Event next(const ConstTensor& logits, const Sampler& sampler,
+             std::span<const std::int32_t> context) const;
+  FinishReason finish_of(std::int32_t token, std::int64_t length) const;
+  std::int64_t capacity() const;  ///< tokens that the cache is made for
   void take(const Event& event);
   void show(const std::string& text);
 

@@ -26,8 +26,19 @@ bool head_is_tied(const ModelInfo& info) {
          std::ranges::none_of(info.parts, [](const auto& part) { return part.name == "head"; });
 }
 
-nlohmann::ordered_json positions_json(const LayerConfig& layer) {
-  if (!layer.rotary) return {{"kind", layer.alibi ? "alibi" : "learned"}};
+/// Of a layer without rotary positions.
+std::string positions_name(const ModelConfig& c, const LayerConfig& layer) {
+  if (layer.alibi) return "ALiBi";
+  if (layer.relative) return "relative";
+  return c.encoder ? "absolute" : "learned";  // those of an encoder-decoder may be sinusoids
+}
+
+nlohmann::ordered_json positions_json(const ModelConfig& c, const LayerConfig& layer) {
+  if (layer.relative)
+    return {{"kind", "relative"},
+            {"buckets", layer.relative->buckets},
+            {"max_distance", layer.relative->max_distance}};
+  if (!layer.rotary) return {{"kind", layer.alibi ? "alibi" : positions_name(c, layer)}};
   const RotaryConfig& rotary = *layer.rotary;
   nlohmann::ordered_json object = {{"kind", "rotary"},
                                    {"theta", rotary.theta},
@@ -46,7 +57,7 @@ nlohmann::ordered_json positions_json(const LayerConfig& layer) {
 nlohmann::ordered_json layers_json(const ModelConfig& c) {
   nlohmann::ordered_json layers = nlohmann::ordered_json::array();
   for (const LayerConfig& layer : c.layers) {
-    nlohmann::ordered_json object = {{"mask", "causal"}, {"positions", positions_json(layer)}};
+    nlohmann::ordered_json object = {{"mask", "causal"}, {"positions", positions_json(c, layer)}};
     if (layer.window > 0) object["window"] = layer.window;
     if (layer.scale) object["scale"] = *layer.scale;
     if (layer.softcap) object["softcap"] = *layer.softcap;
@@ -60,26 +71,36 @@ std::string to_json(const ModelInfo& info, const std::string& model) {
   const ModelConfig& c = info.config;
   Json by_part = Json::object();
   for (const ModelInfo::Part& part : info.parts) by_part[part.name] = part.parameters;
-  const Json object = {{"model", model},
-                       {"architecture", c.architecture},
-                       {"layers", c.num_hidden_layers},
-                       {"hidden_size", c.hidden_size},
-                       {"intermediate_size", c.intermediate_size},
-                       {"attention_heads", c.num_attention_heads},
-                       {"kv_heads", c.num_key_value_heads},
-                       {"head_dim", c.head_dim},
-                       {"context", c.context()},
-                       {"positions", positions_json(c.layers.front())},
-                       {"attention", layers_json(c)},
-                       {"vocabulary", c.vocab_size},
-                       {"tied_head", head_is_tied(info)},
-                       {"parameters", info.parameters},
-                       {"parameters_by_part", by_part},
-                       {"parameters_by_dtype", info.dtypes},
-                       {"weights_bytes", info.weights_bytes},
-                       {"loaded_bytes", info.loaded_bytes},
-                       {"cache_bytes_per_token", info.cache_bytes_per_token},
-                       {"cache_bytes", info.cache_bytes}};
+  Json object = {{"model", model},
+                 {"architecture", c.architecture},
+                 {"layers", c.num_hidden_layers},
+                 {"hidden_size", c.hidden_size},
+                 {"intermediate_size", c.intermediate_size},
+                 {"attention_heads", c.num_attention_heads},
+                 {"kv_heads", c.num_key_value_heads},
+                 {"head_dim", c.head_dim},
+                 {"context", c.context()},
+                 {"positions", positions_json(c, c.layers.front())},
+                 {"attention", layers_json(c)},
+                 {"vocabulary", c.vocab_size},
+                 {"tied_head", head_is_tied(info)},
+                 {"parameters", info.parameters},
+                 {"parameters_by_part", by_part},
+                 {"parameters_by_dtype", info.dtypes},
+                 {"weights_bytes", info.weights_bytes},
+                 {"loaded_bytes", info.loaded_bytes},
+                 {"cache_bytes_per_token", info.cache_bytes_per_token},
+                 {"cache_bytes", info.cache_bytes}};
+  if (c.encoder)
+    object["encoder"] = {{"layers", c.encoder->num_hidden_layers},
+                         {"intermediate_size", c.encoder->intermediate_size},
+                         {"attention_heads", c.encoder->num_attention_heads},
+                         {"head_dim", c.encoder->head_dim},
+                         {"context", c.encoder->max_position_embeddings == 0
+                                         ? Json()
+                                         : Json(c.encoder->max_position_embeddings)},
+                         {"mask", "none"},
+                         {"memory_bytes_per_token", info.memory_bytes_per_token}};
   return json_text(object, 2);
 }
 
@@ -92,7 +113,10 @@ std::string grouped(std::int64_t value) {
 
 /// "rotary, theta 500000, 64 of 128 features, llama3 by 8 from 8,192 tokens".
 std::string positions_text(const ModelConfig& c, const LayerConfig& layer) {
-  if (!layer.rotary) return layer.alibi ? "ALiBi" : "learned";
+  if (layer.relative)
+    return "relative, " + grouped(layer.relative->buckets) + " buckets up to distance " +
+           grouped(layer.relative->max_distance);
+  if (!layer.rotary) return positions_name(c, layer);
   const RotaryConfig& rotary = *layer.rotary;
   std::ostringstream text;
   text << std::setprecision(12) << "rotary, theta " << rotary.theta;
@@ -151,6 +175,21 @@ std::string layer_lines(const ModelConfig& c) {
   return lines;
 }
 
+/// The encoder, and what the decoder sees of it.
+std::string encoder_lines(const ModelInfo& info) {
+  const EncoderConfig& encoder = *info.config.encoder;
+  return line("encoder", grouped(encoder.num_hidden_layers) + " layers, MLP size " +
+                             grouped(encoder.intermediate_size)) +
+         line("  heads",
+              grouped(encoder.num_attention_heads) + " of dimension " + grouped(encoder.head_dim)) +
+         line("  input", encoder.max_position_embeddings == 0
+                             ? "any length"
+                             : "up to " + grouped(encoder.max_position_embeddings) + " tokens") +
+         line("  attention",
+              "all tokens; positions " + positions_text(info.config, info.config.layers.front())) +
+         line("cross-attention", "all tokens of the encoder's output, in every layer");
+}
+
 std::string to_table(const ModelInfo& info, const std::string& model) {
   const ModelConfig& c = info.config;
   std::string dtypes;
@@ -162,6 +201,7 @@ std::string to_table(const ModelInfo& info, const std::string& model) {
       line("heads", grouped(c.num_attention_heads) + " of dimension " + grouped(c.head_dim) +
                         " over " + grouped(c.num_key_value_heads) + " key/value heads") +
       line("context", grouped(c.context()) + " tokens") + layer_lines(c) +
+      (c.encoder ? encoder_lines(info) : "") +
       line("vocabulary", grouped(c.vocab_size) + " tokens") +
       line("parameters", grouped(info.parameters));
   for (const ModelInfo::Part& part : info.parts)
@@ -170,7 +210,10 @@ std::string to_table(const ModelInfo& info, const std::string& model) {
   return table + line("weights", bytes_text(info.weights_bytes) + " in the file, as" + dtypes) +
          line("  once loaded", bytes_text(info.loaded_bytes)) +
          line("KV cache", bytes_text(info.cache_bytes_per_token) + " a token, " +
-                              bytes_text(info.cache_bytes) + " at full context");
+                              bytes_text(info.cache_bytes) + " at full context") +
+         (c.encoder ? line("  of the encoder",
+                           bytes_text(info.memory_bytes_per_token) + " a token of its input")
+                    : "");
 }
 
 void run_info(const Options& options) {

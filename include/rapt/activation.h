@@ -10,10 +10,11 @@ namespace rapt {
 ///     silu(z) = z / (1 + exp(-z))
 ///     gelu(z) = z Phi(z), Phi the distribution function of the standard normal distribution
 ///     gelu_tanh(z) = z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) / 2
+///     relu(z) = max(z, 0)
 ///
 /// @error  src/simd/gelu_inl.h and math_inl.h state the largest, over all f32: below 6 ulp.
 /// @source arXiv:1702.03118 (SiLU), 1606.08415 (GELU)
-enum class Activation { kSilu, kGelu, kGeluTanh };
+enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };
 
 /// out = f(x), element by element; the same bits on every instruction set and for any threads.
 ///

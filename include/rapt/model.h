@@ -16,20 +16,41 @@
 
 namespace rapt {
 
+/// The buckets of T5's relative positions; their biases are weights. See RelativeBias.
+struct RelativeBuckets {
+  std::int64_t buckets = 32;
+  std::int64_t max_distance = 128;
+
+  bool operator==(const RelativeBuckets&) const = default;
+};
+
 /// What the attention of one layer sees and how it scores; heads are the model's. Every layer is
-/// causal.
+/// causal, but for those of an encoder, which see all tokens.
 struct LayerConfig {
   std::int64_t window = 0;  ///< tokens that a query sees, its own last; 0: all before it
-  /// None where positions are learned, or ALiBi's.
+  /// None where positions are added to the embedding, or are ALiBi's or relative.
   std::optional<RotaryConfig> rotary = std::nullopt;
   bool alibi = false;  ///< with the slopes of alibi_slopes(num_attention_heads)
+  std::optional<RelativeBuckets> relative = std::nullopt;
   std::optional<float> scale = std::nullopt;    ///< of q.k; default 1 / sqrt(head_dim)
   std::optional<float> softcap = std::nullopt;  ///< of the scores
 
   bool operator==(const LayerConfig&) const = default;
 };
 
-/// Extents and constants of a decoder-only model, with the names of Hugging Face's config.json.
+/// The encoder of an encoder-decoder. What is not here is as its decoder has it; the attention of
+/// all layers is that of the decoder's first, but sees all tokens.
+struct EncoderConfig {
+  std::int64_t num_hidden_layers = 0;
+  std::int64_t num_attention_heads = 0;
+  std::int64_t head_dim = 0;
+  std::int64_t intermediate_size = 0;
+  std::int64_t max_position_embeddings = 0;  ///< the longest input, in tokens; 0: any
+
+  bool operator==(const EncoderConfig&) const = default;
+};
+
+/// Extents and constants of a decoder, with the names of Hugging Face's config.json.
 struct ModelConfig {
   std::string architecture = "LlamaForCausalLM";
   std::int64_t vocab_size = 0;
@@ -48,11 +69,18 @@ struct ModelConfig {
   bool mlp_bias = false;
   bool tie_word_embeddings = false;
   bool use_parallel_residual = false;  ///< attention and MLP read the same residual stream
+  bool is_gated_act = false;           ///< of a T5: whether its MLP has a gate
+  bool scale_embedding = false;        ///< of a BART or Marian: embeddings times sqrt(hidden_size)
+  bool scale_decoder_outputs = false;  ///< of a T5: what the head reads, by sqrt(hidden_size)
   Activation hidden_act = Activation::kSilu;
   std::optional<float> final_logit_softcapping;
   std::vector<LayerConfig> layers;          ///< empty: each has the rotary positions of `rotary()`
   std::vector<std::int32_t> bos_token_ids;  ///< tokens that begin a text
   std::vector<std::int32_t> eos_token_ids;  ///< tokens that end a text
+  std::optional<EncoderConfig> encoder;     ///< of an encoder-decoder
+  /// What an encoder-decoder's own text begins with, before any other token.
+  std::vector<std::int32_t> decoder_start_token_ids;
+  std::vector<std::int32_t> suppressed_token_ids;  ///< tokens that generation never draws
 
   /// Reads the text of a config.json; `where` names it in errors. Defaults are filled in.
   /// @throws Error{kBadFile} naming the field; Error{kUnsupported} naming the architecture or the
@@ -71,7 +99,8 @@ struct ModelConfig {
   /// dynamic NTK and YaRN stretch the original context to, where that is more.
   std::int64_t context() const;
 
-  /// Whether generation stops at `token`: a token that ends a text, or begins another.
+  /// Whether generation stops at `token`: a token that ends a text or, but for encoder-decoders,
+  /// begins another.
   bool ends_text(std::int32_t token) const;
 };
 
@@ -81,7 +110,7 @@ struct ModelOptions {
   /// or rounded to this type (see linear.h).
   std::optional<WeightType> weights;
 
-  /// Keys and values of a session's cache.
+  /// Keys and values of a session's cache. An encoder-decoder asks for one that is not quantised.
   DType cache = DType::kF32;
 
   /// Of the attention; native bf16 asks for a cache of bf16. Linear maps: see `weights`.

@@ -26,6 +26,8 @@ struct ModelInfo {
   std::size_t loaded_bytes = 0;                ///< of the weights of a Model with these options
   std::size_t cache_bytes_per_token = 0;       ///< of keys and values of all layers
   std::size_t cache_bytes = 0;                 ///< of a session's cache of the whole context
+  /// Of keys and values that all layers of an encoder-decoder keep of a token that its encoder reads.
+  std::size_t memory_bytes_per_token = 0;
 
   /// Reads the configuration and the list of tensors of a Hugging Face directory. What `options`
   /// change is loaded_bytes, packed linear maps and an embedding as it is stored, and the caches.

@@ -18,7 +18,8 @@ enum class Logits {
   kAll,   ///< every token's: losses
 };
 
-/// One sequence in a model: its KV cache, its working memory, its length.
+/// One sequence in a model: its KV cache, its working memory, its length. Of an encoder-decoder it is
+/// the decoder's, and `encode` comes first.
 ///
 /// Logits have the same bits for any number of threads, any cut of the prompt into calls, and for
 /// prefill and decode (docs/numerics.md). Not thread-safe; sessions of one model are independent.
@@ -36,13 +37,22 @@ class Session {
 
   std::int64_t length() const;      ///< tokens taken so far
   std::int64_t capacity() const;    ///< tokens that fit in all
-  std::size_t cache_bytes() const;  ///< of all of them; taken from the system as they come
+  std::size_t cache_bytes() const;  ///< of all of them, as they come, and of what `encode` keeps
+
+  /// Takes the whole input of an encoder-decoder's encoder, and keeps the keys and values of its
+  /// output that each layer of the decoder attends to. The session has no tokens then.
+  ///
+  /// @throws Error{kBadArgument} if the model has no encoder, there is no token, one is outside the
+  ///         vocabulary, or there are more than the encoder's positions; Error{kOutOfMemory}. The
+  ///         session is then as it was before.
+  /// @cost   the encoder on all tokens, then a token's keys and values a layer; cache_bytes grows.
+  void encode(std::span<const std::int32_t> tokens);
 
   /// Takes `tokens` and returns logits [1, 1, 1 or T, vocab_size], which live until the next call.
   ///
-  /// @throws Error{kBadArgument} if there is no token, one is outside the vocabulary, or the
-  ///         context has no room for all of them; Error{kOutOfMemory}. The session is then as it
-  ///         was before.
+  /// @throws Error{kBadArgument} if there is no token, one is outside the vocabulary, the context
+  ///         has no room for all of them, or an encoder-decoder has no encoder's input;
+  ///         Error{kOutOfMemory}. The session is then as it was before.
   ConstTensor prefill(std::span<const std::int32_t> tokens, Logits which = Logits::kLast);
 
   /// Takes one token and returns the logits of the next, [1, 1, 1, vocab_size].

@@ -102,6 +102,13 @@ struct PySession {
   Use use{};
 };
 
+void encode(PySession& self, nb::handle tokens) {
+  const Use::Changing changing(self.use, "Session.encode");
+  const std::vector<std::int32_t> list = tokens_of(tokens, "Session.encode.tokens");
+  const nb::gil_scoped_release release;
+  self.session.encode(list);
+}
+
 nb::object prefill(PySession& self, nb::handle tokens, bool all) {
   const Use::Changing changing(self.use, "Session.prefill");
   const std::vector<std::int32_t> list = tokens_of(tokens, "Session.prefill.tokens");
@@ -118,7 +125,8 @@ void bind_session(nb::module_& m) {
   nb::class_<PySession>(
       m, "Session",
       "One sequence in a model: its KV caches and its length. Logits have the same\n"
-      "bits for any number of threads and any cut into calls. One call at a time.")
+      "bits for any number of threads and any cut into calls. One call at a time. Of an\n"
+      "encoder-decoder it is the decoder's, and `encode` comes first.")
       .def(
           "__init__",
           [](PySession* self, const Model& model, std::int64_t capacity) {
@@ -126,6 +134,11 @@ void bind_session(nb::module_& m) {
           },
           "model"_a, "capacity"_a = 0,
           "For up to `capacity` tokens; 0 means the model's context. On the present threads.")
+      .def(
+          "encode", &encode, "tokens"_a, nb::sig("def encode(self, tokens: Ints) -> None"),
+          "Takes the whole input of an encoder-decoder's encoder, before the decoder's tokens. The "
+          "session\n"
+          "has no tokens then.")
       .def(
           "prefill", &prefill, "tokens"_a, nb::kw_only(), "all"_a = false,
           nb::sig("def prefill(self, tokens: Ints, *, all: bool = False)"
@@ -197,6 +210,13 @@ void bind_config(nb::module_& m) {
       .def_ro("tie_word_embeddings", &ModelConfig::tie_word_embeddings)
       .def_ro("bos_token_ids", &ModelConfig::bos_token_ids)
       .def_ro("eos_token_ids", &ModelConfig::eos_token_ids)
+      .def_ro("decoder_start_token_ids", &ModelConfig::decoder_start_token_ids,
+              "What an encoder-decoder's own text begins with.")
+      .def_ro("suppressed_token_ids", &ModelConfig::suppressed_token_ids,
+              "Tokens that generation never draws.")
+      .def_prop_ro(
+          "is_encoder_decoder", [](const ModelConfig& c) { return c.encoder.has_value(); },
+          "Whether a Session asks for an encoder's input.")
       .def_prop_ro("context", &ModelConfig::context,
                    "The longest sequence that its positions serve, in tokens.");
 }
@@ -232,7 +252,9 @@ void bind_info(nb::module_& m) {
 }
 
 void bind_model_type(nb::module_& m) {
-  nb::class_<Model>(m, "Model", "A decoder, ready to run. Share it between sessions.")
+  nb::class_<Model>(m, "Model",
+                    "A decoder, or an encoder and its decoder, ready to run. Share it between "
+                    "sessions.")
       .def_static(
           "load", &load, "directory"_a, nb::kw_only(), "weights"_a = nb::none(),
           "cache"_a = "float32", "attention"_a = kF32Arithmetic,

@@ -60,6 +60,26 @@ void check_relative_bias(const RelativeBias& bias, std::int64_t q_heads) {
             value);
 }
 
+/// @pre  check_buckets(bias)
+std::int64_t bucket_of(const RelativeBias& bias, std::int64_t distance) {
+  // Beyond, the bucket is the same.
+  distance = std::clamp(distance, -bias.max_distance, bias.max_distance);
+  const std::int64_t side = bias.bidirectional ? bias.buckets / 2 : bias.buckets;
+  const std::int64_t base = bias.bidirectional && distance > 0 ? side : 0;
+  const std::int64_t away =
+      bias.bidirectional ? std::abs(distance) : std::max<std::int64_t>(-distance, 0);
+  const std::int64_t exact = side / 2;
+  if (away < exact) return base + away;
+  // In f32 and in this order, as models were trained.
+  const CanonicalFloatEnv env;
+  const float ratio = static_cast<float>(away) / static_cast<float>(exact);
+  const double span =
+      elementary::log(static_cast<double>(bias.max_distance) / static_cast<double>(exact));
+  const float steps = static_cast<float>(elementary::log(static_cast<double>(ratio))) /
+                      static_cast<float>(span) * static_cast<float>(side - exact);
+  return base + std::min(side - 1, exact + static_cast<std::int64_t>(steps));
+}
+
 }  // namespace
 
 void check_modifiers(const ScoreModifiers& modifiers, std::int64_t q_heads) {
@@ -74,21 +94,7 @@ void check_modifiers(const ScoreModifiers& modifiers, std::int64_t q_heads) {
 
 std::int64_t RelativeBias::bucket(std::int64_t distance) const {
   check_buckets(*this);
-  distance = std::clamp(distance, -max_distance, max_distance);  // beyond, the bucket is the same
-  const std::int64_t side = bidirectional ? buckets / 2 : buckets;
-  const std::int64_t base = bidirectional && distance > 0 ? side : 0;
-  const std::int64_t away =
-      bidirectional ? std::abs(distance) : std::max<std::int64_t>(-distance, 0);
-  const std::int64_t exact = side / 2;
-  if (away < exact) return base + away;
-  // In f32 and in this order, as models were trained.
-  const CanonicalFloatEnv env;
-  const float ratio = static_cast<float>(away) / static_cast<float>(exact);
-  const double span =
-      elementary::log(static_cast<double>(max_distance) / static_cast<double>(exact));
-  const float steps = static_cast<float>(elementary::log(static_cast<double>(ratio))) /
-                      static_cast<float>(span) * static_cast<float>(side - exact);
-  return base + std::min(side - 1, exact + static_cast<std::int64_t>(steps));
+  return bucket_of(*this, distance);
 }
 
 std::vector<float> alibi_slopes(std::int64_t heads) {
@@ -118,7 +124,7 @@ DistanceTable distance_table(const Problem& problem) {
   table.highest = high;
   std::vector<std::int64_t> buckets;
   for (std::int64_t distance = low; distance <= high; ++distance)
-    buckets.push_back(relative.bucket(distance));
+    buckets.push_back(bucket_of(relative, distance));
   table.bias.reserve(static_cast<std::size_t>(problem.q_heads) * buckets.size());
   for (std::int64_t h = 0; h < problem.q_heads; ++h)
     for (const std::int64_t bucket : buckets)

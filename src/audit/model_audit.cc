@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/buffer.h"
+#include "model/decoder.h"
 #include "rapt/session.h"
 
 namespace rapt {
@@ -63,6 +64,7 @@ std::optional<AuditFinding> ModelAudit::first() const {
 ModelAudit audit_model(const Model& model, const Threads& threads,
                        std::span<const std::int32_t> tokens, const ModelAuditOptions& options) {
   const ModelConfig& config = model.config();
+  require_decoder_only(config, "audit_model.model");
   const auto progress = [&](const std::string& part) {
     if (options.progress) options.progress(part);
   };

@@ -7,7 +7,7 @@
 
 namespace rapt {
 
-constexpr std::size_t kActivations = static_cast<std::size_t>(Activation::kGeluTanh) + 1;
+constexpr std::size_t kActivations = static_cast<std::size_t>(Activation::kRelu) + 1;
 static_assert(std::extent_v<decltype(ActivationKernels::plain)> == kActivations);
 static_assert(std::extent_v<decltype(ActivationKernels::gated)> == kActivations);
 

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -19,9 +20,11 @@ using test::normal;
 using test::same_bits;
 using test::Tensor;
 
-constexpr Activation kAll[] = {Activation::kSilu, Activation::kGelu, Activation::kGeluTanh};
+constexpr Activation kAll[] = {Activation::kSilu, Activation::kGelu, Activation::kGeluTanh,
+                               Activation::kRelu};
 
 double exact(Activation f, double z) {
+  if (f == Activation::kRelu) return std::max(z, 0.0);
   if (f == Activation::kSilu) return z / (1 + std::exp(-z));
   if (f == Activation::kGelu) return z * std::erfc(-z / std::numbers::sqrt2) / 2;
   return z * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (z + 0.044715 * z * z * z))) / 2;

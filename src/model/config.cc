@@ -22,18 +22,6 @@ constexpr std::pair<const char*, std::int64_t ModelConfig::*> kExtents[] = {
     {"max_position_embeddings", &ModelConfig::max_position_embeddings},
 };
 
-std::vector<std::int32_t> read_token_ids(ConfigFields& fields, const char* key) {
-  const auto id = [](const JsonField& one) {
-    return static_cast<std::int32_t>(one.integer(0, kLargestExtent - 1));
-  };
-  if (!fields.has(key)) return {};
-  const JsonField field = fields[key];
-  if (!field.value().is_array()) return {id(field)};
-  std::vector<std::int32_t> ids;
-  for (std::size_t n = 0; n < field.array_size(); ++n) ids.push_back(id(field.at(n)));
-  return ids;
-}
-
 const Family& read_family(ConfigFields& fields) {
   const JsonField field = fields["architectures"];
   if (field.is_null()) field.fail("a value");
@@ -86,10 +74,30 @@ void check_layer(const ModelConfig& c, const LayerConfig& layer) {
         layer.scale.value_or(0));
   check(!layer.softcap || is_positive(*layer.softcap), "layers.softcap", "a positive number",
         layer.softcap.value_or(0));
+  if (layer.relative) {
+    const auto& [buckets, max_distance] = *layer.relative;
+    check(buckets >= 4 && buckets <= 1 << 20 && buckets % 2 == 0, "layers.relative.buckets",
+          "an even number from 4 to 2^20", buckets);
+    check(max_distance > buckets / 2 && max_distance <= 1 << 20, "layers.relative.max_distance",
+          std::to_string(buckets / 2 + 1) + " to 2^20", max_distance);
+  }
   if (!layer.rotary) return;
   check_rotary(*layer.rotary);
   check(layer.rotary->dims <= c.head_dim, "layers.rotary",
         "at most head_dim (" + std::to_string(c.head_dim) + ") dims", layer.rotary->dims);
+}
+
+void check_encoder(const EncoderConfig& encoder) {
+  for (const auto& [name, extent] : {std::pair("num_hidden_layers", encoder.num_hidden_layers),
+                                     std::pair("num_attention_heads", encoder.num_attention_heads),
+                                     std::pair("head_dim", encoder.head_dim),
+                                     std::pair("intermediate_size", encoder.intermediate_size)})
+    check(extent >= 1 && extent <= kLargestExtent, std::string("encoder.") + name, "1 to 2^31",
+          extent);
+  check(encoder.num_hidden_layers <= kMostLayers, "encoder.num_hidden_layers",
+        "1 to " + std::to_string(kMostLayers), encoder.num_hidden_layers);
+  check(encoder.max_position_embeddings >= 0, "encoder.max_position_embeddings", "0 or more",
+        encoder.max_position_embeddings);
 }
 
 bool contains(const std::vector<std::int32_t>& ids, std::int32_t token) {
@@ -144,6 +152,13 @@ ModelConfig ModelConfig::validated() const {
   for (const LayerConfig& layer : c.layers) check_layer(c, layer);
   check(std::cmp_equal(c.layers.size(), c.num_hidden_layers), "layers",
         std::to_string(c.num_hidden_layers) + ", one a layer", c.layers.size());
+  check(c.encoder.has_value() == find_family(c.architecture)->has_encoder(), "encoder",
+        c.encoder ? "none, as " + c.architecture + " has none" : "that of " + c.architecture,
+        c.encoder ? "one" : "none");
+  if (c.encoder) check_encoder(*c.encoder);
+  for (const std::int32_t token : c.suppressed_token_ids)
+    check(token >= 0 && token < c.vocab_size, "suppressed_token_ids",
+          "0 to " + std::to_string(c.vocab_size - 1), token);
   return c;
 }
 
@@ -170,7 +185,7 @@ std::int64_t ModelConfig::context() const {
 }
 
 bool ModelConfig::ends_text(std::int32_t token) const {
-  return contains(eos_token_ids, token) || contains(bos_token_ids, token);
+  return contains(eos_token_ids, token) || (!encoder && contains(bos_token_ids, token));
 }
 
 }  // namespace rapt

@@ -7,10 +7,9 @@ namespace rapt {
 namespace {
 
 constexpr std::pair<const char*, Activation> kActivations[] = {
-    {"silu", Activation::kSilu},
-    {"gelu", Activation::kGelu},
-    {"gelu_new", Activation::kGeluTanh},
-    {"gelu_pytorch_tanh", Activation::kGeluTanh}};
+    {"silu", Activation::kSilu},         {"swish", Activation::kSilu},
+    {"relu", Activation::kRelu},         {"gelu", Activation::kGelu},
+    {"gelu_new", Activation::kGeluTanh}, {"gelu_pytorch_tanh", Activation::kGeluTanh}};
 
 }  // namespace
 
@@ -65,6 +64,18 @@ void ConfigFields::check_all_read(const std::string& expected) const {
   });
 }
 
+std::vector<std::int32_t> read_token_ids(ConfigFields& fields, const char* key) {
+  const auto id = [](const JsonField& one) {
+    return static_cast<std::int32_t>(one.integer(0, kLargestExtent - 1));
+  };
+  if (!fields.has(key)) return {};
+  const JsonField field = fields[key];
+  if (!field.value().is_array()) return {id(field)};
+  std::vector<std::int32_t> ids;
+  for (std::size_t n = 0; n < field.array_size(); ++n) ids.push_back(id(field.at(n)));
+  return ids;
+}
+
 void read_extents(ConfigFields& fields, ModelConfig& config, std::int64_t head_dim) {
   config.vocab_size = fields.extent("vocab_size");
   config.hidden_size = fields.extent("hidden_size");
@@ -78,18 +89,17 @@ void read_extents(ConfigFields& fields, ModelConfig& config, std::int64_t head_d
   config.max_position_embeddings = fields.extent("max_position_embeddings");
 }
 
-void read_activation(ConfigFields& fields, const char* key, ModelConfig& config) {
-  if (!fields.has(key)) return;
-  const JsonField field = fields[key];
+Activation activation_of(const JsonField& field, const std::string& name) {
   std::string names;
-  for (const auto& [name, activation] : kActivations) {
-    if (field.string() == name) {
-      config.hidden_act = activation;
-      return;
-    }
-    names += (names.empty() ? "\"" : ", \"") + std::string(name) + "\"";
+  for (const auto& [known, activation] : kActivations) {
+    if (name == known) return activation;
+    names += (names.empty() ? "\"" : ", \"") + std::string(known) + "\"";
   }
   field.fail("one of " + names, ErrorCode::kUnsupported);
+}
+
+void read_activation(ConfigFields& fields, const char* key, ModelConfig& config) {
+  if (fields.has(key)) config.hidden_act = activation_of(fields[key], fields[key].string());
 }
 
 std::vector<bool> read_layer_types(ConfigFields& fields, const ModelConfig& config,

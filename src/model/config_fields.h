@@ -51,11 +51,17 @@ class ConfigFields {
   std::set<std::string> read_;
 };
 
+/// Token ids of a field that has one or a list of them; none where it is absent.
+std::vector<std::int32_t> read_token_ids(ConfigFields& fields, const char* key);
+
 /// hidden_size, num_attention_heads, ... by the names that most families give them. A head_dim that
 /// is absent is the one given here, or hidden_size / num_attention_heads.
 void read_extents(ConfigFields& fields, ModelConfig& config, std::int64_t head_dim = 0);
 
-/// An activation by its name in config.json.
+/// The activation that config.json calls `name`; what is wrong names `field`.
+Activation activation_of(const JsonField& field, const std::string& name);
+
+/// hidden_act of a field that has its name.
 void read_activation(ConfigFields& fields, const char* key, ModelConfig& config);
 
 /// For each layer, whether it has a sliding window: as layer_types says or, where it is absent, as

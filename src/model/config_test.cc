@@ -121,7 +121,8 @@ INSTANTIATE_TEST_SUITE_P(
             "dir/config.json architectures: expected one of LlamaForCausalLM, MistralForCausalLM, "
             "Qwen2ForCausalLM, Qwen3ForCausalLM, Olmo2ForCausalLM, Gemma2ForCausalLM, "
             "Gemma3ForCausalLM, Phi3ForCausalLM, GPT2LMHeadModel, GPTNeoXForCausalLM, "
-            "BloomForCausalLM, got [\"OPTForCausalLM\"]"},
+            "BloomForCausalLM, T5ForConditionalGeneration, BartForConditionalGeneration, "
+            "MarianMTModel, got [\"OPTForCausalLM\"]"},
         BadField{"architectures",
                  {"LlamaForCausalLM", "LlamaForCausalLM"},
                  kBad,
@@ -147,9 +148,10 @@ INSTANTIATE_TEST_SUITE_P(
                  "dir/config.json: ModelConfig.rope_theta: expected 1 to 1e12, got 1e+300"},
         BadField{"rope_parameters", 7, kBad,
                  "dir/config.json rope_parameters: expected an object, got 7"},
-        BadField{"hidden_act", "relu", kNot,
-                 "dir/config.json hidden_act: expected one of \"silu\", \"gelu\", \"gelu_new\", "
-                 "\"gelu_pytorch_tanh\", got \"relu\""},
+        BadField{"hidden_act", "quick_gelu", kNot,
+                 "dir/config.json hidden_act: expected one of \"silu\", \"swish\", \"relu\", "
+                 "\"gelu\", \"gelu_new\", "
+                 "\"gelu_pytorch_tanh\", got \"quick_gelu\""},
         BadField{"rope_scaling",
                  {{"rope_type", "mrope"}},
                  kNot,

@@ -3,26 +3,16 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "base/float_env.h"
 #include "base/round.h"
 #include "base/rows.h"
 #include "kernels/math/math.h"
+#include "model/embedding.h"
 #include "model/families.h"
+#include "model/part_errors.h"
 #include "rapt/state.h"
 
 namespace rapt {
 namespace {
-
-/// make(), whose errors begin with `name`.
-template <class F>
-auto named(const std::string& name, F&& make) {
-  try {
-    return make();
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::kBadArgument) throw;
-    throw Error(ErrorCode::kBadFile, name + ": " + error.what());
-  }
-}
 
 /// Rows [first, first + count) of a contiguous [1, 1, T, width].
 MutableTensor rows(const MutableTensor& x, std::int64_t first, std::int64_t count) {
@@ -50,7 +40,7 @@ Decoder::Decoder(const ModelConfig& config, const Weights& weights, const ModelO
       options_(options),
       ends_(find_family(config.architecture)->ends(config, weights)),
       head_(named("head", [&] {
-        return pack({ends_.head, {}}, options);
+        return pack({ends_.head, ends_.head_bias}, options);
       })) {
   ends_.head = {};  // is packed
   const std::int64_t learned = ends_.positions.view.extents[2];
@@ -58,45 +48,41 @@ Decoder::Decoder(const ModelConfig& config, const Weights& weights, const ModelO
           ErrorCode::kBadArgument, "ModelConfig.rope_scaling",
           "a context of at most the " + std::to_string(learned) + " learned positions",
           config.context());
-  const std::int64_t layers = config.num_hidden_layers;
+  require(!config.encoder || !is_quantised(options.cache), ErrorCode::kBadArgument,
+          "ModelOptions.cache", "f32, bf16 or f16 for an encoder-decoder", name(options.cache));
+  const std::int64_t layers = config.num_hidden_layers,
+                     parts = layers + (config.encoder ? config.encoder->num_hidden_layers : 0) + 1;
+  const auto tell = [&](std::int64_t done) {
+    if (progress) progress(done, parts);
+  };
   for (std::int64_t n = 0; n < layers; ++n) {
-    if (progress) progress(n + 1, layers + 1);
+    tell(n + 1);
     blocks_.push_back(named("layer " + std::to_string(n), [&] {
       return DecoderBlock(config, n, find_family(config.architecture)->block(config, weights, n),
                           options);
     }));
   }
+  if (config.encoder)
+    encoder_.emplace(config, weights, options, [&](std::int64_t n) { tell(layers + n + 1); });
 }
 
 void Decoder::run(const DecoderStep& step, const MutableTensor& logits) const {
   const Activations a = Activations::carve(config_, std::ssize(step.tokens), step.activations);
   StepPlans plans(step);
-  embed(step, a.x);
+  embed(step, ends_, config_.rms_norm_eps, a.x);
   for (const DecoderBlock& block : blocks_) block.run(step, plans, a);
   if (logits.extents[2] > 0) write_logits(step, a.x, a.normed, logits);
 }
 
-void Decoder::embed(const DecoderStep& step, const MutableTensor& x) const {
-  const CanonicalFloatEnv environment;  // an f16 may pass a denormal f32
-  const std::int64_t width = config_.hidden_size;
-  visit(ends_.embedding.view, [&](const auto& embedding) {
-    for (std::size_t t = 0; t < step.tokens.size(); ++t)
-      for (std::int64_t e = 0; e < width; ++e)
-        x.data[t * width + e] = to_float(embedding.at(0, 0, step.tokens[t], e));
-  });
-  if (ends_.embedding_scale != 1)
-    for (std::int64_t n = 0; n < x.extents[2] * width; ++n) x.data[n] *= ends_.embedding_scale;
-  if (ends_.positions.view.data != nullptr) {
-    std::int64_t t = 0;
-    for (const DecoderSequence& part : step.sequences) {
-      const std::int64_t end = step.cache.length(part.sequence);
-      for (std::int64_t slot = end - part.tokens; slot < end; ++slot, ++t)
-        for (std::int64_t e = 0; e < width; ++e)
-          x.data[t * width + e] += ends_.positions.view.at(0, 0, slot, e);
-    }
-  }
-  if (ends_.embedding_norm)
-    apply_norm(step.threads, ends_.embedding_norm, config_.rms_norm_eps, x, x);
+std::vector<DenseKvCache> Decoder::encode(const Threads& threads,
+                                          std::span<const std::int32_t> tokens,
+                                          MultiHeadAttention::Workspace& workspace,
+                                          Scratch& activations) const {
+  const ConstTensor output = encoder_->run(threads, tokens, workspace, activations);
+  std::vector<DenseKvCache> memory;
+  for (const DecoderBlock& block : blocks_)
+    memory.push_back(block.project(threads, output, options_.cache, workspace));
+  return memory;
 }
 
 void Decoder::write_logits(const DecoderStep& step, const MutableTensor& x,
@@ -104,13 +90,25 @@ void Decoder::write_logits(const DecoderStep& step, const MutableTensor& x,
   std::int64_t token = 0, row = 0;
   for (const DecoderSequence& part : step.sequences) {  // rows wanted come together in `normed`
     token += part.tokens;
-    apply_norm(step.threads, ends_.final_norm, config_.rms_norm_eps,
-               rows(x, token - part.logits, part.logits), rows(normed, row, part.logits));
+    const MutableTensor from = rows(x, token - part.logits, part.logits),
+                        to = rows(normed, row, part.logits);
+    if (ends_.final_norm)
+      apply_norm(step.threads, ends_.final_norm, config_.rms_norm_eps, from, to);
+    else
+      std::copy_n(from.data, part.logits * config_.hidden_size, to.data);
     row += part.logits;
   }
+  if (ends_.head_scale != 1)
+    for (std::int64_t n = 0; n < row * config_.hidden_size; ++n) normed.data[n] *= ends_.head_scale;
   head_(step.threads, rows(normed, 0, row), logits, step.workspace.kernels);
   if (config_.final_logit_softcapping)
     cap_logits(step.threads, *config_.final_logit_softcapping, logits);
+}
+
+void require_decoder_only(const ModelConfig& config, const std::string& where) {
+  require(!config.encoder, ErrorCode::kUnsupported, where,
+          "a decoder-only model, as an encoder's input goes to a Session alone",
+          config.architecture);
 }
 
 PagedKvCache::Shape cache_shape(const ModelConfig& config, DType dtype, std::int64_t page_size,

@@ -11,24 +11,51 @@
 namespace rapt {
 namespace {
 
-MultiHeadAttention make_attention(const ModelConfig& c, const LayerConfig& layer,
-                                  const BlockWeights& w, const ModelOptions& options) {
+/// What attention to the sequence's own tokens and to the memory have in common.
+MultiHeadAttention::Config heads_of(const ModelConfig& c, const LayerConfig& layer,
+                                    const ModelOptions& options) {
   MultiHeadAttention::Config config;
   config.model_dim = c.hidden_size;
   config.q_heads = c.num_attention_heads;
   config.kv_heads = c.num_key_value_heads;
   config.head_dim = c.head_dim;
-  config.mask = layer.window == 0 ? Mask::causal() : Mask::sliding_window(layer.window);
-  config.modifiers.softcap = layer.softcap;
-  if (layer.alibi) config.modifiers.alibi_slopes = alibi_slopes(c.num_attention_heads);
   config.scale = layer.scale;
-  config.norm_eps = static_cast<float>(c.rms_norm_eps);
-  if (layer.rotary) config.rotary = Rotary(*layer.rotary);
   config.weight_type = options.weights;
   config.arithmetic = options.attention;
+  return config;
+}
+
+Mask mask_of(const LayerConfig& layer, BlockKind kind) {
+  if (kind == BlockKind::kEncoder) return Mask::none();
+  return layer.window == 0 ? Mask::causal() : Mask::sliding_window(layer.window);
+}
+
+MultiHeadAttention make_attention(const ModelConfig& c, const LayerConfig& layer,
+                                  const BlockWeights& w, const ModelOptions& options,
+                                  BlockKind kind) {
+  MultiHeadAttention::Config config = heads_of(c, layer, options);
+  config.mask = mask_of(layer, kind);
+  config.modifiers.softcap = layer.softcap;
+  if (layer.alibi) config.modifiers.alibi_slopes = alibi_slopes(c.num_attention_heads);
+  if (layer.relative) {
+    const ConstTensor& table = w.relative_bias.view;
+    config.modifiers.relative_bias = {layer.relative->buckets,
+                                      layer.relative->max_distance,
+                                      kind == BlockKind::kEncoder,
+                                      {table.data, table.data + table.extents[3]}};
+  }
+  config.norm_eps = static_cast<float>(c.rms_norm_eps);
+  if (layer.rotary) config.rotary = Rotary(*layer.rotary);
   return {config,
           {w.q.weight.view, w.q.bias.view, w.k.weight.view, w.k.bias.view, w.v.weight.view,
            w.v.bias.view, w.o.weight.view, w.o.bias.view, w.q_norm.view, w.k_norm.view}};
+}
+
+MultiHeadAttention make_cross_attention(const ModelConfig& c, const LayerConfig& layer,
+                                        const BlockWeights& w, const ModelOptions& options) {
+  return {heads_of(c, layer, options),
+          {w.cross_q.weight.view, w.cross_q.bias.view, w.cross_k.weight.view, w.cross_k.bias.view,
+           w.cross_v.weight.view, w.cross_v.bias.view, w.cross_o.weight.view, w.cross_o.bias.view}};
 }
 
 void add(const Threads& threads, const MutableTensor& x, const MutableTensor& change) {
@@ -38,9 +65,11 @@ void add(const Threads& threads, const MutableTensor& x, const MutableTensor& ch
   });
 }
 
-/// Whether layers solve the same problem. Rotary positions are no part of it.
+/// Whether layers solve the same problem. Rotary positions are no part of it; all layers have one
+/// table of relative positions.
 bool same_problem(const LayerConfig& a, const LayerConfig& b) {
-  return a.window == b.window && a.alibi == b.alibi && a.scale == b.scale && a.softcap == b.softcap;
+  return a.window == b.window && a.alibi == b.alibi && a.relative == b.relative &&
+         a.scale == b.scale && a.softcap == b.softcap;
 }
 
 }  // namespace
@@ -85,8 +114,14 @@ const BatchPlan& StepPlans::plan(const MultiHeadAttention& attention, const Laye
   return made_.back().plan;
 }
 
+const Plan& StepPlans::cross_plan(const MultiHeadAttention& attention,
+                                  const MultiHeadAttention::Inputs& inputs) {
+  if (!cross_) cross_ = make_plan(attention.problem(inputs), threads_, KvSource::kCache);
+  return *cross_;
+}
+
 DecoderBlock::DecoderBlock(const ModelConfig& config, std::int64_t layer, BlockWeights w,
-                           const ModelOptions& options)
+                           const ModelOptions& options, BlockKind kind)
     : layer_(layer),
       config_(config.layers[static_cast<std::size_t>(layer)]),
       norm_eps_(config.rms_norm_eps),
@@ -94,12 +129,17 @@ DecoderBlock::DecoderBlock(const ModelConfig& config, std::int64_t layer, BlockW
       activation_(config.hidden_act),
       attention_in_(std::move(w.attention_in)),
       attention_out_(std::move(w.attention_out)),
+      attention_sum_(std::move(w.attention_sum)),
+      cross_in_(std::move(w.cross_in)),
+      cross_sum_(std::move(w.cross_sum)),
       mlp_in_(std::move(w.mlp_in)),
       mlp_out_(std::move(w.mlp_out)),
-      attention_(make_attention(config, config_, w, options)),
+      mlp_sum_(std::move(w.mlp_sum)),
+      attention_(make_attention(config, config_, w, options, kind)),
       gate_(pack(w.gate, options)),
       down_(pack(w.down, options)) {
   if (w.up) up_ = pack(w.up, options);
+  if (w.cross_q) cross_ = make_cross_attention(config, config_, w, options);
 }
 
 void DecoderBlock::run(const DecoderStep& step, StepPlans& plans, const Activations& a) const {
@@ -109,20 +149,25 @@ void DecoderBlock::run(const DecoderStep& step, StepPlans& plans, const Activati
     apply_norm(threads, norm, norm_eps_, a.x, a.normed);
     return a.normed;
   };
-  const auto add_change = [&](const NormWeights& norm) {
+  const auto add_change = [&](const NormWeights& norm, const NormWeights& norm_of_sum) {
     if (norm) apply_norm(threads, norm, norm_eps_, a.change, a.change);
     add(threads, a.x, a.change);
+    if (norm_of_sum) apply_norm(threads, norm_of_sum, norm_eps_, a.x, a.x);
   };
   attend(step, plans, normed(attention_in_), a.change);
   if (parallel_) {
     const MutableTensor read = normed(mlp_in_);  // before attention is added
-    add_change(attention_out_);
+    add_change(attention_out_, attention_sum_);
     run_mlp(step, read, a);
   } else {
-    add_change(attention_out_);
+    add_change(attention_out_, attention_sum_);
+    if (cross_) {
+      attend_memory(step, plans, normed(cross_in_), a.change);
+      add_change({}, cross_sum_);
+    }
     run_mlp(step, normed(mlp_in_), a);
   }
-  add_change(mlp_out_);
+  add_change(mlp_out_, mlp_sum_);
 }
 
 void DecoderBlock::attend(const DecoderStep& step, StepPlans& plans, const MutableTensor& x,
@@ -158,6 +203,23 @@ void DecoderBlock::attend_observed(const DecoderStep& step, const BatchPlan& pla
   attention_(step.threads, plan, inputs, step.workspace, outputs);
   (*step.observer)(
       {inputs.layer, only, inputs.cache, inputs.sequences.front().sequence, q.view, o.view});
+}
+
+DenseKvCache DecoderBlock::project(const Threads& threads, const ConstTensor& memory, DType dtype,
+                                   MultiHeadAttention::Workspace& workspace) const {
+  DenseKvCache cache = cross_->make_cache(1, memory.extents[2], dtype);
+  cross_->append(threads, memory, cache, workspace);
+  return cache;
+}
+
+void DecoderBlock::attend_memory(const DecoderStep& step, StepPlans& plans, const MutableTensor& x,
+                                 const MutableTensor& y) const {
+  MultiHeadAttention::Inputs inputs;
+  inputs.x = x;
+  inputs.cache = &step.memory[static_cast<std::size_t>(layer_)];
+  MultiHeadAttention::Outputs outputs;
+  outputs.y = y;
+  (*cross_)(step.threads, plans.cross_plan(*cross_, inputs), inputs, step.workspace, outputs);
 }
 
 void DecoderBlock::run_mlp(const DecoderStep& step, const MutableTensor& x,

@@ -39,6 +39,10 @@ class StepPlans {
   const BatchPlan& plan(const MultiHeadAttention& attention, const LayerConfig& layer,
                         const MultiHeadAttention::BatchInputs& inputs);
 
+  /// The plan of attention to the memory, one for all layers.
+  const Plan& cross_plan(const MultiHeadAttention& attention,
+                         const MultiHeadAttention::Inputs& inputs);
+
  private:
   struct Made {
     LayerConfig layer;
@@ -48,16 +52,26 @@ class StepPlans {
   const Threads& threads_;
   std::vector<MultiHeadAttention::BatchSequence> sequences_;
   std::vector<Made> made_;
+  std::optional<Plan> cross_;
 };
 
-/// One block of a decoder: attention and MLP, as decoder_weights.h has them.
+/// What the attention of a block to its own tokens sees.
+enum class BlockKind { kDecoder, kEncoder };
+
+/// One block of a decoder, or of an encoder: attention and MLP, as decoder_weights.h has them.
 class DecoderBlock {
  public:
+  /// `layer` is that of the cache, too.
   DecoderBlock(const ModelConfig& config, std::int64_t layer, BlockWeights weights,
-               const ModelOptions& options);
+               const ModelOptions& options, BlockKind kind = BlockKind::kDecoder);
 
   /// Adds to the residual stream what attention and MLP give.
   void run(const DecoderStep& step, StepPlans& plans, const Activations& a) const;
+
+  /// Keys and values of an encoder's output, for all steps.
+  /// @shape  memory [1, 1, T, hidden_size]
+  DenseKvCache project(const Threads& threads, const ConstTensor& memory, DType dtype,
+                       MultiHeadAttention::Workspace& workspace) const;
 
  private:
   void attend(const DecoderStep& step, StepPlans& plans, const MutableTensor& x,
@@ -65,6 +79,8 @@ class DecoderBlock {
   void attend_observed(const DecoderStep& step, const BatchPlan& plan,
                        const MultiHeadAttention::BatchInputs& inputs,
                        MultiHeadAttention::Outputs outputs) const;
+  void attend_memory(const DecoderStep& step, StepPlans& plans, const MutableTensor& x,
+                     const MutableTensor& y) const;
   void run_mlp(const DecoderStep& step, const MutableTensor& x, const Activations& a) const;
 
   std::int64_t layer_;
@@ -72,8 +88,10 @@ class DecoderBlock {
   double norm_eps_;
   bool parallel_;
   Activation activation_;
-  NormWeights attention_in_, attention_out_, mlp_in_, mlp_out_;
+  NormWeights attention_in_, attention_out_, attention_sum_, cross_in_, cross_sum_, mlp_in_,
+      mlp_out_, mlp_sum_;
   MultiHeadAttention attention_;
+  std::optional<MultiHeadAttention> cross_;
   Linear gate_;
   std::optional<Linear> up_;
   Linear down_;

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "rapt/head_interventions.h"
+#include "rapt/kv_cache.h"
 #include "rapt/layer.h"
 #include "rapt/observer.h"
 #include "rapt/paged_kv_cache.h"
@@ -28,6 +29,7 @@ struct DecoderStep {
   Scratch& activations;                         ///< of the residual stream
   const AttentionObserver* observer = nullptr;  ///< of a step of one sequence; see Session::observe
   const HeadInterventions* interventions = nullptr;  ///< the same; see Session::intervene
+  std::span<const DenseKvCache> memory = {};         ///< Decoder::encode's; a step of one sequence
 };
 
 }  // namespace rapt

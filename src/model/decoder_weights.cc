@@ -58,6 +58,16 @@ WeightVector plus_one(const WeightVector& w) {
   return {{values->data(), w.view.extents}, values};
 }
 
+WeightVector flat(const WeightMatrix& matrix) {
+  const auto values = std::make_shared<std::vector<float>>();
+  visit(matrix.view, [&](const auto& view) {
+    for (std::int64_t n = 0; n < view.extents[2]; ++n)
+      for (std::int64_t k = 0; k < view.extents[3]; ++k)
+        values->push_back(to_float(view.at(0, 0, n, k)));
+  });
+  return {{values->data(), {1, 1, 1, std::ssize(*values)}}, values};
+}
+
 AffineWeights outputs_of(const AffineWeights& fused, std::int64_t first, std::int64_t count) {
   const AnyConstTensor& w = fused.weight.view;
   AffineWeights map{{{w.address(0, 0, first, 0), w.dtype, {1, 1, count, w.extents[3]}, w.strides},

@@ -27,8 +27,9 @@ struct AffineWeights {
 
 /// The weights of one block. Norms that are not there are left out of the formula:
 ///
-///     x = x + attention_out(attention(attention_in(x)))
-///     x = x + mlp_out(mlp(mlp_in(x)))
+///     x = attention_sum(x + attention_out(attention(attention_in(x))))
+///     x = cross_sum(x + cross(cross_in(x), memory))             where there is an encoder
+///     x = mlp_sum(x + mlp_out(mlp(mlp_in(x))))
 ///     mlp(x) = down(f(gate(x)) up(x)),  or down(f(gate(x))) without `up`
 ///
 /// or, where the residual is parallel, x = x + attention(attention_in(x)) + mlp(mlp_in(x)).
@@ -37,16 +38,21 @@ struct BlockWeights {
   AffineWeights q, k, v, o;     ///< of the attention
   WeightVector q_norm, k_norm;  ///< see MultiHeadAttention::Weights
   AffineWeights gate, up, down;
+  WeightVector relative_bias;  ///< [1, 1, 1, buckets Hq], for LayerConfig::relative
+  NormWeights attention_sum, cross_in, cross_sum, mlp_sum;
+  AffineWeights cross_q, cross_k, cross_v, cross_o;  ///< of the attention to the memory
 };
 
-/// The weights before and after the blocks.
+/// The weights before and after the blocks. An encoder has no head.
 struct EndWeights {
   WeightMatrix embedding;      ///< [1, 1, vocab_size, hidden_size]
   float embedding_scale = 1;   ///< of its rows
-  WeightMatrix positions;      ///< [1, 1, max_position_embeddings, hidden_size], learned; or none
+  WeightMatrix positions;      ///< [1, 1, max_position_embeddings, hidden_size], or none
   NormWeights embedding_norm;  ///< or none
-  NormWeights final_norm;
-  WeightMatrix head;  ///< [1, 1, vocab_size, hidden_size]; the embedding, if it is tied
+  NormWeights final_norm;      ///< or none
+  float head_scale = 1;        ///< of what the head reads
+  WeightMatrix head;           ///< [1, 1, vocab_size, hidden_size]; the embedding, if it is tied
+  WeightVector head_bias;      ///< [1, 1, 1, vocab_size], or none
 };
 
 /// "transformer." or, where `weights` has no "transformer.<name>", nothing: some checkpoints leave
@@ -68,6 +74,9 @@ NormWeights layer_norm_weights(const Weights& weights, const std::string& name, 
 
 /// 1 + w, in f32: what a norm of Gemma's multiplies by.
 WeightVector plus_one(const WeightVector& w);
+
+/// The elements of a matrix, row by row, as a vector in f32.
+WeightVector flat(const WeightMatrix& matrix);
 
 /// `count` outputs of a map that several share, from `first` on; a view.
 AffineWeights outputs_of(const AffineWeights& fused, std::int64_t first, std::int64_t count);

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/rows.h"
 #include "base/splitmix64.h"
+#include "model/decoder.h"
 #include "rapt/sampler.h"
 #include "rapt/session.h"
 
@@ -67,6 +68,7 @@ double Evaluation::total_nats() const { return sum_of(nats).nats; }
 Evaluation evaluate(const Model& model, const Threads& threads,
                     std::span<const std::int32_t> beginning, std::span<const std::int32_t> tokens,
                     const EvaluationOptions& options) {
+  require_decoder_only(model.config(), "evaluate.model");
   const std::int64_t p = std::ssize(beginning), count = std::ssize(tokens);
   const auto [context, stride, progress, interventions] = resolve(options, model.config(), p);
   std::int64_t done = p == 0 ? 1 : 0;  // text tokens scored, or without a prediction

@@ -8,8 +8,8 @@ namespace rapt {
 namespace {
 
 constexpr const Family* kFamilies[] = {
-    &kLlama,  &kMistral, &kQwen2, &kQwen3,   &kOlmo2, &kGemma2,
-    &kGemma3, &kPhi3,    &kGpt2,  &kGptNeoX, &kBloom,
+    &kLlama, &kMistral, &kQwen2,   &kQwen3, &kOlmo2, &kGemma2, &kGemma3,
+    &kPhi3,  &kGpt2,    &kGptNeoX, &kBloom, &kT5,    &kBart,   &kMarian,
 };
 
 }  // namespace

@@ -10,7 +10,7 @@
 namespace rapt {
 
 /// A model family: which fields of config.json it has, and how a checkpoint names the weights. The
-/// network itself is one for all (decoder.h).
+/// network itself is one for all (decoder.h, encoder.h).
 struct Family {
   const char* architecture;  ///< as config.json names it
   const char* model_type;    ///< the same, of its field model_type
@@ -25,6 +25,14 @@ struct Family {
   /// Whether each kv head has rows of its own in model.layers.N.self_attn.{k,v}_proj, and nothing
   /// else: then heads can be pooled (rapt convert --kv-heads).
   bool has_separate_kv_heads;
+
+  /// The same of the encoder, with the configuration that encoder_config() makes of it; null where
+  /// there is none.
+  EndWeights (*encoder_ends)(const ModelConfig& config, const Weights& weights) = nullptr;
+  BlockWeights (*encoder_block)(const ModelConfig& config, const Weights& weights,
+                                std::int64_t layer) = nullptr;
+
+  bool has_encoder() const { return encoder_ends != nullptr; }
 };
 
 /// The family of an architecture, or null.

@@ -50,6 +50,34 @@ Json config_of(const std::string& family) {
     layer_norms.update({{"hidden_size", 8}, {"n_layer", 4}, {"n_head", 2}});
     return with_names(layer_norms, "BloomForCausalLM", "bloom");
   }
+  if (family == "t5")
+    return with_names({{"vocab_size", 300},
+                       {"d_model", 8},
+                       {"d_kv", 3},
+                       {"d_ff", 12},
+                       {"num_layers", 2},
+                       {"num_decoder_layers", 4},
+                       {"num_heads", 2},
+                       {"decoder_start_token_id", 0}},
+                      "T5ForConditionalGeneration", "t5");
+  if (family == "bart" || family == "marian") {
+    const bool is_bart = family == "bart";
+    return with_names({{"vocab_size", 300},
+                       {"d_model", 8},
+                       {"encoder_layers", 2},
+                       {"encoder_attention_heads", 4},
+                       {"encoder_ffn_dim", 12},
+                       {"decoder_layers", 4},
+                       {"decoder_attention_heads", 2},
+                       {"decoder_ffn_dim", 16},
+                       {"max_position_embeddings", 32},
+                       {"pad_token_id", 299},
+                       {"bos_token_id", 0},
+                       {"eos_token_id", 2},
+                       {"decoder_start_token_id", is_bart ? 2 : 299}},
+                      is_bart ? "BartForConditionalGeneration" : "MarianMTModel",
+                      is_bart ? "bart" : "marian");
+  }
   for (const char* key : {"rms_norm_eps", "num_key_value_heads", "rope_theta", "hidden_act"})
     config.erase(key);
   config["hidden_size"] = 32;
@@ -105,6 +133,49 @@ TEST(Families, PositionsAndScoresAreThoseOfTheLayers) {
   EXPECT_EQ(parse("bloom").context(), 2048);
   const ModelConfig gpt2 = parse("gpt2", {{"scale_attn_by_inverse_layer_idx", true}});
   EXPECT_FLOAT_EQ(*gpt2.layers[3].scale, 0.125f);
+}
+
+TEST(Families, EncodersHaveTheirOwnExtents) {
+  const ModelConfig t5 = parse("t5");
+  EXPECT_EQ(t5.layers,
+            std::vector<LayerConfig>(4, {.relative = RelativeBuckets{32, 128}, .scale = 1.0f}));
+  EXPECT_EQ(t5.encoder, (EncoderConfig{2, 2, 3, 12, 0}));
+  EXPECT_EQ(t5.context(), 512);
+  const ModelConfig bart = parse("bart");
+  EXPECT_EQ(bart.head_dim, 4);
+  EXPECT_EQ(bart.encoder, (EncoderConfig{2, 4, 2, 12, 32}));
+  EXPECT_EQ(bart.context(), 32);
+  EXPECT_FALSE(parse("gpt2").encoder);
+}
+
+// T5 1.1 by transformers 4, which unties the head, and by 5, which says what that meant.
+TEST(Families, HeadsOfT5AreScaledAsTransformersReadsIt) {
+  EXPECT_TRUE(parse("t5").scale_decoder_outputs);
+  EXPECT_FALSE(parse("t5", {{"tie_word_embeddings", false}}).scale_decoder_outputs);
+  const Json newer = {{"tie_word_embeddings", true}, {"scale_decoder_outputs", false}};
+  EXPECT_FALSE(parse("t5", newer).scale_decoder_outputs);
+  const auto activation = [](const char* name) {
+    const ModelConfig config = parse("t5", {{"feed_forward_proj", name}});
+    return std::pair(config.is_gated_act, config.hidden_act);
+  };
+  EXPECT_EQ(activation("relu"), std::pair(false, Activation::kRelu));
+  EXPECT_EQ(activation("gated-gelu"), std::pair(true, Activation::kGeluTanh));
+  EXPECT_EQ(activation("gated-silu"), std::pair(true, Activation::kSilu));
+  EXPECT_EQ(activation("gelu"), std::pair(false, Activation::kGelu));
+}
+
+TEST(Families, TextsOfEncoderDecodersBeginAsConfigured) {
+  using Tokens = std::vector<std::int32_t>;
+  EXPECT_EQ(parse("t5").decoder_start_token_ids, Tokens{0});
+  EXPECT_EQ(parse("bart").decoder_start_token_ids, Tokens{2});
+  EXPECT_EQ(parse("bart", {{"forced_bos_token_id", 0}}).decoder_start_token_ids, (Tokens{2, 0}));
+  EXPECT_EQ(parse("t5", {{"decoder_start_token_id", nullptr}, {"bos_token_id", 7}})
+                .decoder_start_token_ids,
+            Tokens{7});
+  EXPECT_TRUE(parse("bart").ends_text(2));
+  EXPECT_FALSE(parse("bart").ends_text(0)) << "a BART draws it first";
+  EXPECT_EQ(parse("marian").suppressed_token_ids, Tokens{299});
+  EXPECT_EQ(parse("bart").suppressed_token_ids, Tokens{});
 }
 
 TEST(Families, AbsentSoftcapsAreThoseOfTransformersAndNullIsNone) {
@@ -210,6 +281,40 @@ INSTANTIATE_TEST_SUITE_P(
          {{"apply_residual_connection_post_layernorm", true}},
          " apply_residual_connection_post_layernorm: expected false, got true"},
         {"gpt_neox", {{"is_decoder", true}}, " is_decoder: expected false, got true"},
+        {"t5",
+         {{"feed_forward_proj", "gated-tanh"}},
+         " feed_forward_proj: expected one of \"silu\", \"swish\", \"relu\", \"gelu\", "
+         "\"gelu_new\", "
+         "\"gelu_pytorch_tanh\", got \"gated-tanh\""},
+        {"t5", {{"is_gated_act", true}}, " is_gated_act: expected false, got true"},
+        {"t5",
+         {{"feed_forward_proj", "gated-gelu"}, {"dense_act_fn", "gelu"}},
+         " dense_act_fn: expected \"gelu_new\", got \"gelu\""},
+        {"t5",
+         {{"relative_attention_num_buckets", 7}},
+         ": ModelConfig.layers.relative.buckets: expected an even number from 4 to 2^20, got 7"},
+        {"t5",
+         {{"relative_attention_max_distance", 16}},
+         ": ModelConfig.layers.relative.max_distance: expected 17 to 2^20, got 16"},
+        {"t5", {{"is_encoder_decoder", false}}, " is_encoder_decoder: expected true, got false"},
+        {"t5",
+         {{"decoder_start_token_id", nullptr}},
+         " decoder_start_token_id: expected a token, got null"},
+        {"bart", {{"num_hidden_layers", 4}}, " num_hidden_layers: expected 2, got 4"},
+        {"bart", {{"normalize_before", true}}, " normalize_before: expected false, got true"},
+        {"bart",
+         {{"encoder_attention_heads", 3}},
+         " encoder_attention_heads: expected a divisor of d_model (8), got 3"},
+        {"marian",
+         {{"normalize_embedding", true}},
+         " normalize_embedding: expected false, got true"},
+        {"marian", {{"decoder_vocab_size", 200}}, " decoder_vocab_size: expected 300, got 200"},
+        {"marian",
+         {{"bad_words_ids", {{299}, {5}}}},
+         " bad_words_ids: expected [[pad_token_id]], got [[299],[5]]"},
+        {"marian",
+         {{"pad_token_id", 300}},
+         ": ModelConfig.suppressed_token_ids: expected 0 to 299, got 300"},
         {"phi3", {{"lm_head_bias", true}}, " lm_head_bias: expected false, got true"},
         {"phi3", {{"full_attn_mod", 2}}, " full_attn_mod: expected 1, got 2"},
         {"phi3",

@@ -20,12 +20,25 @@ struct PartRule {
 
 // The first that fits decides: a norm inside attention is a norm, and masks and frequencies that older
 // tools stored are no parameters of it.
-constexpr PartRule kRules[] = {
-    {"other", "inv_freq"},      {"other", ".attn.bias"}, {"other", ".attention.bias"},
-    {"other", "masked_bias"},   {"head", "embed_out"},   {"head", "lm_head"},
-    {"norms", "norm"},          {"norms", "ln_"},        {"embedding", "embed"},
-    {"embedding", "wte"},       {"embedding", "wpe"},    {"attention", "attn"},
-    {"attention", "attention"}, {"mlp", "mlp"},          {"other", ""}};
+constexpr PartRule kRules[] = {{"other", "inv_freq"},
+                               {"other", ".attn.bias"},
+                               {"other", ".attention.bias"},
+                               {"other", "masked_bias"},
+                               {"head", "embed_out"},
+                               {"head", "lm_head"},
+                               {"norms", "norm"},
+                               {"norms", "ln_"},
+                               {"embedding", "embed"},
+                               {"embedding", "wte"},
+                               {"embedding", "wpe"},
+                               {"embedding", "shared."},
+                               {"attention", "attn"},
+                               {"attention", "attention"},
+                               {"attention", "Attention"},
+                               {"mlp", "mlp"},
+                               {"mlp", "DenseReluDense"},
+                               {"mlp", ".fc"},
+                               {"other", ""}};
 constexpr const char* kOrder[] = {"embedding", "attention", "mlp", "norms", "head", "other"};
 
 std::string part_of(const std::string& tensor) {
@@ -69,7 +82,8 @@ void count_parameters(const Checkpoint& checkpoint, const ModelOptions& options,
     info.dtypes[rapt::name(tensor.dtype)] += size;
     info.parameters += size;
     info.weights_bytes += tensor.bytes.size();
-    const bool is_tied = tied_head && name.find("wpe") == std::string::npos;
+    const bool is_tied = tied_head && name.find("wpe") == std::string::npos &&
+                         name.find("embed_positions") == std::string::npos;
     info.loaded_bytes += loaded_bytes(tensor, part, is_tied, options);
   }
   for (const char* part : kOrder)
@@ -93,6 +107,7 @@ ModelInfo ModelInfo::read(const std::filesystem::path& directory, const ModelOpt
   info.cache_bytes_per_token = token_bytes(info.config, options.cache);
   info.cache_bytes =
       rapt::cache_bytes(session_cache_shape(info.config, options.cache, info.config.context()));
+  if (info.config.encoder) info.memory_bytes_per_token = info.cache_bytes_per_token;
   return info;
 }
 

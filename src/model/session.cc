@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "model/config_fields.h"
 #include "model/decoder.h"
 
 namespace rapt {
@@ -24,6 +25,7 @@ struct Session::State {
   std::int64_t length = 0;
   MultiHeadAttention::Workspace workspace;
   Scratch activations;
+  std::vector<DenseKvCache> memory;  // of the encoder's output, a layer each
   std::vector<float> logits;
   AttentionObserver observer;
   HeadInterventions interventions;
@@ -35,20 +37,17 @@ struct Session::State {
         cache(session_cache_shape(m.config(), m.decoder().options().cache, tokens)),
         sequence(cache.create()) {}
 
-  void check(std::span<const std::int32_t> tokens) const;
+  void check(std::span<const std::int32_t> tokens, std::int64_t room, const char* room_name) const;
   void take(std::span<const std::int32_t> tokens, Logits which, std::int64_t logit_rows);
   void truncate(std::int64_t tokens);
 };
 
-void Session::State::check(std::span<const std::int32_t> tokens) const {
-  const std::int64_t vocab = model.config().vocab_size, room = capacity - length;
+void Session::State::check(std::span<const std::int32_t> tokens, std::int64_t room,
+                           const char* room_name) const {
+  const std::int64_t vocab = model.config().vocab_size;
   require(!tokens.empty(), ErrorCode::kBadArgument, "Session.tokens", "at least one token", "none");
   require(std::ssize(tokens) <= room, ErrorCode::kBadArgument, "Session.tokens",
-          "at most " + std::to_string(room) + ", the room that is left", tokens.size());
-  const std::int64_t known = interventions.positions() - length;
-  require(std::ssize(tokens) <= known, ErrorCode::kBadArgument, "Session.tokens",
-          "at most " + std::to_string(known) + ", the positions that interventions have",
-          tokens.size());
+          "at most " + std::to_string(room) + ", " + room_name, tokens.size());
   for (std::size_t n = 0; n < tokens.size(); ++n)
     if (tokens[n] < 0 || tokens[n] >= vocab)  // the message would be memory
       require(false, ErrorCode::kBadArgument, "Session.tokens[" + std::to_string(n) + "]",
@@ -74,7 +73,8 @@ void Session::State::take(std::span<const std::int32_t> tokens, Logits which,
                          workspace,
                          activations,
                          observer ? &observer : nullptr,
-                         interventions.empty() ? nullptr : &interventions},
+                         interventions.empty() ? nullptr : &interventions,
+                         memory},
                         {to, {1, 1, rows, vocab}});
     to += rows * vocab;
   }
@@ -102,11 +102,36 @@ Session& Session::operator=(Session&&) noexcept = default;
 std::int64_t Session::length() const { return state_->length; }
 std::int64_t Session::capacity() const { return state_->capacity; }
 
-std::size_t Session::cache_bytes() const { return rapt::cache_bytes(state_->cache.shape()); }
+std::size_t Session::cache_bytes() const {
+  std::size_t bytes = rapt::cache_bytes(state_->cache.shape());
+  for (const DenseKvCache& layer : state_->memory) bytes += layer.size_bytes();
+  return bytes;
+}
+
+void Session::encode(std::span<const std::int32_t> tokens) {
+  State& state = *state_;
+  const ModelConfig& config = state.model.config();
+  require(config.encoder.has_value(), ErrorCode::kBadArgument, "Session.encode",
+          "a model with an encoder", config.architecture);
+  const std::int64_t positions = config.encoder->max_position_embeddings;
+  with_memory("Session.encode", [&] {
+    state.check(tokens, positions > 0 ? positions : kLargestExtent, "the encoder's positions");
+    state.memory =
+        state.model.decoder().encode(state.threads, tokens, state.workspace, state.activations);
+    state.truncate(0);
+  });
+}
 
 ConstTensor Session::prefill(std::span<const std::int32_t> tokens, Logits which) {
   return with_memory("Session.prefill", [&] {
-    state_->check(tokens);
+    const ModelConfig& config = state_->model.config();
+    require(!config.encoder || !state_->memory.empty(), ErrorCode::kBadArgument, "Session.encode",
+            "the encoder's input before the tokens of " + config.architecture, "none");
+    state_->check(tokens, state_->capacity - state_->length, "the room that is left");
+    const std::int64_t known = state_->interventions.positions() - state_->length;
+    require(std::ssize(tokens) <= known, ErrorCode::kBadArgument, "Session.tokens",
+            "at most " + std::to_string(known) + ", the positions that interventions have",
+            tokens.size());
     const std::int64_t rows = which == Logits::kAll ? std::ssize(tokens) : 1;
     try {
       state_->take(tokens, which, rows);
@@ -114,7 +139,7 @@ ConstTensor Session::prefill(std::span<const std::int32_t> tokens, Logits which)
       state_->truncate(state_->length);
       throw;
     }
-    const Dims extents = {1, 1, rows, state_->model.config().vocab_size};
+    const Dims extents = {1, 1, rows, config.vocab_size};
     return ConstTensor(state_->logits.data(), extents);
   });
 }

@@ -41,6 +41,7 @@ PagedKvCache::Shape shape_of(const Model& model, const EngineConfig& config) {
 }
 
 EngineConfig checked(EngineConfig config, const Model& model) {
+  require_decoder_only(model.config(), "Engine.model");
   const std::int64_t context = model.config().context();
   require(config.max_step_tokens > 0, ErrorCode::kBadArgument, "EngineConfig.max_step_tokens",
           "a positive number", config.max_step_tokens);

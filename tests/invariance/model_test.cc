@@ -33,6 +33,7 @@ template <class Chunks>
 Tensor logits_of(const Model& model, const std::vector<std::int32_t>& tokens, int threads,
                  Chunks&& chunk_at) {
   Session session(model, Threads(threads));
+  if (model.config().encoder) session.encode(tokens);
   const std::int64_t count = std::ssize(tokens), vocab = model.config().vocab_size;
   Tensor all({1, 1, count, vocab});
   for (std::int64_t t = 0; t < count;) {
@@ -85,6 +86,10 @@ std::vector<std::string> families() {
   const std::string grouped = shape + R"("num_key_value_heads": 2, "head_dim": 8, )";
   const std::string windows =
       R"("sliding_window": 11, "layer_types": ["sliding_attention", "full_attention"], )";
+  const std::string bart =
+      R"("vocab_size": 97, "d_model": 48, "encoder_layers": 2, "encoder_attention_heads": 4,
+         "encoder_ffn_dim": 40, "decoder_layers": 2, "decoder_attention_heads": 6,
+         "decoder_ffn_dim": 72, "max_position_embeddings": 64, "decoder_start_token_id": 1, )";
   return {
       grouped + R"("sliding_window": 11, "architectures": ["MistralForCausalLM"])",
       grouped + windows + R"("use_sliding_window": true, "architectures": ["Qwen2ForCausalLM"])",
@@ -99,6 +104,12 @@ std::vector<std::string> families() {
          "architectures": ["GPT2LMHeadModel"])",
       R"("vocab_size": 97, "hidden_size": 48, "n_layer": 2, "n_head": 6, "seq_length": 64,
          "architectures": ["BloomForCausalLM"])",
+      R"("vocab_size": 97, "d_model": 48, "d_kv": 10, "d_ff": 72, "num_layers": 2, "num_heads": 6,
+         "n_positions": 64, "relative_attention_num_buckets": 8,
+         "relative_attention_max_distance": 20, "decoder_start_token_id": 1,
+         "architectures": ["T5ForConditionalGeneration"])",
+      bart + R"("architectures": ["BartForConditionalGeneration"])",
+      bart + R"("architectures": ["MarianMTModel"])",
   };
 }
 

@@ -16,8 +16,8 @@ struct ActivationKernels {
                          StridedRow<float> out, std::int64_t width) noexcept;
 
   Isa isa;
-  Plain plain[3];
-  Gated gated[3];
+  Plain plain[4];
+  Gated gated[4];
 };
 
 /// The kernels for `isa`, or for the best instruction set below it.

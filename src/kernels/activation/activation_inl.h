@@ -10,6 +10,9 @@
 namespace rapt::RAPT_ISA {
 namespace {
 
+/// x where it is NaN.
+inline F32x16 relu(F32x16 x) { return max(zero(), x); }
+
 template <F32x16 (*kFunction)(F32x16)>
 void activate(StridedRow<const float> x, StridedRow<float> out, std::int64_t width) noexcept {
   for (std::int64_t e = 0; e < width; e += 16)
@@ -28,8 +31,9 @@ void activate_gated(StridedRow<const float> gate, StridedRow<const float> up, St
 
 constexpr ActivationKernels activations_for(Isa isa) {
   return {isa,
-          {activate<silu>, activate<gelu>, activate<gelu_tanh>},
-          {activate_gated<silu>, activate_gated<gelu>, activate_gated<gelu_tanh>}};
+          {activate<silu>, activate<gelu>, activate<gelu_tanh>, activate<relu>},
+          {activate_gated<silu>, activate_gated<gelu>, activate_gated<gelu_tanh>,
+           activate_gated<relu>}};
 }
 
 }  // namespace
