@@ -25,7 +25,7 @@ struct ChunkMemory {
   ChunkMemory(const PlanDetail& plan, Carver& carver);
 
   float* floats;        ///< what is packed for the chunk alone, or its scales
-  KvGroup* groups;      ///< [kChunkGroups]
+  KvGroup* groups;      ///< [kChunkGroups], of pages kAheadGroups more
   std::byte* gathered;  ///< a group's rows, brought together from several pages
 };
 
@@ -109,6 +109,11 @@ class KvReader {
   int keys_of(std::int64_t sequence, std::int64_t chunk) const {
     const std::int64_t left = plan_.problem.kv_range(sequence).size() - chunk * kChunkKeys;
     return static_cast<int>(std::min<std::int64_t>(kChunkKeys, left));
+  }
+
+  /// Slots of the sequence from a chunk on, in whole groups.
+  std::int64_t slots_from(std::int64_t sequence, std::int64_t chunk) const {
+    return round_up(plan_.problem.kv_range(sequence).size() - chunk * kChunkKeys, kGroupKeys);
   }
 
   /// A chunk of a plain tensor.
@@ -260,17 +265,16 @@ class KvReader {
     return inputs_.cache->tile(inputs_.cache_sequence(sequence), kv_head, slot);
   }
 
-  /// Calls f(tile, first slot of the chunk, slots) for the tiles of a cache that a chunk lies in;
-  /// slots are whole groups.
+  /// Calls f(tile, first slot of the chunk, slots) for the tiles of a cache that slots [begin, end) of
+  /// a chunk lie in; they are whole groups, and may go on into the next chunk.
   template <class F>
-  void for_each_tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk, F&& f) const {
-    const std::int64_t chunk_slots = round_up(keys_of(sequence, chunk), kGroupKeys),
-                       of_tile = inputs_.cache->tile_slots();
-    for (std::int64_t first = 0; first < chunk_slots;) {
+  void for_each_tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t chunk, Range slots,
+                     F&& f) const {
+    const std::int64_t of_tile = inputs_.cache->tile_slots();
+    for (std::int64_t first = slots.begin, count; first < slots.end; first += count) {
       const std::int64_t slot = chunk * kChunkKeys + first;
-      const std::int64_t slots = std::min(chunk_slots - first, of_tile - slot % of_tile);
-      f(cache_tile(sequence, kv_head, slot), first, slots);
-      first += slots;
+      count = std::min(slots.end - first, of_tile - slot % of_tile);
+      f(cache_tile(sequence, kv_head, slot), first, count);
     }
   }
 
@@ -290,15 +294,26 @@ class KvReader {
       read.tile.k_scales = memory.floats;
       read.tile.v_scales = memory.floats + kChunkKeys;
     }
-    for_each_tile(
-        sequence, kv_head, chunk, [&](const KvTile& tile, std::int64_t first, std::int64_t slots) {
-          const auto* k = static_cast<const std::byte*>(tile.k);
-          const auto* v = static_cast<const std::byte*>(tile.v);
-          for (std::int64_t group = 0; group < slots / kGroupKeys; ++group)
-            memory.groups[first / kGroupKeys + group] = {k + group * k_bytes, v + group * v_bytes};
-          read.tile.nonfinite_groups |= flags_at(tile, first, slots);
-          copy_scales(tile, slots, memory.floats + first, memory.floats + kChunkKeys + first);
-        });
+    const auto add_groups = [&](const KvTile& tile, std::int64_t first, std::int64_t slots) {
+      const auto* k = static_cast<const std::byte*>(tile.k);
+      const auto* v = static_cast<const std::byte*>(tile.v);
+      for (std::int64_t group = 0; group < slots / kGroupKeys; ++group)
+        memory.groups[first / kGroupKeys + group] = {k + group * k_bytes, v + group * v_bytes};
+    };
+    constexpr int kKnownGroups = kChunkGroups + kAheadGroups;
+    const std::int64_t left = slots_from(sequence, chunk);
+    const std::int64_t here = std::min<std::int64_t>(kChunkKeys, left),
+                       known = std::min<std::int64_t>(kKnownGroups * kGroupKeys, left);
+    for_each_tile(sequence, kv_head, chunk, {0, here},
+                  [&](const KvTile& tile, std::int64_t first, std::int64_t slots) {
+                    add_groups(tile, first, slots);
+                    read.tile.nonfinite_groups |= flags_at(tile, first, slots);
+                    copy_scales(tile, slots, memory.floats + first,
+                                memory.floats + kChunkKeys + first);
+                  });
+    for_each_tile(sequence, kv_head, chunk, {here, known}, add_groups);
+    KvGroup* const last = memory.groups + known / kGroupKeys - 1;
+    std::fill(last + 1, memory.groups + kKnownGroups, *last);
     return read;
   }
 
@@ -326,7 +341,8 @@ class KvReader {
       if (reads_values()) widen(tile.v, slots * plan_.v_stride, values);
       copy_scales(tile, slots, place.k_scales + first, place.v_scales + first);
     };
-    for_each_tile(sequence, kv_head, chunk, widen_tile);
+    const std::int64_t slots = std::min<std::int64_t>(kChunkKeys, slots_from(sequence, chunk));
+    for_each_tile(sequence, kv_head, chunk, {0, slots}, widen_tile);
     return nonfinite;
   }
 
@@ -349,7 +365,7 @@ inline ChunkMemory::ChunkMemory(const PlanDetail& plan, Carver& carver) {
   const std::int64_t row_bytes =
       (plan.problem.head_dim + plan.problem.value_dim()) * size_of(plan.problem.storage.k);
   floats = carver.take<float>(floats_of());
-  groups = carver.take<KvGroup>(in_place ? kChunkGroups : 0);
+  groups = carver.take<KvGroup>(in_place ? kChunkGroups + kAheadGroups : 0);
   gathered = carver.take<std::byte>(plan.source == KvSource::kAnyRows ? kGroupKeys * row_bytes : 0);
 }
 

@@ -12,6 +12,9 @@ inline constexpr int kChunkKeys = 512;
 inline constexpr int kGroupKeys = 16;
 inline constexpr int kChunkGroups = kChunkKeys / kGroupKeys;
 
+/// Groups of the next chunk that a stream of pages knows, to fetch them ahead.
+inline constexpr int kAheadGroups = 8;
+
 /// Query rows in a tile: a multiple of every instruction set's register tile.
 inline constexpr int kTileQueries = 48;
 
@@ -83,7 +86,8 @@ struct AttentionTile {
   float* l;
   float* acc;
 
-  // Keys and values of a stream that lie in pages or in rows: [kChunkKeys / 16], instead of k and v.
+  // Keys and values of a stream that lie in pages or in rows, instead of k and v: [kChunkGroups]. Of
+  // pages kAheadGroups more, the next chunk's; beyond the last key each is the one before it.
   const KvGroup* groups = nullptr;
 
   // How keys lie that are streamed from rows, at `groups`: packed as they are used, kRowGroups groups

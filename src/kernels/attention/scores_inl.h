@@ -9,16 +9,16 @@ namespace rapt::RAPT_ISA {
 namespace {
 
 /// s[r][16 g + lane] for kRows rows and kVectors groups of keys, the tiles at k; hidden keys -inf,
-/// if P finishes scores.
-template <class P, Fetch kFetch, int kRows, int kVectors>
+/// if P finishes scores. Meanwhile as many are fetched from `fetched` on.
+template <class P, FetchTo kFetch, int kRows, int kVectors>
 inline __attribute__((noinline)) void score_block(const AttentionTile& tile,
-                                                  const typename P::Element* k, int row, int group,
-                                                  bool ragged) noexcept {
+                                                  const typename P::Element* k,
+                                                  const typename P::Element* fetched, int row,
+                                                  int group, bool ragged) noexcept {
   F32x16 acc[kRows][kVectors];
   clear(acc);
   const auto features = P::features(tile);
-  product<kFetch.to>(P::queries(tile, row), P::keys(tile, k), features, acc,
-                     k + kFetch.ahead_bytes / sizeof(*k));
+  product<kFetch>(P::queries(tile, row), P::keys(tile, k), features, acc, fetched);
   const F32x16 hidden = broadcast(-kInfinity);
   float* s = tile.s + row * kScoreStride + group * kGroupKeys;
   float* lane_max = tile.lane_max + row * 16;
@@ -60,6 +60,13 @@ inline int adjacent_groups_end(const AttentionTile& tile, int begin, int most,
   return end;
 }
 
+/// Groups side by side, at most `most`, for so many rows: what fits the registers. A lone row uses
+/// each key once, it needs no register.
+constexpr int groups_of_rows(int rows, int most) {
+  while (rows > 1 && most > 1 && !fits_registers(rows, most)) --most;
+  return most;
+}
+
 template <class P, int kMostRows, int kGroups, Fetch kFetch, bool kPacks = false>
 inline void score_blocks(const AttentionTile& tile) {
   using T = typename P::Element;
@@ -73,6 +80,8 @@ inline void score_blocks(const AttentionTile& tile) {
   std::uint32_t all = 0;
   for (const RowBlock& block : blocks) all |= block.seen;
   for (int r = 0; r < tile.rows; ++r) store(tile.lane_max + r * 16, broadcast(-kInfinity));
+  const bool fetches_pages = kFetch.to != FetchTo::kNone && tile.groups != nullptr;
+  const int ahead = fetches_pages ? groups_ahead(kFetch, group_elements * sizeof(T)) : 0;
   // The keys of a register tile stay in the cache while all rows pass over them.
   for (std::uint32_t left = all; left != 0;) {
     const int begin = first_group(left);
@@ -86,20 +95,23 @@ inline void score_blocks(const AttentionTile& tile) {
       k = static_cast<const T*>(tile.groups[begin].k);
     else
       k = static_cast<const T*>(tile.k) + begin * group_elements;
+    const T* fetched = fetches_pages
+                           ? static_cast<const T*>(fetched_keys(tile, begin, ahead, all))
+                           : k + kFetch.ahead_bytes / static_cast<std::int64_t>(sizeof(T));
     for (const RowBlock& block : blocks)
       for (std::uint32_t here = block.seen & window; here != 0;) {
         GroupRun run = first_run(here);
-        run.end = at_most(run.begin + kGroups, run.end);
+        run.end = at_most(run.begin + groups_of_rows(block.rows, kGroups), run.end);
         here &= groups_from(run.end);
         const bool ragged = (block.ragged() & groups_from(run.begin) & ~groups_from(run.end)) != 0;
         with_count<kMostRows>(
             block.rows, [&](auto r) __attribute__((always_inline)) {
               constexpr int kRows = decltype(r)::value;
-              with_count<kGroups>(
+              with_count<groups_of_rows(kRows, kGroups)>(
                   run.end - run.begin, [&](auto n) __attribute__((always_inline)) {
-                    score_block<P, kFetch, kRows, decltype(n)::value>(
-                        tile, k + (run.begin - begin) * group_elements, block.row, run.begin,
-                        ragged);
+                    const std::int64_t from = (run.begin - begin) * group_elements;
+                    score_block<P, kFetch.to, kRows, decltype(n)::value>(
+                        tile, k + from, fetched + from, block.row, run.begin, ragged);
                   });
             });
       }

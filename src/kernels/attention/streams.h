@@ -33,7 +33,8 @@ struct StreamTuning {
 namespace avx2 {
 static constexpr StreamTuning stream_tuning(int element_bytes) {
   constexpr Fetch kL1{FetchTo::kL1, 10 << 10}, kL2{FetchTo::kL2, 16 << 10};
-  // Of smaller types one group's chain of sums is slower than memory.
+  // Of smaller types one group's chain of sums is slower than memory, of bytes two groups' too.
+  if (element_bytes == 1) return {2, {4, kL1}, {1, kL2}, 2, {8, kL1}, {16, kL2}};
   if (element_bytes < 4) return {2, {2, kL1}, {1, kL2}, 2, {4, kNoFetch}, {16, kL2}};
   return {6, {1, kNoFetch}, {1, kL2}, 2, {2, kNoFetch}, {16, kL2}};
 }

@@ -133,5 +133,24 @@ RAPT_INLINE void with_count(int count, F&& f) {
 
 inline int at_most(int most, int count) { return count < most ? count : most; }
 
+/// Groups of so many bytes from one that is read to the one that is fetched meanwhile.
+inline int groups_ahead(Fetch fetch, std::int64_t group_bytes) {
+  if (group_bytes == 0) return 0;
+  return static_cast<int>((fetch.ahead_bytes + group_bytes - 1) / group_bytes);
+}
+
+/// The group to fetch in a stream of pages, so many after `group`: after the keys that are `seen` come
+/// their values, and after the chunk's values the next one's keys.
+inline const void* fetched_keys(const AttentionTile& tile, int group, int ahead,
+                                std::uint32_t seen) {
+  const int beyond = group + ahead - groups_end(seen);
+  if (beyond < 0) return tile.groups[group + ahead].k;
+  return tile.groups[at_most(groups_end(seen) - 1, first_group(seen) + beyond)].v;
+}
+inline const void* fetched_values(const AttentionTile& tile, int group, int ahead) {
+  if (group + ahead < kChunkGroups) return tile.groups[group + ahead].v;
+  return tile.groups[at_most(kChunkGroups + kAheadGroups - 1, group + ahead)].k;
+}
+
 }  // namespace
 }  // namespace rapt::RAPT_ISA

@@ -49,42 +49,51 @@ constexpr int kStreamVectors = kRows == 1 || fits_registers(kRows, 4) ? 4
                                : fits_registers(kRows, 2)             ? 2
                                                                       : 1;
 
-/// All features of kRows rows, over kKeys keys unless that is 0.
+/// All features of kRows rows, over kKeys keys unless that is 0. Meanwhile as many values are fetched
+/// from `fetched` on.
 template <class P, int kKeys, int kRows>
-RAPT_INLINE void stream_pass(const AttentionTile& tile, int row, const KeyRun& keys) {
-  using T = typename P::Element;
+RAPT_INLINE void stream_pass(const AttentionTile& tile, int row, const KeyRun& keys,
+                             const typename P::Element* fetched) {
   constexpr int kVectors = kStreamVectors<kRows>;
-  constexpr Fetch kFetch = kValueStream<T, kRows>.fetch;
+  constexpr FetchTo kFetch = kValueStream<typename P::Element, kRows>.fetch.to;
   const int all = static_cast<int>(tile.v_stride / 16);
-  const T* fetched =
-      keys.value<T>(tile, keys.begin) + kFetch.ahead_bytes / static_cast<std::int64_t>(sizeof(T));
   const int of_vector = (keys.end - keys.begin) * 16;  // elements that its keys fetch
   int vector = 0;
   for (; vector + kVectors <= all; vector += kVectors)
-    value_tile<P, kFetch.to, kKeys, kRows, kVectors>(tile, row, vector, keys,
-                                                     fetched + vector * of_vector);
+    value_tile<P, kFetch, kKeys, kRows, kVectors>(tile, row, vector, keys,
+                                                  fetched + vector * of_vector);
   if constexpr (kVectors > 1)
     for (; vector < all; ++vector)
-      value_tile<P, kFetch.to, kKeys, kRows, 1>(tile, row, vector, keys,
-                                                fetched + vector * of_vector);
+      value_tile<P, kFetch, kKeys, kRows, 1>(tile, row, vector, keys, fetched + vector * of_vector);
 }
 
 /// A run of keys, all features of kRows rows. What is cut begins at even keys: no pair is in two.
 template <class P, int kRows>
 inline __attribute__((noinline)) void stream_block(const AttentionTile& tile, int row,
                                                    const KeyRun& keys) noexcept {
-  constexpr int kKeys = kValueStream<typename P::Element, kRows>.keys;
+  using T = typename P::Element;
+  constexpr int kKeys = kValueStream<T, kRows>.keys;
+  constexpr Fetch kFetch = kValueStream<T, kRows>.fetch;
   static_assert(kKeys % 2 == 0);
   constexpr bool kUnrolls = P::kUnrollsKeys && kKeys < kGroupKeys;
+  const T* fetched =
+      keys.value<T>(tile, keys.begin) + kFetch.ahead_bytes / static_cast<std::int64_t>(sizeof(T));
+  if (kFetch.to != FetchTo::kNone && tile.groups != nullptr && tile.k_rows == nullptr) {
+    const std::int64_t group_bytes = kGroupKeys * tile.v_row * sizeof(T);
+    fetched = static_cast<const T*>(fetched_values(tile, keys.origin / kGroupKeys,
+                                                   groups_ahead(kFetch, group_bytes))) +
+              (keys.begin - keys.origin) * tile.v_row;
+  }
   KeyRun run = keys;
   do {
     run.end = at_most((run.begin & ~1) + kKeys, keys.end);
     run.last = keys.last && run.end == keys.end;
     if (kUnrolls && run.end - run.begin == kKeys)
-      stream_pass<P, kUnrolls ? kKeys : 0, kRows>(tile, row, run);
+      stream_pass<P, kUnrolls ? kKeys : 0, kRows>(tile, row, run, fetched);
     else
-      stream_pass<P, 0, kRows>(tile, row, run);
+      stream_pass<P, 0, kRows>(tile, row, run, fetched);
     run.first = false;
+    fetched += (run.end - run.begin) * tile.v_row;
     run.begin = run.end;
   } while (run.begin < keys.end);
 }

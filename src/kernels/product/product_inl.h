@@ -119,7 +119,9 @@ RAPT_INLINE void product_step(RowOperand& a, LaneOperand<T>& b,
 template <FetchTo kFetch = FetchTo::kNone, int kDepth = 0, class T = float, int kRows, int kVectors>
 RAPT_INLINE void product(RowOperand a, LaneOperand<T> b, std::int64_t depth,
                          F32x16 (&acc)[kRows][kVectors], const T* fetched = nullptr) {
-  constexpr int kLine = 64 / sizeof(T), kLines = 2 * kVectors * 16 / kLine;  // of two steps
+  // A turn of the loop fetches whole lines.
+  constexpr int kLine = 64 / sizeof(T), kStep = kVectors * 16, kTurn = 2 * kStep % kLine ? 4 : 2;
+  constexpr auto kLinesBefore = [](int step) { return (step * kStep + kLine - 1) / kLine; };
   RegisterTile<kRows, kVectors> tile;
   unroll<kRows>(RAPT_UNROLLED(r) {
     unroll<kVectors>(RAPT_UNROLLED(n) { tile.set_vector(r, n, acc[r][n]); });
@@ -131,18 +133,15 @@ RAPT_INLINE void product(RowOperand a, LaneOperand<T> b, std::int64_t depth,
     }
     product_step(a, b, tile);
   };
-  const std::integral_constant<int, (kLines + 1) / 2> first;
-  const std::integral_constant<int, kLines / 2> second;
+  const auto step_of_turn = [&](auto e) __attribute__((always_inline)) {
+    step(std::integral_constant<int, kLinesBefore(e % kTurn + 1) - kLinesBefore(e % kTurn)>{});
+  };
   if constexpr (kDepth > 0) {
-    unroll<kDepth>(
-        RAPT_UNROLLED(e) { step(std::integral_constant<int, (kLines + 1 - e % 2) / 2>{}); });
+    unroll<kDepth>(step_of_turn);
   } else {
     std::int64_t steps = depth;
-    for (; steps >= 2; steps -= 2) {
-      step(first);
-      step(second);
-    }
-    for (; steps > 0; --steps) step(first);
+    for (; steps >= kTurn; steps -= kTurn) unroll<kTurn>(step_of_turn);
+    for (; steps > 0; --steps) step_of_turn(std::integral_constant<int, 0>{});
   }
   unroll<kRows>(
       RAPT_UNROLLED(r) { unroll<kVectors>(RAPT_UNROLLED(n) { acc[r][n] = tile.vector(r, n); }); });
