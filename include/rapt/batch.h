@@ -27,8 +27,10 @@ struct BatchEntry {
 ///
 /// Entries whose sequences share memory, a prefix forked in a PagedKvCache or the whole sequence,
 /// attend to it once: a cascade. It covers the whole chunks (`kChunk`) that every row of theirs sees in full, where
-/// neither positions nor masks that differ between heads are given; of several ways to share, the
-/// one that saves the most reads is taken first, and an entry is in one cascade at most.
+/// neither positions nor masks that differ between heads are given, and leaves out entries whose
+/// rows a kv head are so many that they wait for arithmetic, not for keys and values, from 8 (of 16
+/// bits from 4) to 16. Of several ways to share, the one that saves the most reads is taken first, and
+/// an entry is in one cascade at most.
 ///
 /// Nothing of it shows: a row has the bits that its entry has alone.
 class BatchPlan {

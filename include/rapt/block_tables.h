@@ -9,7 +9,7 @@ namespace rapt {
 
 /// Keys and values in the pages of an inference engine, which keeps for each sequence a table of the
 /// pages that it lies in. Nothing is copied, owned or allocated: pages and tables are read in each
-/// run, and may change between two.
+/// run, and may change between two; a BatchPlan needs what it shares to stay shared.
 ///
 ///     key of slot s = k[table[sequence][s / page_size], s % page_size, kv head]
 ///
@@ -44,6 +44,9 @@ class BlockTables final : public KvTiles {
 
   std::int64_t tile_slots() const override { return k_.extents[1]; }
   KvTile tile(std::int64_t sequence, std::int64_t kv_head, std::int64_t slot) const override;
+
+  /// Two rows share the slots of the first entries in which they name the same pages.
+  std::int64_t shared_slots(std::int64_t a, std::int64_t b) const override;
 
   /// A slot is missing if it has no entry, or one that is not within [0, pages).
   std::int64_t first_missing(std::int64_t sequence, std::int64_t begin,

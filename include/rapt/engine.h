@@ -74,10 +74,12 @@ struct EngineMetrics {
   std::int64_t pages_used = 0, pages_free = 0;  ///< used: by requests and by prefixes that are kept
   std::int64_t steps = 0, computed_tokens = 0, new_tokens = 0;
   std::int64_t preemptions = 0, prefix_hits = 0, prefix_tokens = 0;  ///< tokens not computed anew
-  double seconds = 0;                                                ///< in `step`
-  double tokens_per_second = 0;                                      ///< new tokens
-  Times first_token;     ///< from submit to a request's first token
-  Times between_tokens;  ///< from a token to the next
+  std::int64_t cascades =
+      0;               ///< prefixes that requests of a step attended to at once; of all steps
+  double seconds = 0;  ///< in `step`
+  double tokens_per_second = 0;  ///< new tokens
+  Times first_token;             ///< from submit to a request's first token
+  Times between_tokens;          ///< from a token to the next
 };
 
 /// Continuous batching: a model serves many requests at once.

@@ -99,6 +99,8 @@ void bind_metrics(nb::module_& m) {
       .def_ro("preemptions", &EngineMetrics::preemptions)
       .def_ro("prefix_hits", &EngineMetrics::prefix_hits)
       .def_ro("prefix_tokens", &EngineMetrics::prefix_tokens, "Tokens not computed anew.")
+      .def_ro("cascades", &EngineMetrics::cascades,
+              "Prefixes that requests of a step attended to at once, of all steps.")
       .def_ro("seconds", &EngineMetrics::seconds, "In `step`.")
       .def_ro("tokens_per_second", &EngineMetrics::tokens_per_second, "New tokens.")
       .def_ro("first_token", &EngineMetrics::first_token, "From submit to a request's first token.")

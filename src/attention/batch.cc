@@ -55,6 +55,14 @@ Problem prefix_problem(const Problem& shared, DType cache, std::span<const Batch
   return p;
 }
 
+/// Whether entries of so many rows a kv head win by sharing: few rows wait for keys and values, and
+/// those of more than a stream pack them. What lies between waits for arithmetic, and a prefix of
+/// such rows would be packed. docs/performance.md has the measurements.
+bool wins_by_sharing(std::int64_t rows, DType cache) {
+  const std::int64_t few = size_of(cache) == 2 ? 4 : 8;  // widening a byte costs time as well
+  return rows < few || rows > kStreamQueries;
+}
+
 /// The cascades of a batch.
 std::vector<SharedChunks> shared_chunks(const Problem& shared, const KvTiles& cache,
                                         std::span<const BatchEntry> entries) {
@@ -62,6 +70,7 @@ std::vector<SharedChunks> shared_chunks(const Problem& shared, const KvTiles& ca
   for (std::int64_t n = 0; n < std::ssize(entries); ++n) {
     const BatchEntry& entry = entries[static_cast<std::size_t>(n)];
     if (entry.q_tokens > 0 && entry.kv_tokens >= kChunk && is_plain(entry) &&
+        wins_by_sharing(entry.q_tokens * shared.group(), cache.extents().dtype) &&
         cache.has(entry.sequence) && cache.length(entry.sequence) >= entry.kv_tokens)
       candidates.push_back(n);
   }

@@ -5,11 +5,13 @@
 namespace rapt {
 namespace {
 
-/// The order of the sequences' lists of pages; one that is the beginning of another is first.
+/// The order of the sequences' lists of pages, each up to the first slot that lies nowhere; one that
+/// is the beginning of another is first.
 bool pages_precede(const KvTiles& cache, std::int64_t a, std::int64_t b) {
   const std::int64_t shared = cache.shared_slots(a, b);
-  if (shared == std::min(cache.length(a), cache.length(b)))
-    return cache.length(a) < cache.length(b);
+  const std::int64_t slots_a = cache.first_missing(a, 0, cache.length(a)),
+                     slots_b = cache.first_missing(b, 0, cache.length(b));
+  if (shared >= std::min(slots_a, slots_b)) return slots_a < slots_b;
   return std::less<>()(cache.tile(a, 0, shared).k, cache.tile(b, 0, shared).k);
 }
 

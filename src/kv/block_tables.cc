@@ -57,6 +57,17 @@ KvTile BlockTables::tile(std::int64_t sequence, std::int64_t kv_head, std::int64
   return {k_.dtype, k_.address(page, at, kv_head, 0), v_.address(page, at, kv_head, 0), 0};
 }
 
+std::int64_t BlockTables::shared_slots(std::int64_t a, std::int64_t b) const {
+  if (a == b) return length(a);
+  const std::int64_t most = std::min(length(a), length(b));
+  std::int64_t slots = 0;
+  for (; slots < most; slots += tile_slots()) {
+    const std::int64_t page = page_of(a, slots);
+    if (page < 0 || page != page_of(b, slots)) break;
+  }
+  return std::min(slots, most);
+}
+
 std::int64_t BlockTables::first_missing(std::int64_t sequence, std::int64_t begin,
                                         std::int64_t end) const {
   while (begin < end && page_of(sequence, begin) >= 0)

@@ -51,6 +51,21 @@ TEST(BlockTables, ATableMayBeTooShortForItsTokens) {
                       [&] { blocks.refuse_missing(0, 14); }));
 }
 
+TEST(BlockTables, RowsShareTheirFirstPages) {
+  const Tensor k = normal({6, 7, 1, 8}, 1);
+  const std::int32_t tables[] = {3, 0,  1, 2,  //
+                                 3, 0,  4, 2,  // two pages of row 0
+                                 3, 0,  1, 5,  // three of them
+                                 3, -1, 1, 2, 3, -1, 1, 2};
+  const std::int32_t lengths[] = {28, 28, 17, 28, 28};
+  const BlockTables blocks(k.view, k.view, {tables, 5, 4, 4, lengths});
+  EXPECT_EQ(blocks.shared_slots(0, 0), 28);
+  EXPECT_EQ(blocks.shared_slots(0, 1), 14);
+  EXPECT_EQ(blocks.shared_slots(2, 0), 17);  // all that it has
+  EXPECT_EQ(blocks.shared_slots(0, 3), 7);
+  EXPECT_EQ(blocks.shared_slots(3, 4), 7);  // what is missing lies nowhere
+}
+
 TEST(BadInput, BlockTables) {
   const Tensor k = normal({4, 7, 2, 8}, 1), v = normal({4, 7, 2, 5}, 2);
   const std::int32_t tables[] = {3, 0};

@@ -66,12 +66,13 @@ Decoder::Decoder(const ModelConfig& config, const Weights& weights, const ModelO
     encoder_.emplace(config, weights, options, [&](std::int64_t n) { tell(layers + n + 1); });
 }
 
-void Decoder::run(const DecoderStep& step, const MutableTensor& logits) const {
+std::int64_t Decoder::run(const DecoderStep& step, const MutableTensor& logits) const {
   const Activations a = Activations::carve(config_, std::ssize(step.tokens), step.activations);
   StepPlans plans(step);
   embed(step, ends_, config_.rms_norm_eps, a.x);
   for (const DecoderBlock& block : blocks_) block.run(step, plans, a);
   if (logits.extents[2] > 0) write_logits(step, a.x, a.normed, logits);
+  return plans.prefixes();
 }
 
 std::vector<DenseKvCache> Decoder::encode(const Threads& threads,

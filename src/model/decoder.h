@@ -35,9 +35,10 @@ class Decoder {
   const ModelOptions& options() const { return options_; }
 
   /// Stores the tokens' keys and values and computes the logits that are wanted, a row after the
-  /// other, in the bits that each sequence has alone.
+  /// other, in the bits that each sequence has alone. Returns how many prefixes several sequences
+  /// attended to at once, the most of any layer.
   /// @shape  logits [1, 1, all rows wanted, vocab_size]
-  void run(const DecoderStep& step, const MutableTensor& logits) const;
+  std::int64_t run(const DecoderStep& step, const MutableTensor& logits) const;
 
   /// The memory of a step, from the tokens that the encoder reads: keys and values of each layer's
   /// attention to its output.

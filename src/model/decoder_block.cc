@@ -120,6 +120,13 @@ const Plan& StepPlans::cross_plan(const MultiHeadAttention& attention,
   return *cross_;
 }
 
+std::int64_t StepPlans::prefixes() const {
+  std::int64_t most = 0;
+  for (const Made& made : made_)
+    most = std::max<std::int64_t>(most, std::ssize(made.plan.prefixes()));
+  return most;
+}
+
 DecoderBlock::DecoderBlock(const ModelConfig& config, std::int64_t layer, BlockWeights w,
                            const ModelOptions& options, BlockKind kind)
     : layer_(layer),

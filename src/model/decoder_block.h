@@ -43,6 +43,9 @@ class StepPlans {
   const Plan& cross_plan(const MultiHeadAttention& attention,
                          const MultiHeadAttention::Inputs& inputs);
 
+  /// Prefixes that sequences attend to at once, the most of any plan.
+  std::int64_t prefixes() const;
+
  private:
   struct Made {
     LayerConfig layer;

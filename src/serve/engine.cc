@@ -141,9 +141,9 @@ void Engine::State::compute(const std::vector<JobPart>& parts) {
   }
   const std::int64_t vocab = model.config().vocab_size;
   logits.resize(static_cast<std::size_t>(rows * vocab));
-  model.decoder().run({config.threads, tokens, sequences, cache, config.max_sequence_tokens,
-                       workspace, activations},
-                      {logits.data(), {1, 1, rows, vocab}});
+  metrics.cascades += model.decoder().run({config.threads, tokens, sequences, cache,
+                                           config.max_sequence_tokens, workspace, activations},
+                                          {logits.data(), {1, 1, rows, vocab}});
 }
 
 /// Draws the next token of every job whose tokens are all computed; over a large vocabulary that

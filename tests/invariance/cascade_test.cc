@@ -8,6 +8,7 @@
 
 #include "paged_tokens.h"
 #include "rapt/batch.h"
+#include "rapt/block_tables.h"
 #include "rejects.h"
 
 namespace rapt::test {
@@ -85,7 +86,7 @@ testing::AssertionResult each_as_alone(const Problem& shared, const KvTiles& til
     p.mask = entry.mask;
     Outputs alone(p);
     const Stored own(tokens(all.view, first, entry.q_tokens), shared.storage.q);
-    run(make_plan(p, Threads(1), KvSource::kPages),
+    run(make_plan(p, Threads(1), tiles),
         {.q = own.view, .cache = &tiles, .sequences = {&entry.sequence, 1}}, scratch,
         alone.result());
     const auto rows = [&](const Tensor& t) {
@@ -114,8 +115,8 @@ std::vector<BatchEntry> mixed_entries(Forest& forest, const Mask& mask) {
   add(forest.fork(a, 3 * kChunk, 2 * kChunk + 5), 1);
   add(forest.root(700), 1);
   add(forest.fork(b, 5 * kChunk, 60), 60);
-  add(b, 7);
-  add(forest.fork(a, 3 * kChunk + 300, 200), 7);
+  add(b, 9);
+  add(forest.fork(a, 3 * kChunk + 300, 200), 9);
   add(forest.fork(a, 100, 800), 2);
   return entries;
 }
@@ -190,7 +191,7 @@ TEST(Cascade, SaysWhatItShares) {
   ASSERT_EQ(prefixes.size(), 2u);
   EXPECT_EQ(prefixes[0].kv_tokens, 3 * kChunk);
   EXPECT_EQ(prefixes[0].entries, (std::vector<std::int64_t>{0, 2, 3, 7}));
-  EXPECT_EQ(prefixes[0].plan.problem().q_tokens, 1 + 1 + 1 + 7);
+  EXPECT_EQ(prefixes[0].plan.problem().q_tokens, 1 + 1 + 1 + 9);
   EXPECT_EQ(prefixes[0].plan.explain("cascade"),
             "chunks below 3, for the rows of all who share them");
   EXPECT_EQ(prefixes[1].kv_tokens, 5 * kChunk);
@@ -272,7 +273,7 @@ TEST(Cascade, AnyNumberOfChunksSplitOverWorkers) {
       std::vector<BatchEntry> entries;
       for (int n = 0; n < 2; ++n) {
         const std::int64_t id = forest.fork(root, shared * kChunk, own * kChunk);
-        entries.push_back({id, 8, forest.cache.length(id), Mask::none()});
+        entries.push_back({id, 9, forest.cache.length(id), Mask::none()});
       }
       const BatchPlan plan = plan_of(p, forest, entries, 4);
       ASSERT_EQ(plan.prefixes().size(), 1u);
@@ -311,6 +312,87 @@ TEST(Cascade, OneSequenceManyTimes) {
     EXPECT_EQ(plan.prefixes()[0].entries, (std::vector<std::int64_t>{0, 2, 3}));
     EXPECT_TRUE(each_as_alone(p, cache, entries, plan));
   }
+}
+
+// Rows that wait for arithmetic have nothing to save: those of a stream, beyond the first few.
+TEST(Cascade, NotOfRowsThatWaitForArithmetic) {
+  const auto shares = [](DType dtype, std::int64_t group, std::int64_t q_tokens) {
+    Forest forest(16, dtype);
+    const std::int64_t root = forest.root(2 * kChunk);
+    const std::vector<BatchEntry> entries(2, {root, q_tokens, 2 * kChunk});
+    Problem p = shared_problem(dtype);
+    p.q_heads = 2 * group;
+    return !plan_of(p, forest, entries).prefixes().empty();
+  };
+  for (const DType dtype : kCacheDTypes) {
+    SCOPED_TRACE(name(dtype));
+    const bool is_half = size_of(dtype) == 2;
+    EXPECT_TRUE(shares(dtype, 1, 3));
+    EXPECT_EQ(shares(dtype, 4, 1), !is_half);
+    EXPECT_EQ(shares(dtype, 1, 7), !is_half);
+    EXPECT_FALSE(shares(dtype, 8, 1));
+    EXPECT_FALSE(shares(dtype, 4, 4));
+    EXPECT_TRUE(shares(dtype, 1, 17));
+  }
+}
+
+/// Block tables over pages of random numbers.
+struct Tables {
+  Tensor k, v;
+  std::vector<std::int32_t> pages;
+  BlockTables blocks;
+
+  Tables(std::int64_t count, std::int64_t page_size, std::vector<std::int32_t> rows,
+         std::int64_t sequences)
+      : k(normal({count, page_size, 2, 12}, 1)),
+        v(normal({count, page_size, 2, 20}, 2)),
+        pages(std::move(rows)),
+        blocks(k.view, v.view, {pages.data(), sequences, entries(sequences), entries(sequences)}) {}
+
+  std::int64_t entries(std::int64_t sequences) const { return std::ssize(pages) / sequences; }
+};
+
+// An engine's tables that name the same pages: of a size that divides chunks, and of one that does not.
+TEST(Cascade, BlockTablesThatNameTheSamePages) {
+  for (const std::int64_t page_size : {64, 100}) {
+    const std::int64_t shared = 1300 / page_size, entries = shared + 3;
+    std::vector<std::int32_t> rows;
+    for (std::int32_t sequence = 0; sequence < 3; ++sequence)
+      for (std::int32_t n = 0; n < entries; ++n)
+        rows.push_back(n < shared ? 2 * n + 1
+                                  : 2 * (n - static_cast<std::int32_t>(shared) + 3 * sequence));
+    const Tables tables(2 * entries + 30, page_size, rows, 3);
+    std::vector<BatchEntry> batch;
+    for (const std::int64_t q_tokens : {1, 2, 20})
+      batch.push_back(
+          {std::ssize(batch), q_tokens, entries * page_size - 5 * q_tokens, Mask::causal()});
+    const Problem p = shared_problem();
+    const BatchPlan plan = make_batch_plan(p, Threads(2), tables.blocks, batch);
+    ASSERT_EQ(plan.prefixes().size(), 1u);
+    EXPECT_EQ(plan.prefixes()[0].kv_tokens, 2 * kChunk);
+    EXPECT_EQ(plan.prefixes()[0].entries.size(), 3u);
+    EXPECT_TRUE(each_as_alone(p, tables.blocks, batch, plan));
+  }
+}
+
+// Two tables share four chunks; between them in the batch is one that shares the first and has no page
+// for the second, in whose place page 0 is read.
+TEST(Cascade, BlockTablesWithEntriesOfNoPage) {
+  const Tables tables(16, kChunk,
+                      {7, 0, 5, 6, 9, 8,       //
+                       7, -1, -1, -1, 10, 11,  //
+                       7, 0, 5, 6, 2, 3},
+                      3);
+  const Mask ends = Mask::prefix({kChunk}) | Mask::sliding_window(700);
+  const std::vector<BatchEntry> batch = {{0, 1, 6 * kChunk, Mask::causal()},
+                                         {1, 1, 6 * kChunk - 3, ends},
+                                         {2, 1, 6 * kChunk - 9, Mask::causal()}};
+  const Problem p = shared_problem();
+  const BatchPlan plan = make_batch_plan(p, Threads(2), tables.blocks, batch);
+  ASSERT_EQ(plan.prefixes().size(), 1u);
+  EXPECT_EQ(plan.prefixes()[0].kv_tokens, 4 * kChunk);
+  EXPECT_EQ(plan.prefixes()[0].entries, (std::vector<std::int64_t>{0, 2}));
+  EXPECT_TRUE(each_as_alone(p, tables.blocks, batch, plan));
 }
 
 TEST(Cascade, NotWithPositionsOrHeadsThatDiffer) {

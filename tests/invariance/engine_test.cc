@@ -264,6 +264,7 @@ TEST(EngineInvariance, RequestsWithALongPrefixInCommon) {
   }
   for (const auto& [id, answer] : asked) EXPECT_EQ(answer.second, answer.first->tokens.size());
   EXPECT_GE(together, 3u);
+  EXPECT_GE(engine.metrics().cascades, 5);
   EXPECT_GE(engine.metrics().prefix_tokens, 4 * 1056);
 }
 
