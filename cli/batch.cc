@@ -15,6 +15,7 @@
 #include "cli/generator.h"
 #include "cli/model_files.h"
 #include "cli/output.h"
+#include "model/decoder.h"
 #include "rapt/engine.h"
 
 namespace rapt::cli {
@@ -60,13 +61,24 @@ struct Options {
   bool json = false;
 };
 
+/// @throws Error{kBadArgument} where the cache would not hold a page, by the option's name.
+EngineConfig checked(const EngineConfig& config, const Model& model) {
+  const std::size_t page_bytes = PagedKvCache::page_bytes(
+      cache_shape(model.config(), model.decoder().options().cache, config.page_size, 0));
+  require(config.cache_bytes >= page_bytes, ErrorCode::kBadArgument, "--cache-memory",
+          "at least " + std::to_string(page_bytes) + " bytes, a page of " +
+              std::to_string(config.page_size) + " tokens",
+          config.cache_bytes);
+  return config;
+}
+
 /// Serves the requests that are not answered yet.
 class BatchRun {
  public:
   BatchRun(const LoadedModel& loaded, const EngineConfig& config,
            const std::vector<BatchRequest>& requests, BatchResults& results)
       : tokenizer_(loaded.tokenizer),
-        engine_(loaded.model, config),
+        engine_(loaded.model, checked(config, loaded.model)),
         context_(loaded.model.config().context()),
         cache_tokens_((engine_.metrics().pages_used + engine_.metrics().pages_free) *
                       config.page_size),

@@ -30,7 +30,7 @@ PagePool::Sequence& PagePool::find(std::int64_t sequence, const char* where) {
   return const_cast<Sequence&>(at(sequence, where));
 }
 
-std::byte* PagePool::memory(std::int32_t page) const {
+std::byte* PagePool::memory(std::int32_t page) {
   std::byte* slab = slabs_[static_cast<std::size_t>(page / pages_a_slab_)].get();
   return slab + static_cast<std::size_t>(page % pages_a_slab_) * page_bytes_;
 }

@@ -50,11 +50,11 @@ class PagePool {
 
   /// The sequence; page number `page`. @pre They exist.
   const Sequence& at(std::int64_t sequence) const { return sequences_.find(sequence)->second; }
-  std::byte* memory(std::int32_t page) const;
+  std::byte* memory(std::int32_t page);
 
   /// Its flags; until the next `extend`.
-  std::uint32_t* flags(std::int32_t page) const {
-    return const_cast<std::uint32_t*>(flags_.data()) + static_cast<std::size_t>(page) * page_flags_;
+  std::uint32_t* flags(std::int32_t page) {
+    return flags_.data() + static_cast<std::size_t>(page) * page_flags_;
   }
 
   bool is_shared(std::int32_t page) const { return counts_[static_cast<std::size_t>(page)] > 1; }

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kBytes = 64, kFlags = 2;
 
-std::byte* last_page(const PagePool& pool, std::int64_t sequence) {
+std::byte* last_page(PagePool& pool, std::int64_t sequence) {
   return pool.memory(pool.at(sequence).pages.back());
 }
 

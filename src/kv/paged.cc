@@ -69,7 +69,7 @@ PagedKvCache::Shape checked(PagedKvCache::Shape shape) {
 
 class Layer final : public KvTiles {
  public:
-  Layer(const PagedKvCache::Shape& shape, const PagePool& pool, std::int64_t layer)
+  Layer(const PagedKvCache::Shape& shape, PagePool& pool, std::int64_t layer)
       : shape_(shape), pool_(pool), layer_(layer) {}
 
   Extents extents() const override { return extents_of(shape_); }
@@ -99,7 +99,7 @@ class Layer final : public KvTiles {
 
  private:
   const PagedKvCache::Shape& shape_;
-  const PagePool& pool_;
+  PagePool& pool_;
   std::int64_t layer_;
   std::size_t head_bytes_ = head_part(shape_, nullptr, nullptr).bytes;
 };

@@ -4,14 +4,10 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <type_traits>
 
 #include "rapt/dtype.h"
 
 namespace rapt {
-
-template <class U>
-inline constexpr bool kIsQuantised = std::is_same_v<U, std::int8_t> || std::is_same_v<U, F8E4M3>;
 
 /// M, the largest element of a quantised type.
 template <class U>

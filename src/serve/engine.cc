@@ -32,11 +32,15 @@ PagedKvCache::Shape shape_of(const Model& model, const EngineConfig& config) {
           ErrorCode::kBadArgument, "EngineConfig.cache", "bf16, as attention is native bf16",
           name(dtype));
   PagedKvCache::Shape shape = cache_shape(model.config(), dtype, config.page_size, config.pages);
-  if (config.pages == 0)
-    shape.pages = static_cast<std::int64_t>(config.cache_bytes / PagedKvCache::page_bytes(shape));
-  require(shape.pages > 0, ErrorCode::kBadArgument, "EngineConfig.pages",
-          "room for a page of " + std::to_string(PagedKvCache::page_bytes(shape)) + " bytes",
-          shape.pages);
+  require(config.pages >= 0, ErrorCode::kBadArgument, "EngineConfig.pages", "0 or more",
+          config.pages);
+  if (config.pages > 0) return shape;
+  const std::size_t page_bytes = PagedKvCache::page_bytes(shape);
+  require(config.cache_bytes >= page_bytes, ErrorCode::kBadArgument, "EngineConfig.cache_bytes",
+          "at least " + std::to_string(page_bytes) + ", a page of " +
+              std::to_string(config.page_size) + " tokens",
+          config.cache_bytes);
+  shape.pages = static_cast<std::int64_t>(config.cache_bytes / page_bytes);
   return shape;
 }
 

@@ -128,9 +128,11 @@ TEST(Engine, RefusesABadConfigByItsField) {
             "EngineConfig.max_step_tokens: expected a positive number, got 0");
   EXPECT_EQ(error([](EngineConfig& c) { c.max_sequence_tokens = 301; }),
             "EngineConfig.max_sequence_tokens: expected 0 to 300, got 301");
-  EXPECT_NE(
-      error([](EngineConfig& c) { c.pages = 0, c.cache_bytes = 100; }).find("EngineConfig.pages"),
-      std::string::npos);
+  EXPECT_EQ(error([](EngineConfig& c) { c.pages = -1; }),
+            "EngineConfig.pages: expected 0 or more, got -1");
+  const std::string small = error([](EngineConfig& c) { c.pages = 0, c.cache_bytes = 100; });
+  EXPECT_TRUE(small.starts_with("EngineConfig.cache_bytes: expected at least ")) << small;
+  EXPECT_TRUE(small.ends_with(", a page of 16 tokens, got 100")) << small;
   EXPECT_EQ(error([](EngineConfig& c) { c.cache = DType::kF16; },
                   {WeightType::kNativeBF16, DType::kBF16, Arithmetic::kNativeBF16}),
             "EngineConfig.cache: expected bf16, as attention is native bf16, got f16");

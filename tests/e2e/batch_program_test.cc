@@ -314,6 +314,17 @@ TEST_F(BatchProgram, AFileThatIsNoResultsIsLeftAsItIs) {
     EXPECT_EQ(batch(file, std::string("--page-size ") + size).status, 2) << size;
 }
 
+TEST_F(BatchProgram, ACacheOfNoPageIsAnErrorOfItsOption) {
+  const std::string file =
+      directory_.write("requests", R"({"id": 1, "prompt": "a", "max_tokens": 3})"
+                                   "\n");
+  const Outcome outcome = batch(file, "--page-size 16 --cache-memory 1KiB");
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_NE(outcome.errors.find("--cache-memory: expected at least "), std::string::npos)
+      << outcome.errors;
+  EXPECT_NE(outcome.errors.find(" bytes, a page of 16 tokens, got 1024"), std::string::npos);
+}
+
 // A text that a small cache would end is refused, not cut.
 TEST_F(BatchProgram, ARequestBeyondTheCacheIsAnError) {
   const std::string file =

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "base/isa.h"
 #include "rapt/dtype.h"
@@ -32,6 +33,10 @@ inline constexpr int kRowGroups = 2;
 
 /// Floats between the rows of a score buffer: a chunk, padded so that rows do not share cache sets.
 inline constexpr int kScoreStride = kChunkKeys + 16;
+
+/// Whether the elements T of a cache have scales: is_quantised of their type.
+template <class T>
+inline constexpr bool kIsQuantised = std::is_same_v<T, std::int8_t> || std::is_same_v<T, F8E4M3>;
 
 /// Keys of a chunk, one bit each.
 struct KeyBits {

@@ -36,7 +36,7 @@ inline void scores(const AttentionTile& tile) noexcept {
                   : cached_scores<F32Products<float>>(tile);
   if (tile.k_rows != nullptr) return row_scores(tile);
   with_cache_type(tile.dtype,
-                  [&]<class T>(T) { stream_scores<F32Products<T, (sizeof(T) < 2)>>(tile); });
+                  [&]<class T>(T) { stream_scores<F32Products<T, kIsQuantised<T>>>(tile); });
 }
 
 inline void softmax(const AttentionTile& tile) noexcept {
