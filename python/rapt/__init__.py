@@ -54,6 +54,7 @@ from ._core import (
     YarnScaling,
     add_positions,
     alibi_slopes,
+    append_rotary,
     apply_rotary,
     attention,
     attention_received,
@@ -90,6 +91,7 @@ from ._core import (
     set_threads,
     sign_flip_p,
     split_half_correlation,
+    store_rotary,
     texts_needed,
 )
 from .chat import ChatTemplate
@@ -144,6 +146,7 @@ __all__ = [
     "YarnScaling",
     "add_positions",
     "alibi_slopes",
+    "append_rotary",
     "apply_rotary",
     "attention",
     "attention_received",
@@ -181,5 +184,6 @@ __all__ = [
     "set_threads",
     "sign_flip_p",
     "split_half_correlation",
+    "store_rotary",
     "texts_needed",
 ]

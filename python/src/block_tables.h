@@ -16,10 +16,6 @@ struct PyBlockTables {
   /// @throws Error naming "BlockTables.<argument>".
   PyBlockTables(nb::handle k, nb::handle v, nb::handle block_table, nb::handle lengths);
 
-  KvSource source() const {
-    return tables.tile_slots() % 16 == 0 ? KvSource::kRows : KvSource::kAnyRows;
-  }
-
   Array k, v, block_table;
   std::vector<std::int32_t> lengths;
   BlockTables tables;

@@ -15,13 +15,18 @@ namespace {
 
 void append(PyCache& self, nb::handle k, nb::handle v, std::optional<std::int64_t> sequence) {
   const Use::Changing changing(self.use, "DenseKvCache.append");
-  const Array keys(k, "DenseKvCache.append.k"), values(v, "DenseKvCache.append.v");
-  const AnyConstTensor k_view = keys.view(), v_view = values.view();
-  const nb::gil_scoped_release release;
-  if (sequence)
-    self.cache.append(*sequence, k_view, v_view);
-  else
-    self.cache.append(k_view, v_view);
+  const Array keys(k, "DenseKvCache.append.k");
+  const AnyConstTensor k_view = keys.view();
+  const auto append_to = [&](const auto&... views) {
+    const nb::gil_scoped_release release;
+    if (sequence)
+      self.cache.append(*sequence, views...);
+    else
+      self.cache.append(views...);
+  };
+  if (v.is_none()) return append_to(k_view);
+  const Array values(v, "DenseKvCache.append.v");
+  append_to(k_view, values.view());
 }
 
 void truncate(PyCache& self, std::int64_t sequence, std::int64_t length) {
@@ -63,24 +68,29 @@ void bind_cache(nb::module_& m) {
       .def(
           "__init__",
           [](PyCache* self, std::int64_t capacity, std::int64_t kv_heads, std::int64_t head_dim,
-             std::optional<std::int64_t> v_head_dim, std::int64_t batch, const std::string& dtype) {
+             std::optional<std::int64_t> v_head_dim, std::int64_t batch, const std::string& dtype,
+             bool v_in_k) {
             const DenseKvCache::Shape shape{.batch = batch,
                                             .kv_heads = kv_heads,
                                             .head_dim = head_dim,
                                             .v_head_dim = v_head_dim.value_or(head_dim),
                                             .capacity = capacity,
-                                            .dtype = dtype_of(dtype, "DenseKvCache.dtype")};
+                                            .dtype = dtype_of(dtype, "DenseKvCache.dtype"),
+                                            .v_in_k = v_in_k};
             new (self) PyCache{DenseKvCache(shape)};
           },
           nb::kw_only(), "capacity"_a, "kv_heads"_a, "head_dim"_a, "v_head_dim"_a = nb::none(),
-          "batch"_a = 1, "dtype"_a = "float32",
-          "dtype is float32, bfloat16 or float16; v_head_dim None means head_dim.")
-      .def("append", &append, "k"_a, "v"_a, "sequence"_a = nb::none(),
-           nb::sig("def append(self, k: Array, v: Array, sequence: int | None = None) -> None"),
+          "batch"_a = 1, "dtype"_a = "float32", "v_in_k"_a = false,
+          "dtype is float32, bfloat16 or float16; v_head_dim None means head_dim. With v_in_k a "
+          "token's\n"
+          "values are the first v_head_dim features of its key (MLA) and are kept there alone.")
+      .def("append", &append, "k"_a, "v"_a = nb::none(), "sequence"_a = nb::none(),
+           nb::sig("def append(self, k: Array, v: Array | None = None,"
+                   " sequence: int | None = None) -> None"),
            "Appends tokens to every sequence, or to one. Those of the cache's type are copied bit "
            "for\n"
            "bit, others are rounded once.\n\n"
-           "k  [B, T, Hkv, D]   v  [B, T, Hkv, Dv]   B = 1 with `sequence`")
+           "k  [B, T, Hkv, D]   v  [B, T, Hkv, Dv]   B = 1 with `sequence`; no v with v_in_k")
       .def("truncate", &truncate, "sequence"_a, "length"_a,
            "Forgets the tokens of `sequence` from `length` on.")
       .def("read", &read, "sequence"_a, "tokens"_a,

@@ -35,14 +35,24 @@ Call::Call(const Given& given) {
   }
 }
 
+namespace {
+
+/// How the tiles are read: rows where tokens lie in them, else `tiled`.
+KvSource source_of(const KvTiles& tiles, KvSource tiled) {
+  if (!tiles.extents().rows) return tiled;
+  return tiles.tile_slots() % 16 == 0 ? KvSource::kRows : KvSource::kAnyRows;
+}
+
+}  // namespace
+
 FoundCache find_cache(nb::handle cache, const char* where) {
   if (PyTiles* layer = nullptr; nb::try_cast(cache, layer) && layer != nullptr)
-    return {&layer->tiles, KvSource::kPages, &layer->cache.use};
+    return {&layer->tiles, source_of(layer->tiles, KvSource::kPages), &layer->cache.use};
   if (PyBlockTables* blocks = nullptr; nb::try_cast(cache, blocks) && blocks != nullptr)
-    return {&blocks->tables, blocks->source(), nullptr};
+    return {&blocks->tables, source_of(blocks->tables, KvSource::kPages), nullptr};
   auto& dense = cast_to<PyCache>(
       cache, where, "a rapt.DenseKvCache, a layer of a rapt.PagedKvCache or rapt.BlockTables");
-  return {&dense.cache, KvSource::kCache, &dense.use};
+  return {&dense.cache, source_of(dense.cache, KvSource::kCache), &dense.use};
 }
 
 void Call::take_cache(const Given& given) {

@@ -40,8 +40,14 @@ void extend(PyPagedCache& self, std::int64_t sequence, std::int64_t tokens) {
 void store(PyPagedCache& self, std::int64_t layer, std::int64_t sequence, std::int64_t first,
            nb::handle k, nb::handle v) {
   const Use::Changing changing(self.use, "PagedKvCache.store");
-  const Array keys(k, "PagedKvCache.store.k"), values(v, "PagedKvCache.store.v");
-  const AnyConstTensor k_view = keys.view(), v_view = values.view();
+  const Array keys(k, "PagedKvCache.store.k");
+  const AnyConstTensor k_view = keys.view();
+  if (v.is_none()) {
+    const nb::gil_scoped_release release;
+    return self.cache.store(layer, sequence, first, k_view);
+  }
+  const Array values(v, "PagedKvCache.store.v");
+  const AnyConstTensor v_view = values.view();
   const nb::gil_scoped_release release;
   self.cache.store(layer, sequence, first, k_view, v_view);
 }
@@ -76,14 +82,15 @@ std::int64_t length(PyPagedCache& self, std::int64_t sequence) {
 
 void make(PyPagedCache* self, std::int64_t pages, std::int64_t kv_heads, std::int64_t head_dim,
           std::optional<std::int64_t> v_head_dim, std::int64_t layers, std::int64_t page_size,
-          const std::string& dtype) {
+          const std::string& dtype, bool v_in_k) {
   const PagedKvCache::Shape shape{.layers = layers,
                                   .kv_heads = kv_heads,
                                   .head_dim = head_dim,
                                   .v_head_dim = v_head_dim.value_or(head_dim),
                                   .page_size = page_size,
                                   .pages = pages,
-                                  .dtype = cache_type_of(dtype, "PagedKvCache.dtype")};
+                                  .dtype = cache_type_of(dtype, "PagedKvCache.dtype"),
+                                  .v_in_k = v_in_k};
   new (self) PyPagedCache{PagedKvCache(shape)};
 }
 
@@ -120,15 +127,15 @@ void bind_sequences(nb::class_<PyPagedCache>& c) {
 }
 
 void bind_tokens(nb::class_<PyPagedCache>& c) {
-  c.def("store", &store, "layer"_a, "sequence"_a, "first"_a, "k"_a, "v"_a,
-        nb::sig(
-            "def store(self, layer: int, sequence: int, first: int, k: Array, v: Array) -> None"),
+  c.def("store", &store, "layer"_a, "sequence"_a, "first"_a, "k"_a, "v"_a = nb::none(),
+        nb::sig("def store(self, layer: int, sequence: int, first: int, k: Array,"
+                " v: Array | None = None) -> None"),
         "Writes keys and values of one layer at slots [first, first + T), which `extend` made "
         "since\n"
         "the sequence was last forked. Those of the cache's type are copied bit for bit, others "
         "are\n"
         "rounded once, or quantised.\n\n"
-        "k  [1, T, Hkv, D]   v  [1, T, Hkv, Dv]")
+        "k  [1, T, Hkv, D]   v  [1, T, Hkv, Dv]; no v with v_in_k")
       .def("read", &read, "layer"_a, "sequence"_a, "tokens"_a,
            nb::sig("def read(self, layer: int, sequence: int, tokens: int)"
                    " -> tuple[typing.Any, typing.Any]"),
@@ -151,8 +158,11 @@ void bind_paged_cache(nb::module_& m) {
   nb::class_<PyPagedCache> c(m, "PagedKvCache", kDoc);
   c.def("__init__", &make, nb::kw_only(), "pages"_a, "kv_heads"_a, "head_dim"_a,
         "v_head_dim"_a = nb::none(), "layers"_a = 1, "page_size"_a = 256, "dtype"_a = "float32",
+        "v_in_k"_a = false,
         "dtype is float32, bfloat16, float16, int8 or fp8_e4m3; page_size a multiple of 16;\n"
-        "v_head_dim None means head_dim.");
+        "v_head_dim None means head_dim. With v_in_k a token's values are the first v_head_dim "
+        "features\n"
+        "of its key (MLA) and are kept there alone; not in int8 and fp8_e4m3.");
   bind_sequences(c);
   bind_tokens(c);
   c.def_prop_ro("free_pages", reading(&PagedKvCache::free_pages, "PagedKvCache.free_pages"),

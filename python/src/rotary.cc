@@ -9,9 +9,12 @@
 #include <memory>
 
 #include "array.h"
+#include "cache.h"
 #include "error.h"
+#include "paged_cache.h"
 #include "rapt/positions.h"
 #include "rapt/rotary.h"
+#include "rapt/rotary_append.h"
 #include "threads.h"
 
 namespace rapt::python {
@@ -139,6 +142,27 @@ nb::object apply(const RotaryTable& table, nb::handle x, nb::handle out) {
   return to.object();
 }
 
+void append(const RotaryTable& table, nb::handle k, nb::handle v, PyCache& cache) {
+  const Use::Changing changing(cache.use, "append_rotary.cache");
+  const Array keys(k, "append_rotary.k"), values(v, "append_rotary.v");
+  const MutableTensor k_view = keys.mutable_f32_view();
+  const AnyConstTensor v_view = values.view();
+  if (overlap(k_view, v_view)) refuse("append_rotary.k", "memory of its own", "memory of v");
+  const nb::gil_scoped_release release;
+  append_rotary(table, k_view, v_view, cache.cache);
+}
+
+void store(const RotaryTable& table, std::int64_t row, nb::handle k, nb::handle v,
+           PyPagedCache& cache, std::int64_t layer, std::int64_t sequence, std::int64_t first) {
+  const Use::Changing changing(cache.use, "store_rotary.cache");
+  const Array keys(k, "store_rotary.k"), values(v, "store_rotary.v");
+  const MutableTensor k_view = keys.mutable_f32_view();
+  const AnyConstTensor v_view = values.view();
+  if (overlap(k_view, v_view)) refuse("store_rotary.k", "memory of its own", "memory of v");
+  const nb::gil_scoped_release release;
+  store_rotary(table, row, k_view, v_view, cache.cache, layer, sequence, first);
+}
+
 void add(nb::handle table, nb::handle positions, nb::handle x) {
   const Array rows(table, "add_positions.table"), to(x, "add_positions.x");
   const ConstTensor rows_view = rows.f32_view(2);
@@ -211,6 +235,20 @@ void bind_rotary(nb::module_& m) {
       "Rotates the leading features of every head, copies the others.\n\n"
       "x  [B, T, H, D] float32; token (b, t) is row b T + t of the table, and a table of T tokens\n"
       "serves every b. out may be x.");
+  m.def("append_rotary", &append, "table"_a, "k"_a, "v"_a, "cache"_a,
+        nb::sig("def append_rotary(table: RotaryTable, k: Array, v: Array,"
+                " cache: DenseKvCache) -> None"),
+        "Rotates keys in place and appends them to every sequence of a cache, in one pass over "
+        "memory:\n"
+        "the bits of apply_rotary with out=k, then DenseKvCache.append.\n\n"
+        "k  [B, T, Hkv, D] float32   v  [B, T, Hkv, Dv]");
+  m.def("store_rotary", &store, "table"_a, "row"_a, "k"_a, "v"_a, "cache"_a, nb::kw_only(),
+        "layer"_a, "sequence"_a, "first"_a,
+        nb::sig("def store_rotary(table: RotaryTable, row: int, k: Array, v: Array,"
+                " cache: PagedKvCache, *, layer: int, sequence: int, first: int) -> None"),
+        "The same of PagedKvCache.store: one sequence's tokens, which are rows row .. of the "
+        "table.\n\n"
+        "k  [1, T, Hkv, D] float32   v  [1, T, Hkv, Dv]");
   m.def("add_positions", &add, "table"_a, "positions"_a, "x"_a,
         nb::sig("def add_positions(table: Array, positions: Ints, x: Array) -> None"),
         "Learned positions, as in GPT-2: adds row position_t of the table to each token, in "

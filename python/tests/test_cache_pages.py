@@ -117,6 +117,117 @@ def test_quantised_tokens_have_a_scale_each(dtype, error):
     )
 
 
+LATENT = {"kv_heads": 1, "head_dim": 24, "v_head_dim": 16, "v_in_k": True}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("tokens", [1, 40])
+def test_values_that_are_in_keys_are_kept_once(dtype, tokens):
+    k, q = oracle.random(1, T, 1, 24, seed=4), oracle.random(1, tokens, 4, 24, seed=5)
+    dense = rapt.DenseKvCache(capacity=T, dtype=dtype, **LATENT)
+    dense.append(k[:, :1000])
+    dense.append(k[:, 1000:], sequence=0)
+    pages = rapt.PagedKvCache(pages=100, page_size=48, dtype=dtype, **LATENT)
+    sequence = pages.create()
+    pages.extend(sequence, T)
+    pages.store(0, sequence, 0, k)
+    apart = rapt.PagedKvCache(
+        pages=1, page_size=48, dtype=dtype, kv_heads=1, head_dim=24, v_head_dim=16
+    )
+    assert pages.page_bytes < apart.page_bytes
+    keys, values = dense.read(0, T)
+    assert np.array_equal(values, keys[..., :16])
+    assert same(pages.read(0, sequence, T), [keys, values])
+    expected = rapt.attention(q, keys, values, mask=MASK)
+    assert same([rapt.attention(q, cache=dense, mask=MASK)], [expected])
+    assert same([rapt.attention(q, cache=pages.layer(0), mask=MASK)], [expected])
+    problem = rapt.Problem(
+        q_tokens=tokens,
+        kv_tokens=T,
+        q_heads=4,
+        kv_heads=1,
+        head_dim=24,
+        v_head_dim=16,
+        mask=MASK,
+        dtypes=["float32", dtype, dtype, "float32"],
+    )
+    for cache in (dense, pages.layer(0)):
+        plan = rapt.make_plan(problem, cache=cache)
+        assert same([rapt.run(plan, q, cache=cache)], [expected])
+
+
+def test_values_are_given_where_they_are_kept():
+    k = oracle.random(1, 4, 1, 24)
+    latent, plain = (
+        rapt.DenseKvCache(capacity=8, **shape) for shape in (LATENT, {**LATENT, "v_in_k": False})
+    )
+    pages = rapt.PagedKvCache(pages=1, **LATENT)
+    pages.extend(pages.create(), 4)
+    for refused in (
+        lambda: latent.append(k, k[..., :16]),
+        lambda: pages.store(0, 0, 0, k, k[..., :16]),
+    ):
+        with pytest.raises(rapt.Error, match=r"expected k alone.*got k and v"):
+            refused()
+    with pytest.raises(rapt.Error, match="expected k and v, got k alone"):
+        plain.append(k)
+    with pytest.raises(rapt.Error, match="v_in_k, got int8"):
+        rapt.PagedKvCache(pages=1, dtype="int8", **LATENT)
+
+
+def test_keys_are_rotated_as_they_are_stored():
+    table = rapt.Rotary(16).table(range(T))
+    dense, expected = (
+        rapt.DenseKvCache(capacity=T, kv_heads=2, head_dim=16, batch=LAYERS) for _ in range(2)
+    )
+    k = K.copy()
+    rapt.append_rotary(table, k, V, dense)
+    rotated = rapt.apply_rotary(table, K)
+    assert np.array_equal(k, rotated)
+    expected.append(rotated, V)
+    for sequence in range(LAYERS):
+        assert same(dense.read(sequence, T), expected.read(sequence, T))
+
+    pages = pages_of(dtype="bfloat16")
+    sequence = pages.create()
+    pages.extend(sequence, 300)
+    k = K[1:, :300].copy()
+    for first, end in ((0, 130), (130, 300)):
+        rapt.store_rotary(
+            table,
+            first + 5,
+            k[:, first:end],
+            V[1:, first:end],
+            pages,
+            layer=1,
+            sequence=sequence,
+            first=first,
+        )
+    other = pages.create()
+    pages.extend(other, 300)
+    turned = rapt.Rotary(16).table(range(5, 305))
+    pages.store(1, other, 0, rapt.apply_rotary(turned, K[1:, :300]), V[1:, :300])
+    assert same(pages.read(1, sequence, 300), pages.read(1, other, 300))
+
+
+def test_refuses_to_rotate_what_is_not_there():
+    table = rapt.Rotary(16).table(range(10))
+    cache, pages = rapt.DenseKvCache(capacity=12, kv_heads=2, head_dim=16), pages_of()
+    pages.extend(pages.create(), 20)
+    k, v = K[:1, :10].copy(), V[:1, :10]
+    at = {"layer": 0, "sequence": 0, "first": 0}
+    for refused, message in [
+        (lambda: rapt.append_rotary(table, k, k, cache), "append_rotary.k: expected memory of its"),
+        (lambda: rapt.append_rotary(table, k[:, :9], v[:, :9], cache), "append_rotary"),
+        (lambda: rapt.store_rotary(table, 1, k, v, pages, **at), "store_rotary.table"),
+        (lambda: rapt.store_rotary(table, 0, k, k, pages, **at), "store_rotary.k: expected memory"),
+        (lambda: rapt.store_rotary(table, 0, v.astype(np.float16), v, pages, **at), "store_rotary"),
+    ]:
+        with pytest.raises(rapt.Error, match=message):
+            refused()
+    assert cache.length() == 0 and np.array_equal(k, K[:1, :10])
+
+
 def test_torch_tensors_are_stored_from_where_they_are():
     cache = pages_of(dtype="bfloat16")
     sequence = cache.create()
