@@ -1,32 +1,22 @@
 #include "rapt/copying.h"
 
-#include <cmath>
-#include <vector>
+#include <Eigen/Core>
+#include <Eigen/Eigenvalues>
+#include <limits>
 
 #include "attention/views.h"
+#include "base/check.h"
 #include "base/float_env.h"
 #include "base/memory.h"
-#include "observe/eigenvalues.h"
 
 namespace rapt {
 namespace {
 
-/// W_V S [Dv, d], or W_V.
-std::vector<double> values_between(const ConstTensor& w_v, const ConstTensor& between) {
-  const std::int64_t dim = w_v.extents[2], width = w_v.extents[3];
-  std::vector<double> out(static_cast<std::size_t>(dim * width));
-  for (std::int64_t r = 0; r < dim; ++r) {
-    double* row = out.data() + r * width;
-    for (std::int64_t k = 0; k < width; ++k) {
-      const double w = w_v.at(0, 0, r, k);
-      if (between.data == nullptr)
-        row[k] = w;
-      else
-        for (std::int64_t c = 0; c < width; ++c)
-          row[c] += w * static_cast<double>(between.at(0, 0, k, c));
-    }
-  }
-  return out;
+Eigen::MatrixXd matrix(const ConstTensor& view) {
+  Eigen::MatrixXd m(view.extents[2], view.extents[3]);
+  for (Eigen::Index r = 0; r < m.rows(); ++r)
+    for (Eigen::Index c = 0; c < m.cols(); ++c) m(r, c) = view.at(0, 0, r, c);
+  return m;
 }
 
 }  // namespace
@@ -38,20 +28,16 @@ double copying_score(const ConstTensor& w_v, const ConstTensor& w_o, const Const
   if (between.data != nullptr) require_view(between, {1, 1, width, width}, "copying_score between");
   return with_memory("copying_score", [&] {
     const CanonicalFloatEnv env;
-    const std::vector<double> values = values_between(w_v, between);
-    std::vector<double> circuit(static_cast<std::size_t>(dim * dim));
-    for (std::int64_t r = 0; r < dim; ++r)
-      for (std::int64_t k = 0; k < width; ++k)
-        for (std::int64_t c = 0; c < dim; ++c)
-          circuit[static_cast<std::size_t>(r * dim + c)] +=
-              values[static_cast<std::size_t>(r * width + k)] *
-              static_cast<double>(w_o.at(0, 0, k, c));
-    double sum = 0, size = 0;
-    for (const std::complex<double>& eigenvalue : eigenvalues(std::move(circuit), dim)) {
-      sum += eigenvalue.real();
-      size += std::abs(eigenvalue);
-    }
-    return sum / size;  // 0 / 0 is NaN
+    Eigen::MatrixXd values = matrix(w_v);
+    if (between.data != nullptr) values *= matrix(between);
+    const Eigen::MatrixXd circuit = values * matrix(w_o);
+    if (circuit.size() == 0) return std::numeric_limits<double>::quiet_NaN();
+    require(circuit.allFinite(), ErrorCode::kBadArgument, "copying_score",
+            "finite weights and products", "others");
+    const Eigen::EigenSolver<Eigen::MatrixXd> solver(circuit, /*computeEigenvectors=*/false);
+    require(solver.info() == Eigen::Success, ErrorCode::kBadArgument, "copying_score",
+            "a matrix whose eigenvalues are found", "one whose QR steps do not end");
+    return solver.eigenvalues().real().sum() / solver.eigenvalues().cwiseAbs().sum();  // 0 / 0: NaN
   });
 }
 
