@@ -48,11 +48,15 @@ static constexpr StreamTuning stream_tuning(int) {
 }  // namespace avx512
 
 namespace avx512bf16 {
-static constexpr StreamTuning stream_tuning(int) { return avx512::stream_tuning(2); }  // not measured
+static constexpr StreamTuning stream_tuning(int) {
+  return avx512::stream_tuning(2);
+}  // not measured
 }  // namespace avx512bf16
 
 namespace neon {
-static constexpr StreamTuning stream_tuning(int) { return avx512::stream_tuning(4); }  // not measured
+static constexpr StreamTuning stream_tuning(int) {
+  return avx512::stream_tuning(4);
+}  // not measured
 }  // namespace neon
 
 namespace scalar {
