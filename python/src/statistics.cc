@@ -39,10 +39,10 @@ void bind_statistics(nb::module_& m) {
       "resamples. With few texts it is too narrow.");
   m.def(
       "sign_flip_p",
-      [](const Numbers& x, const std::string& tail, std::uint64_t seed) {
-        return sign_flip_p(x, tail_of(tail, "sign_flip_p.tail"), seed);
+      [](const Numbers& x, const std::string& tail) {
+        return sign_flip_p(x, tail_of(tail, "sign_flip_p.tail"));
       },
-      "x"_a, nb::kw_only(), "tail"_a = "both", "seed"_a = 1,
+      "x"_a, nb::kw_only(), "tail"_a = "both",
       "The probability of a mean as far from 0 (tail both), or as far above (above), as\n"
       "that of x, were the sign of each number a coin's.");
   m.def(

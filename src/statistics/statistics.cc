@@ -6,13 +6,13 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "base/float_env.h"
 #include "base/splitmix64.h"
 
 namespace rapt {
 namespace {
 
-constexpr std::size_t kAllSigns = 16;           // numbers whose 2^n signs are all tried
-constexpr std::int64_t kRandomSigns = 100'000;  // else
+constexpr std::size_t kMostSigns = 32;  // numbers, or groups of them, whose 2^n signs are all tried
 constexpr std::int64_t kHalvings = 100;
 
 void require_finite(std::span<const double> x, std::size_t least, const char* where) {
@@ -26,27 +26,34 @@ void require_level(double level, const char* where) {
   require(level > 0 && level < 1, ErrorCode::kBadArgument, where, "a number within (0, 1)", level);
 }
 
-/// Sums of x with every choice of signs.
+/// Sums of x with every choice of signs, ascending.
 std::vector<double> signed_sums(std::span<const double> x) {
-  std::vector<double> sums = {0};
+  std::vector<double> sums = {0}, below, above;
   for (const double value : x) {
-    const std::size_t count = sums.size();
-    for (std::size_t n = 0; n < count; ++n) {
-      sums.push_back(sums[n] - value);
-      sums[n] += value;
+    below.clear();
+    above.clear();
+    for (const double sum : sums) {
+      below.push_back(sum - std::abs(value));
+      above.push_back(sum + std::abs(value));
     }
+    sums.resize(2 * sums.size());
+    std::ranges::merge(below, above, sums.begin());
   }
   return sums;
 }
 
-double random_signed_sum(std::span<const double> x, std::uint64_t seed, std::uint64_t& drawn) {
-  double sum = 0;
-  std::uint64_t bits = 0;
-  for (std::size_t n = 0; n < x.size(); ++n, bits >>= 1) {
-    if (n % 64 == 0) bits = splitmix64(seed, ++drawn);
-    sum += (bits & 1) != 0 ? x[n] : -x[n];
+/// How many of the 2^n sums of x with signs are at least `least`.
+/// @source Horowitz & Sahni 1974: the sums of two halves meet.
+std::int64_t count_signed_sums(std::span<const double> x, double least) {
+  const std::vector<double> first = signed_sums(x.first(x.size() / 2)),
+                            second = signed_sums(x.subspan(x.size() / 2));
+  std::int64_t count = 0;
+  std::size_t from = second.size();  // as one half's sum grows, less of the other's is enough
+  for (const double sum : first) {
+    while (from > 0 && sum + second[from - 1] >= least) --from;
+    count += static_cast<std::int64_t>(second.size() - from);
   }
-  return sum;
+  return count;
 }
 
 /// From 1; those of equal numbers are their mean.
@@ -68,6 +75,7 @@ std::vector<double> ranks_of(std::span<const double> x) {
 }  // namespace
 
 double mean_of(std::span<const double> x) {
+  const CanonicalFloatEnv env;
   return std::accumulate(x.begin(), x.end(), 0.0) / static_cast<double>(x.size());
 }
 
@@ -76,6 +84,7 @@ Interval bootstrap_mean_interval(std::span<const double> x, const BootstrapOptio
   require(options.draws > 0, ErrorCode::kBadArgument, "bootstrap_mean_interval.draws",
           "a positive number", options.draws);
   require_level(options.level, "bootstrap_mean_interval.level");
+  const CanonicalFloatEnv env;
   std::vector<double> means;
   std::uint64_t drawn = 0;
   for (std::int64_t n = 0; n < options.draws; ++n) {
@@ -90,33 +99,33 @@ Interval bootstrap_mean_interval(std::span<const double> x, const BootstrapOptio
   return {means[tail], means[means.size() - 1 - tail]};
 }
 
-double sign_flip_p(std::span<const double> x, Tail tail, std::uint64_t seed) {
+double sign_flip_p(std::span<const double> x, Tail tail) {
   require_finite(x, 1, "sign_flip_p.x");
+  const CanonicalFloatEnv env;
+  std::vector<double> groups(std::min(x.size(), kMostSigns));
   double size = 0, seen = 0;
-  for (const double value : x) {
-    size += std::abs(value);
-    seen += value;
+  for (std::size_t n = 0; n < x.size(); ++n) {
+    groups[n % groups.size()] += x[n];
+    size += std::abs(x[n]);
+    seen += x[n];
   }
-  const auto distance = [&](double sum) { return tail == Tail::kBoth ? std::abs(sum) : sum; };
-  const double least = distance(seen) - 1e-12 * size;  // equal sums may round apart
-  std::int64_t far = 0;
-  if (x.size() <= kAllSigns) {
-    const std::vector<double> sums = signed_sums(x);
-    for (const double sum : sums) far += distance(sum) >= least;
-    return static_cast<double>(far) / static_cast<double>(sums.size());
-  }
-  std::uint64_t drawn = 0;
-  for (std::int64_t n = 0; n < kRandomSigns; ++n)
-    far += distance(random_signed_sum(x, seed, drawn)) >= least;
-  return static_cast<double>(1 + far) / static_cast<double>(1 + kRandomSigns);
+  const bool both = tail == Tail::kBoth;
+  const double least = (both ? std::abs(seen) : seen) - 1e-12 * size;  // equal sums may round apart
+  if (both && least <= 0) return 1;
+  const double share = std::ldexp(static_cast<double>(count_signed_sums(groups, least)),
+                                  -static_cast<int>(groups.size()));
+  return both ? 2 * share : share;  // a sum's opposite is there, too
 }
 
 std::int64_t texts_needed(std::int64_t tests, double level, Tail tail) {
   require(tests > 0, ErrorCode::kBadArgument, "texts_needed.tests", "a positive number", tests);
   require_level(level, "texts_needed.level");
+  const CanonicalFloatEnv env;
   double p = tail == Tail::kBoth ? 1.0 : 0.5;  // the least of one text
   std::int64_t texts = 1;
   for (; p * static_cast<double>(tests) > level; ++texts) p /= 2;
+  require(texts <= static_cast<std::int64_t>(kMostSigns), ErrorCode::kBadArgument,
+          "texts_needed.tests", "fewer, of which one finding can pass at this level", tests);
   return texts;
 }
 
@@ -124,6 +133,7 @@ std::vector<double> benjamini_hochberg(std::span<const double> p) {
   for (const double value : p)
     require(value >= 0 && value <= 1, ErrorCode::kBadArgument, "benjamini_hochberg.p",
             "numbers within [0, 1]", value);
+  const CanonicalFloatEnv env;
   std::vector<std::size_t> order(p.size());
   std::iota(order.begin(), order.end(), 0);
   std::ranges::stable_sort(order, {}, [&](std::size_t n) { return p[n]; });
@@ -144,6 +154,7 @@ double rank_correlation(std::span<const double> a, std::span<const double> b) {
   for (const std::span<const double> side : {a, b})
     for (const double value : side)
       require(!std::isnan(value), ErrorCode::kBadArgument, "rank_correlation", "numbers", value);
+  const CanonicalFloatEnv env;
   const std::vector<double> x = ranks_of(a), y = ranks_of(b);
   const double middle = static_cast<double>(a.size() + 1) / 2;
   double xx = 0, yy = 0, xy = 0;
@@ -164,6 +175,7 @@ double split_half_correlation(std::span<const std::vector<double>> values, std::
   for (const std::vector<double>& row : values)
     require(row.size() == texts, ErrorCode::kBadArgument, "split_half_correlation",
             "rows of " + std::to_string(texts) + " numbers", row.size());
+  const CanonicalFloatEnv env;
   const auto half = static_cast<std::int64_t>(texts / 2);
   double sum = 0;
   for (std::int64_t halving = 0; halving < kHalvings; ++halving) {

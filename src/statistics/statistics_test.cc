@@ -37,20 +37,44 @@ TEST(Statistics, SignFlipsOfFewNumbersAreCounted) {
   EXPECT_EQ(sign_flip_p(Numbers{0.2, 0.1, -0.1}), 6.0 / 8);  // ties count
 }
 
-TEST(Statistics, RandomSignsAreNearAllOfThem) {
+// All signs one by one, in the order of a counter.
+TEST(Statistics, SignFlipsAreThoseCountedOneByOne) {
   Rng rng(1);
-  Numbers x = noise(rng, 16, 0.5);
-  const double exact = sign_flip_p(x);
-  x.push_back(0);  // changes no sum
-  EXPECT_NEAR(sign_flip_p(x), exact, 5 * std::sqrt(exact / 100'000));
-  EXPECT_EQ(sign_flip_p(Numbers(40, 1.0)), 1 / 100'001.0);
+  for (const int count : {1, 2, 7, 13})
+    for (const double mean : {0.0, 0.5}) {
+      const Numbers x = noise(rng, count, mean);
+      double seen = 0;
+      for (const double value : x) seen += value;
+      int above = 0, both = 0;
+      for (int signs = 0; signs < 1 << count; ++signs) {
+        double sum = 0;
+        for (int n = 0; n < count; ++n) sum += (signs >> n & 1) != 0 ? x[n] : -x[n];
+        above += sum >= seen - 1e-9;
+        both += std::abs(sum) >= std::abs(seen) - 1e-9;
+      }
+      EXPECT_EQ(sign_flip_p(x, Tail::kAbove), std::ldexp(above, -count)) << count;
+      EXPECT_EQ(sign_flip_p(x), std::ldexp(both, -count)) << count;
+    }
+}
+
+TEST(Statistics, SignFlipsOfManyNumbersAreOfGroups) {
+  EXPECT_EQ(sign_flip_p(Numbers(32, 1.0), Tail::kAbove), 0x1p-32);
+  EXPECT_EQ(sign_flip_p(Numbers(32, 1.0)), 0x1p-31);
+  EXPECT_EQ(sign_flip_p(Numbers(100, 1.0), Tail::kAbove), 0x1p-32);
+  Numbers few = {3, -1, 2, 0.5}, padded = few, halves;
+  const double p = sign_flip_p(few);
+  padded.resize(32);  // zeros change no sum
+  EXPECT_EQ(sign_flip_p(padded), p);
+  for (int turn = 0; turn < 2; ++turn)
+    for (const double value : padded) halves.push_back(value / 2);
+  EXPECT_EQ(sign_flip_p(halves), p);
 }
 
 TEST(Statistics, TextsNeededAreTheFewestThatSuffice) {
   EXPECT_EQ(texts_needed(1, 0.05), 6);
   EXPECT_EQ(texts_needed(1, 0.05, Tail::kAbove), 5);
   EXPECT_EQ(texts_needed(32, 0.05), 11);
-  for (const std::int64_t tests : {1, 20, 32})
+  for (const std::int64_t tests : {1, 20, 32, 8192, 100'000'000})
     for (const Tail tail : {Tail::kBoth, Tail::kAbove}) {
       const std::int64_t texts = texts_needed(tests, 0.05, tail);
       EXPECT_LE(sign_flip_p(Numbers(texts, 1.0), tail) * static_cast<double>(tests), 0.05);
@@ -81,6 +105,17 @@ TEST(Statistics, NothingIsFoundInNoiseMoreOftenThanSaid) {
   }
   EXPECT_NEAR(single, 500, 5 * std::sqrt(500));  // of 10,000
   EXPECT_NEAR(families, 100, 5 * std::sqrt(100));
+}
+
+// Of the heads of a large model: 8,192 tests, one finding, as many texts as are said to be needed.
+TEST(Statistics, OneFindingOfManyPassesWithTheTextsNeeded) {
+  const std::int64_t tests = 8192, texts = texts_needed(tests, 0.05, Tail::kAbove);
+  EXPECT_EQ(texts, 18);
+  for (const std::int64_t count : {texts, texts + 30}) {
+    Numbers p(static_cast<std::size_t>(tests), 1.0);
+    p[77] = sign_flip_p(Numbers(static_cast<std::size_t>(count), 1.0), Tail::kAbove);
+    EXPECT_LE(benjamini_hochberg(p)[77], 0.05) << count;
+  }
 }
 
 TEST(Statistics, WhatIsThereIsFound) {
@@ -161,6 +196,8 @@ TEST(Statistics, RefusesWhatHasNoAnswer) {
   });
   refuses("sign_flip_p.x: expected at least 1", [] { sign_flip_p(Numbers{}); });
   refuses("texts_needed.tests: expected a positive number, got 0", [] { texts_needed(0, 0.05); });
+  refuses("texts_needed.tests: expected fewer, of which one finding can pass at this level, got 1",
+          [] { texts_needed(1'000'000'000, 0.05); });
   refuses("benjamini_hochberg.p: expected numbers within [0, 1], got 1.5",
           [] { benjamini_hochberg(Numbers{1.5}); });
   refuses("rank_correlation: expected as many numbers on both sides, two or more, got 1 and 2", [] {
