@@ -33,8 +33,8 @@ struct PooledMap {
 /// @throws Error as make_plan and run; Error{kBadArgument} unless there are 1 to 8,192 blocks of each
 ///         kind, and at most 2^22 queries.
 /// @error  1e-5 of the f64 matrix.
-/// @cost   2 visible_pairs() D flops; O(B Hq query_blocks key_blocks) doubles, and of working memory
-///         O(key_blocks log Tk) floats a row of the block that a thread is at.
+/// @cost   2 visible_pairs() D flops; 16 B Hq query_blocks key_blocks bytes, half of them the maps,
+///         and of working memory O(key_blocks log Tk) floats a row of the block that a thread is at.
 std::vector<PooledMap> pooled_map(const Problem& problem, const Inputs& inputs,
                                   std::int64_t query_blocks, std::int64_t key_blocks,
                                   const Threads& threads, Scratch& scratch);

@@ -128,7 +128,7 @@ struct Totals {
         kl(bhattacharyya.size()),
         rows(bhattacharyya.size()) {}
 
-  std::vector<FixedSum> bhattacharyya, cosine, kl;
+  std::vector<UnboundedSum> bhattacharyya, cosine, kl;
   std::vector<std::atomic<std::int64_t>> rows;
 };
 

@@ -1,5 +1,7 @@
 #include "rapt/pooled_map.h"
 
+#include <cmath>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -25,7 +27,8 @@ struct Cells {
         keys(keys),
         heads(problem.q_heads),
         sums(static_cast<std::size_t>(problem.batch * heads * queries.count * keys.count)),
-        rows(static_cast<std::size_t>(problem.batch * heads * queries.count)) {}
+        rows(static_cast<std::size_t>(problem.batch * heads * queries.count)),
+        is_nan(rows.size()) {}
 
   std::size_t line(std::int64_t b, std::int64_t h, std::int64_t block) const {
     return static_cast<std::size_t>((b * heads + h) * queries.count + block);
@@ -35,6 +38,7 @@ struct Cells {
   std::int64_t heads;
   std::vector<FixedSum> sums;
   std::vector<std::atomic<std::int64_t>> rows;
+  std::vector<std::atomic<bool>> is_nan;  // of a line, all of it
 };
 
 /// A column for each key block: within a chunk their keys are ranges.
@@ -62,10 +66,14 @@ class Pooling final : public RowObserver {
 
   void values(const RowSums& row, const float* sums, double*) const noexcept override {
     const std::size_t line = cells_.line(row.sequence, row.head, cells_.queries.of(row.query));
+    cells_.rows[line].fetch_add(1, std::memory_order_relaxed);
+    if (std::isnan(row.l)) {
+      cells_.is_nan[line].store(true, std::memory_order_relaxed);
+      return;
+    }
     FixedSum* to = cells_.sums.data() + line * static_cast<std::size_t>(cells_.keys.count);
     for (std::int64_t block = 0; block < cells_.keys.count; ++block)
       to[block].add(row.mass(sums[block]));
-    cells_.rows[line].fetch_add(1, std::memory_order_relaxed);
   }
 
  private:
@@ -83,12 +91,10 @@ PooledMap map_of(const Cells& cells, std::int64_t b, std::int64_t h) {
     const std::size_t line = cells.line(b, h, block);
     map.rows.push_back(cells.rows[line].load());
     const auto rows = static_cast<double>(std::max<std::int64_t>(map.rows.back(), 1));
+    const FixedSum* sums = cells.sums.data() + line * static_cast<std::size_t>(map.key_blocks);
     for (std::int64_t key_block = 0; key_block < map.key_blocks; ++key_block)
-      map.mass.push_back(cells
-                             .sums[line * static_cast<std::size_t>(map.key_blocks) +
-                                   static_cast<std::size_t>(key_block)]
-                             .value() /
-                         rows);
+      map.mass.push_back(cells.is_nan[line].load() ? std::numeric_limits<double>::quiet_NaN()
+                                                   : sums[key_block].value() / rows);
   }
   return map;
 }

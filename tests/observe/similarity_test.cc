@@ -119,6 +119,25 @@ TEST(HeadSimilarity, FindsAHeadThatIsThereTwice) {
   }
 }
 
+// Rows that are `gap` nats apart, each alone with one of two keys.
+TEST(HeadSimilarity, DivergencesAreOfAnySize) {
+  Problem p;
+  p.q_tokens = 3;
+  p.kv_tokens = p.q_heads = p.head_dim = 2;
+  p.scale = 1.0f;
+  const auto kl = [&](float gap) {
+    Tensor q({1, 3, 2, 2}), k({1, 2, 1, 2});
+    for (std::int64_t n = 0; n < 2; ++n) {
+      k.view.at(0, n, 0, n) = 1.0f;
+      for (std::int64_t i = 0; i < 3; ++i) q.view.at(0, i, n, n) = gap;
+    }
+    Scratch scratch;
+    return head_similarity(p, {.q = q.view, .k = k.view}, Threads(2), scratch).kl[1];
+  };
+  for (const float gap : {1e3f, 1e9f, 1e11f}) EXPECT_NEAR(kl(gap) / gap, 1.0, 1e-5) << gap;
+  EXPECT_EQ(kl(1e15f), 0x1p40);
+}
+
 TEST(HeadSimilarity, ScheduleAndInstructionSetShowInNoBit) {
   const AttentionCase c = similarity_case("causal", Modifiers::kAlibi, 70, 1100);
   const CaseInputs in(c);
