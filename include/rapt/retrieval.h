@@ -25,8 +25,9 @@ struct RetrievalRun {
   Range needle;                       ///< key tokens of it
 };
 
-/// How much of the needle each query head copied: the share of the needle's distinct tokens for which
-/// at some step the head's top key lay in the needle and was the token that was written. [Hq]
+/// How much of the needle each query head copied: the tokens, each once, for which at some step the
+/// head's top key lay in the needle and was the token that was written, over the needle's length. A
+/// needle that repeats tokens has no head of score 1. [Hq]
 ///
 /// @pre    problem.batch = 1.
 /// @throws Error{kBadArgument} naming the field; as top_keys.

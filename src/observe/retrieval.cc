@@ -83,8 +83,6 @@ std::vector<double> retrieval_scores(const Problem& problem, const Inputs& input
           "[" + std::to_string(needle.begin) + ", " + std::to_string(needle.end) + ")");
   const auto top = top_keys(problem, inputs, run.rows, 1, threads, scratch);
   return with_memory("retrieval_scores", [&] {
-    const std::set<std::int32_t> wanted(run.tokens.begin() + needle.begin,
-                                        run.tokens.begin() + needle.end);
     std::vector<double> scores;
     scores.reserve(static_cast<std::size_t>(problem.q_heads));
     for (std::int64_t h = 0; h < problem.q_heads; ++h) {
@@ -95,7 +93,7 @@ std::vector<double> retrieval_scores(const Problem& problem, const Inputs& input
             run.tokens[static_cast<std::size_t>(key)] == run.emitted[n])
           copied.insert(run.emitted[n]);
       }
-      scores.push_back(static_cast<double>(copied.size()) / static_cast<double>(wanted.size()));
+      scores.push_back(static_cast<double>(copied.size()) / static_cast<double>(needle.size()));
     }
     return scores;
   });

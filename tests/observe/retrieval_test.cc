@@ -78,6 +78,9 @@ TEST(RetrievalScores, OfHeadsThatCopyAndThoseThatDoNot) {
   EXPECT_EQ(retrieval_scores(p, in, run, Threads(1), scratch), (std::vector<double>{1, 0, 0}));
   run.emitted = {13, 13, 99};  // one of three tokens, and only once
   EXPECT_EQ(retrieval_scores(p, in, run, Threads(1), scratch)[0], 1.0 / 3);
+  run.emitted = {13, 14, 13};
+  run.tokens[5] = 13;  // of a needle that repeats a token, over its length
+  EXPECT_EQ(retrieval_scores(p, in, run, Threads(1), scratch)[0], 2.0 / 3);
   run.emitted.pop_back();
   EXPECT_EQ(error_of([&] { retrieval_scores(p, in, run, Threads(1), scratch); }),
             "RetrievalRun.emitted: expected 3 tokens, one a row, got 2");
