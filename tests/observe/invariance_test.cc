@@ -109,7 +109,9 @@ TEST(ObserveInvariance, ScalesOfValuesTakeNoPart) {
   const Tensor other_v = normal(inputs.v.extents, 77, 30.0f);
   const PagedSequences other_pages(p, inputs.k, other_v.view, 64);
   const HeadStatistics one = observed(p, pages.inputs(inputs.q), options);
-  EXPECT_NEAR(one.mean(RowMetric::kLocality, 0) / 37, 1.0 / 600, 1e-2);
+  const double plain =
+      observed(c.problem(), {.q = inputs.q, .k = inputs.k}, options).mean(RowMetric::kLocality, 0);
+  EXPECT_NEAR(one.mean(RowMetric::kLocality, 0), plain, 5e-3);
   expect_same(one, observed(p, other_pages.inputs(inputs.q), options));
   for (const std::int64_t queries : {40, 3}) {
     c.q_tokens = queries;
@@ -119,6 +121,40 @@ TEST(ObserveInvariance, ScalesOfValuesTakeNoPart) {
     const Inputs q = more.inputs();
     expect_same(observed(of_more, pages.inputs(q.q), all_options(of_more)),
                 observed(of_more, other_pages.inputs(q.q), all_options(of_more)));
+  }
+}
+
+/// Query or key heads of a tensor in another order, or more than once.
+Tensor heads_of(const ConstTensor& from, const std::vector<std::int64_t>& heads) {
+  Tensor to({from.extents[0], from.extents[1], std::ssize(heads), from.extents[3]});
+  for_each_index(to.view.extents, [&](auto b, auto i, auto h, auto e) {
+    to.view.at(b, i, h, e) = from.at(b, i, heads[static_cast<std::size_t>(h)], e);
+  });
+  return to;
+}
+
+// A head's figures depend on neither its number nor on who shares its keys.
+TEST(ObserveInvariance, HeadsInAnotherOrderAndWithKeysOfTheirOwn) {
+  const AttentionCase c = long_observed_case("causal", 90, 700);
+  const CaseInputs in(c);
+  const Inputs inputs = in.inputs();
+  const Problem p = c.problem();
+  ObserveOptions options = all_options(p);
+  std::erase(options.metrics, RowMetric::kWeightedMass);  // its weights are by head
+  const HeadStatistics one = observed(p, {.q = inputs.q, .k = inputs.k}, options);
+  const std::vector<std::int64_t> order = {3, 0, 2, 1};
+  Problem apart = p;
+  apart.kv_heads = 4;
+  const Tensor q = heads_of(in.q.view, order), k = heads_of(in.k.view, {1, 0, 1, 0});
+  const HeadStatistics other = observed(apart, {.q = q.view, .k = k.view}, options);
+  for (std::int64_t h = 0; h < 4; ++h) {
+    const std::int64_t was = order[static_cast<std::size_t>(h)];
+    EXPECT_EQ(other.distance_mass(h), one.distance_mass(was));
+    for (const RowMetric metric : options.metrics) {
+      const auto a = other.row_values(metric, 0, h), x = one.row_values(metric, 0, was);
+      EXPECT_TRUE(same_rows({a.begin(), a.end()}, {x.begin(), x.end()})) << name(metric);
+      EXPECT_EQ(other.mean(metric, h), one.mean(metric, was)) << name(metric);
+    }
   }
 }
 
@@ -177,19 +213,29 @@ TEST(ObserveInvariance, PromptsInParts) {
       of_part.token_class.resize(static_cast<std::size_t>(end));
       of_part.key_weights = some_key_weights(part);
       of_part.links.assign(options.links.begin() + begin, options.links.begin() + end);
-      // Of keys that are yet to come there is none.
+      // Of keys that are yet to come there is none; the whole prompt hides them.
       for (std::int64_t& link : of_part.links)
         if (link >= end) link = -1;
       add_observed(part, {.q = tokens(inputs.q, begin, end - begin), .k = tokens(inputs.k, 0, end)},
                    of_part, Threads(2), scratch, parts);
     }
     for (const RowMetric metric : options.metrics)
-      for (std::int64_t h = 0; h < 4 && metric != RowMetric::kLink; ++h) {
+      for (std::int64_t h = 0; h < 4; ++h) {
         EXPECT_EQ(parts.mean(metric, h), whole.mean(metric, h)) << name(metric);
         EXPECT_EQ(parts.count(metric, h), whole.count(metric, h)) << name(metric);
       }
     EXPECT_EQ(parts.bin_sums, whole.bin_sums);
   }
+}
+
+/// Whether a row's metric is told the token of a key that it may not see: the query's own, and the one
+/// before a key that it sees.
+bool tells_token(const Problem& p, const ReferenceMask& mask, RowMetric metric, std::int64_t h,
+                 std::int64_t i, std::int64_t token) {
+  const bool is_own = p.kv_range(0).size() - p.q_range(0).size() + i - p.q_range(0).begin == token;
+  if (metric == RowMetric::kDuplicateToken) return is_own;
+  return metric == RowMetric::kInduction &&
+         (is_own || (token + 1 < p.kv_tokens && reference_visible(p, mask, 0, h, i, token + 1)));
 }
 
 TEST(ObserveHermetic, HiddenKeysReachNothing) {
@@ -212,11 +258,15 @@ TEST(ObserveHermetic, HiddenKeysReachNothing) {
           for (std::int64_t h = 0; h < 4; ++h) key_weights.view.at(0, 0, h, token) = poison;
           ObserveOptions poisoned_options = options;
           poisoned_options.key_weights = key_weights.view;
+          const auto key = static_cast<std::size_t>(token);
+          poisoned_options.tokens[key] = options.tokens[key] == 3 ? 2 : 3;
+          poisoned_options.token_class[key] ^= 1;
           const HeadStatistics got = observed(p, poisoned.inputs(), poisoned_options);
           for (const RowMetric metric : options.metrics)
             for (std::int64_t h = 0; h < 4; ++h)
               for (std::int64_t i = 0; i < 60; ++i) {
                 if (reference_visible(p, c.mask->reference, 0, h, i, token)) continue;
+                if (tells_token(p, c.mask->reference, metric, h, i, token)) continue;
                 const auto at = static_cast<std::size_t>(i);
                 ASSERT_EQ(bits(got.row_values(metric, 0, h)[at]),
                           bits(clean.row_values(metric, 0, h)[at]))
@@ -224,6 +274,28 @@ TEST(ObserveHermetic, HiddenKeysReachNothing) {
               }
         }
       }
+  }
+}
+
+// No row sees the key: neither a value nor whether a row counts depends on its token, class and link.
+TEST(ObserveHermetic, TokensOfHiddenKeysReachNoCount) {
+  const AttentionCase c = long_observed_case("causal", 60, 1100);
+  const CaseInputs in(c);
+  Problem p = c.problem();
+  p.mask = Mask::causal() & Mask::sliding_window(80);
+  ObserveOptions options = all_options(p);
+  for (std::int64_t n = 0; n < 1100; ++n)  // the first of these come again, far behind
+    options.tokens[static_cast<std::size_t>(n)] =
+        static_cast<std::int32_t>(n < 1000 ? n : n + 1000);
+  std::fill(options.links.begin(), options.links.end(), -1);
+  const HeadStatistics clean = observed(p, in.inputs(), options);
+  EXPECT_EQ(clean.count(RowMetric::kInduction, 0), 0);
+  for (const std::size_t token : {0, 500, 511, 512, 900}) {
+    ObserveOptions other = options;
+    other.tokens[token] = options.tokens[1080];
+    other.token_class[token] ^= 1;
+    other.links.assign(other.links.size(), static_cast<std::int64_t>(token));
+    expect_same(clean, observed(p, in.inputs(), other));
   }
 }
 
@@ -256,6 +328,19 @@ TEST(ObserveHermetic, EmptyRowsDoNotCount) {
   EXPECT_EQ(got.count(RowMetric::kLearnedSink, 1), 10);
   EXPECT_EQ(got.bin_counts, std::vector<std::int64_t>(4, 10));
   for (const RowMetric metric : row_metrics()) EXPECT_EQ(got.row_values(metric, 0, 1)[3], 0.0f);
+
+  c.q_tokens = 10;
+  c.head_dim = 1;
+  CaseInputs infinite(c);
+  fill(infinite.q.view, 1.0f);
+  for (const std::int64_t key : {0, 1, 2}) poison_token(infinite.k.view, key, -kInfinity);
+  const Problem of_some = c.problem();
+  const HeadStatistics some = observed(of_some, infinite.inputs(), all_options(of_some));
+  EXPECT_EQ(some.count(RowMetric::kEntropy, 1), 7);
+  for (const RowMetric metric : row_metrics()) {
+    EXPECT_EQ(some.row_values(metric, 0, 1)[2], 0.0f) << name(metric);
+    EXPECT_TRUE(std::isfinite(some.row_values(metric, 0, 1)[3])) << name(metric);
+  }
 }
 
 TEST(ObserveHermetic, NothingOfNothing) {

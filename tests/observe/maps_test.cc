@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "engine_pages.h"
 #include "hermetic/poison.h"
+#include "paged_tokens.h"
+#include "rapt/head_similarity.h"
 #include "rapt/pooled_map.h"
 #include "rapt/received.h"
 #include "statistics.h"
@@ -120,6 +123,71 @@ TEST(ObserveMaps, ScheduleAndInstructionSetShowInNoBit) {
         EXPECT_EQ(attention_received(p, inputs, Threads(threads), scratch), received);
       }
   }
+}
+
+/// All that maps, columns and pairs of heads say of a problem.
+std::vector<double> figures(const Problem& p, const Inputs& in, int threads = 1) {
+  Scratch scratch;
+  std::vector<double> all = attention_received(p, in, Threads(threads), scratch);
+  for (const PooledMap& map : pooled_map(p, in, 5, 6, Threads(threads), scratch))
+    all.insert(all.end(), map.mass.begin(), map.mass.end());
+  const HeadSimilarity pairs = head_similarity(p, in, Threads(threads), scratch);
+  for (const std::vector<double>* each : {&pairs.bhattacharyya, &pairs.cosine, &pairs.kl})
+    all.insert(all.end(), each->begin(), each->end());
+  return all;
+}
+
+AttentionCase one_sequence(std::int64_t queries, std::int64_t keys) {
+  AttentionCase c = map_case("causal", Modifiers::kNone, queries, keys);
+  c.batch = 1;
+  c.padding = Padding::kNone;
+  return c;
+}
+
+TEST(ObserveMaps, CachesShowInNoBit) {
+  for (const std::int64_t queries : {2, 60}) {
+    const AttentionCase c = one_sequence(queries, 700);
+    const CaseInputs in(c);
+    const Problem p = c.problem();
+    const Inputs inputs = in.inputs();
+    const std::vector<double> one = figures(p, {.q = inputs.q, .k = inputs.k});
+    for (const std::int64_t page : {16, 48, 512})
+      EXPECT_EQ(figures(p, PagedSequences(p, inputs.k, inputs.v, page).inputs(inputs.q), 2), one);
+    for (const std::int64_t page : {5, 16})
+      EXPECT_EQ(figures(p, EnginePages(p, in.k.view, in.v.view, page).inputs(inputs.q)), one);
+    DenseKvCache dense({1, p.kv_heads, p.head_dim, p.value_dim(), 700, DType::kF32});
+    dense.append(0, in.k.view, in.v.view);
+    EXPECT_EQ(figures(p, {.q = inputs.q, .cache = &dense}, 3), one);
+
+    // A quantised cache: its pages show in no bit, and the scales of its values take no part.
+    Problem quantised = p;
+    quantised.storage.k = quantised.storage.v = DType::kInt8;
+    const Tensor other = normal(inputs.v.extents, 77, 30.0f);
+    const PagedSequences pages(quantised, inputs.k, inputs.v, 64),
+        other_pages(quantised, inputs.k, other.view, 16);
+    const std::vector<double> of_int8 = figures(quantised, pages.inputs(inputs.q));
+    EXPECT_EQ(figures(quantised, other_pages.inputs(inputs.q), 2), of_int8);
+    for (std::size_t n = 0; n < 4; ++n)  // similarity of a head with itself
+      EXPECT_NEAR(of_int8[of_int8.size() - 48 + n * 5], 1.0, 1e-6);
+  }
+}
+
+// A window hides the key from all rows.
+TEST(ObserveMaps, HiddenKeysReachNothing) {
+  const AttentionCase c = one_sequence(60, 700);
+  const CaseInputs in(c);
+  Problem p = c.problem();
+  p.mask = Mask::causal() & Mask::sliding_window(80);
+  const std::vector<double> clean = figures(p, in.inputs());
+  for (const Isa isa : supported_isas())
+    for (const float poison : poisons_for(isa))
+      for (const std::int64_t token : {0, 511, 512, 560}) {
+        const ForcedIsa forced(isa);
+        CaseInputs poisoned(c);
+        poison_token(poisoned.k.view, token, poison);
+        EXPECT_EQ(figures(p, poisoned.inputs(), token == 512 ? 3 : 1), clean)
+            << name(isa) << ", key " << token << ", " << poison;
+      }
 }
 
 // A NaN key is in the lines of rows that see it, and in the columns that those rows see.

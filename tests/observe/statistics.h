@@ -74,25 +74,27 @@ inline RowTruth row_truth(const Problem& p, const ObserveOptions& o, const Matri
   double sum = 0, entropy = 0, squares = 0, largest = 0, lookback = 0, first = 0, previous = 0,
          local = 0, duplicate = 0, induced = 0, of_class = 0, linked = 0, weighted = 0;
   std::int64_t visible = 0;
-  bool repeats = false;
+  bool repeats = false, follows = false, sees_link = false;
   RowTruth truth;
   truth.bins.resize(static_cast<std::size_t>(kDistanceBins));
   for (std::int64_t slot = 0; slot < keys.size(); ++slot) sum += row.a[keys.begin + slot];
   for (std::int64_t slot = 0; slot < keys.size(); ++slot) {
     const std::int64_t j = keys.begin + slot, d = place - slot;
     const double w = row.a[j], share = w / sum;
+    const bool sees = !std::isinf(row.s[j]);  // no visible score is -inf here
     if (w > 0) entropy -= share * std::log(share);
-    visible += !std::isinf(row.s[j]);  // no visible score is -inf here
+    visible += sees;
     squares += share * share;
     largest = std::max(largest, w);
     lookback += w * static_cast<double>(d);
     if (slot < o.sink_tokens) first += w;
     if (d == 1) previous += w;
     if (std::abs(d) < o.window) local += w;
-    if (has_token && d > 0 && token(slot) == token(place)) duplicate += w, repeats = true;
-    if (has_token && d >= 0 && slot > 0 && token(slot - 1) == token(place)) induced += w;
+    if (has_token && d > 0 && token(slot) == token(place)) duplicate += w, repeats |= sees;
+    if (has_token && d >= 0 && slot > 0 && token(slot - 1) == token(place))
+      induced += w, follows |= sees;
     if (o.token_class[static_cast<std::size_t>(b * p.kv_tokens + j)] != 0) of_class += w;
-    if (j == link) linked += w;
+    if (j == link) linked += w, sees_link = sees;
     weighted += w * static_cast<double>(o.key_weights.at(0, b, row.h, j));
     truth.bins[bin_truth(d)] += w;
   }
@@ -101,12 +103,11 @@ inline RowTruth row_truth(const Problem& p, const ObserveOptions& o, const Matri
   const double support = std::exp(entropy), renyi = 1 / squares, p_s = row.p_s;
   truth.values = {entropy,  normalised, support,   renyi,   largest,  lookback, first,   p_s,
                   previous, local,      duplicate, induced, of_class, linked,   weighted};
-  const bool is_linked = link >= keys.begin && link < keys.end;
   truth.counts = {true, visible > 1, true,
                   true, true,        true,
                   true, true,        place >= 1 && place <= keys.size(),
-                  true, repeats,     repeats,
-                  true, is_linked,   true};
+                  true, repeats,     follows,
+                  true, sees_link,   true};
   return truth;
 }
 

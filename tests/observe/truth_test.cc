@@ -146,6 +146,22 @@ TEST(ObserveTruth, DuplicateTokenAndInductionHeads) {
   EXPECT_NEAR(chance.mean(RowMetric::kInduction, 0), 1.0 / 73, 1e-3);
 }
 
+// A head whose window holds what followed some of the repeats: the others' rows do not dilute it.
+TEST(ObserveTruth, InductionHeadOfASlidingWindow) {
+  Heads heads({at_distance(15), at_distance(16), uniform});
+  heads.problem.mask = Mask::causal() & Mask::sliding_window(17);
+  ObserveOptions options = of({RowMetric::kDuplicateToken, RowMetric::kInduction});
+  for (std::int64_t n = 0; n < kTokens; ++n)  // repeats at a distance of 16, in one of three blocks
+    options.tokens.push_back(static_cast<std::int32_t>(n < 32 || n >= 80 ? n % 16 : 100 + n));
+  const auto got = heads.observe(options);
+  EXPECT_EQ(got.count(RowMetric::kInduction, 0), 16);
+  EXPECT_EQ(got.count(RowMetric::kDuplicateToken, 0), 16);
+  EXPECT_NEAR(got.mean(RowMetric::kInduction, 0), 1.0, 1e-6);
+  EXPECT_NEAR(got.mean(RowMetric::kDuplicateToken, 1), 1.0, 1e-6);
+  EXPECT_LT(got.mean(RowMetric::kInduction, 1), 1e-6);
+  EXPECT_NEAR(got.mean(RowMetric::kInduction, 2), 1.0 / 17, 1e-6);
+}
+
 TEST(ObserveTruth, ClassesAndLinks) {
   const auto class_head = [](std::int64_t, std::int64_t j) { return j % 5 == 0 ? 40.0 : 0.0; };
   const auto link_head = [](std::int64_t i, std::int64_t j) { return j == i / 2 ? 40.0 : 0.0; };
@@ -161,6 +177,27 @@ TEST(ObserveTruth, ClassesAndLinks) {
   EXPECT_EQ(got.count(RowMetric::kLink, 0), 32);
   EXPECT_NEAR(got.mean(RowMetric::kLink, 1), 1.0, 1e-6);
   EXPECT_LT(got.mean(RowMetric::kLink, 2), 0.15);
+}
+
+TEST(ObserveTruth, WeightedMass) {
+  const Heads heads({at_distance(1), uniform, at_distance(1)});
+  Tensor weights({1, 1, 3, kTokens});
+  for (std::int64_t j = 0; j < kTokens; ++j) {
+    weights.view.at(0, 0, 0, j) = weights.view.at(0, 0, 1, j) = static_cast<float>(j);
+    weights.view.at(0, 0, 2, j) = -1.0f;
+  }
+  ObserveOptions options = of({RowMetric::kWeightedMass});
+  options.key_weights = weights.view;
+  const auto got = heads.observe(options);
+  for (std::int64_t i = 1; i < kTokens; ++i) {
+    const auto at = [&](std::int64_t h) {
+      return got.row_values(RowMetric::kWeightedMass, 0, h)[static_cast<std::size_t>(i)];
+    };
+    const auto before = static_cast<double>(i - 1);
+    EXPECT_NEAR(at(0), before, 1e-5 * std::max(1.0, before));
+    EXPECT_NEAR(at(1), static_cast<double>(i) / 2, 1e-5 * static_cast<double>(i));
+    EXPECT_NEAR(at(2), -1.0, 1e-6);
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "observe/observers.h"
+#include "observe/seen_rows.h"
 
 namespace rapt {
 namespace {
@@ -9,7 +10,8 @@ namespace {
 /// The weight of the key that the query is linked to.
 class Link final : public RowObserver {
  public:
-  Link(const Problem& problem, const ObserveOptions& options) : q_tokens_(problem.q_tokens) {
+  Link(const Problem& problem, const ObserveOptions& options)
+      : q_tokens_(problem.q_tokens), seen_(problem) {
     require_tokens(options.links.size(), problem.q_tokens, problem.batch, "ObserveOptions.links");
     const bool shared = std::ssize(options.links) == problem.q_tokens;
     for (std::int64_t b = 0; b < problem.batch; ++b) {
@@ -28,11 +30,13 @@ class Link final : public RowObserver {
   void add(const WeightStrip& strip, float* sums, std::int64_t stride) const noexcept override {
     for (int r = 0; r < strip.tile.rows; ++r) {
       const std::int64_t key = slot(strip.sequence, strip.query[r]) - strip.chunk * kChunkKeys;
+      if (key < 0 || key >= kChunkKeys || !sees(strip.tile, r, key)) continue;
+      seen_.set(strip.sequence, strip.head[r], strip.query[r]);
       sums[r * stride] = strip.mass(r, key, key + 1);
     }
   }
   bool counts(const RowSums& row) const noexcept override {
-    return slot(row.sequence, row.query) >= 0;
+    return seen_.has(row.sequence, row.head, row.query);
   }
   void values(const RowSums& row, const float* sums, double* out) const noexcept override {
     *out = row.mass(sums[0]);
@@ -45,6 +49,7 @@ class Link final : public RowObserver {
 
   std::int64_t q_tokens_;
   std::vector<std::int64_t> slots_;  // [B, Tq], -1 for none
+  mutable SeenRows seen_;
 };
 
 }  // namespace

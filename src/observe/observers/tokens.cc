@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/round.h"
 #include "observe/observers.h"
+#include "observe/seen_rows.h"
 
 namespace rapt {
 namespace {
@@ -12,7 +13,8 @@ namespace {
 /// slots, which are exact in f32.
 class SameToken final : public RowObserver {
  public:
-  SameToken(const Problem& problem, const ObserveOptions& options, int before) : before_(before) {
+  SameToken(const Problem& problem, const ObserveOptions& options, int before)
+      : before_(before), seen_(problem) {
     require_tokens(options.tokens.size(), problem.kv_tokens, problem.batch,
                    "ObserveOptions.tokens");
     require(problem.kv_tokens <= std::int64_t{1} << 24, ErrorCode::kBadArgument,
@@ -32,13 +34,16 @@ class SameToken final : public RowObserver {
       const std::int64_t place = first + strip.offset[r];
       const std::int64_t end = std::min<std::int64_t>(kChunkKeys, strip.offset[r] + before_);
       if (!repeats(ids, place) || end <= 0) continue;
-      sums[r * stride] = strip.kernels.mass_of_equal(strip.p(r), strip.tile.seen[r], chunk,
-                                                     ids[static_cast<std::size_t>(kPad + place)], 0,
+      const float id = ids[static_cast<std::size_t>(kPad + place)];
+      const float mass = strip.kernels.mass_of_equal(strip.p(r), strip.tile.seen[r], chunk, id, 0,
                                                      static_cast<int>(end));
+      if (mass > 0.0f || sees_equal(strip.tile, r, chunk, id, end))
+        seen_.set(strip.sequence, strip.head[r], strip.query[r]);
+      sums[r * stride] = mass;
     }
   }
   bool counts(const RowSums& row) const noexcept override {
-    return repeats(ids_[static_cast<std::size_t>(row.sequence)], row.place);
+    return seen_.has(row.sequence, row.head, row.query);
   }
   void values(const RowSums& row, const float* sums, double* out) const noexcept override {
     *out = row.mass(sums[0]);
@@ -64,8 +69,16 @@ class SameToken final : public RowObserver {
     return first >= 0.0f && static_cast<std::int64_t>(first) < place;
   }
 
+  static bool sees_equal(const AttentionTile& tile, int r, const float* ids, float id,
+                         std::int64_t end) {
+    for (std::int64_t key = 0; key < end; ++key)
+      if (ids[key] == id && sees(tile, r, key)) return true;
+    return false;
+  }
+
   int before_;
   std::vector<std::vector<float>> ids_;  // [B][kPad + slots, in whole chunks]
+  mutable SeenRows seen_;
 };
 
 }  // namespace
