@@ -1,7 +1,9 @@
-// How long looking at attention takes, beside attention itself: observe_speed [TOKENS MAP_TOKENS].
+// How long looking at attention takes, beside attention itself:
+// observe_speed [TOKENS MAP_TOKENS PAIRS_TOKENS].
 //
 // One causal head, D 128, f32, one thread; entropy, sink mass, lookback and the mass by distance. Then
-// the pooled map of 512 x 512 blocks, with the peak of the process's memory.
+// the pooled map of 512 x 512 blocks, with the peak of the process's memory; and what goes twice
+// through the scores of 8 heads of D 64: what keys receive, the similarity of all pairs of heads.
 
 #include <sys/resource.h>
 
@@ -12,8 +14,10 @@
 
 #include "base/clock.h"
 #include "base/splitmix64.h"
+#include "rapt/head_similarity.h"
 #include "rapt/observe.h"
 #include "rapt/pooled_map.h"
+#include "rapt/received.h"
 
 namespace rapt {
 namespace {
@@ -27,14 +31,17 @@ std::vector<float> numbers(std::int64_t count, std::uint64_t seed) {
   return x;
 }
 
-struct Head {
-  explicit Head(std::int64_t tokens)
-      : q(numbers(tokens * 128, 1)), k(numbers(tokens * 128, 2)), v(numbers(tokens * 128, 3)) {
+struct Heads {
+  explicit Heads(std::int64_t tokens, std::int64_t heads = 1, std::int64_t dim = 128)
+      : extents{1, tokens, heads, dim},
+        q(numbers(tokens * heads * dim, 1)),
+        k(numbers(tokens * heads * dim, 2)),
+        v(numbers(tokens * heads * dim, 3)) {
     problem.q_tokens = problem.kv_tokens = tokens;
-    problem.head_dim = 128;
+    problem.q_heads = problem.kv_heads = heads;
+    problem.head_dim = dim;
     problem.mask = Mask::causal();
     problem.scale = 0.5f;
-    extents = {1, tokens, 1, 128};
   }
 
   Inputs inputs() const {
@@ -49,7 +56,7 @@ struct Head {
 };
 
 void compare(std::int64_t tokens) {
-  const Head head(tokens);
+  const Heads head(tokens);
   const Threads one(1);
   Scratch scratch;
   std::vector<float> o(head.v.size());
@@ -71,7 +78,7 @@ void compare(std::int64_t tokens) {
 }
 
 void map(std::int64_t tokens) {
-  const Head head(tokens);
+  const Heads head(tokens);
   Scratch scratch;
   const double seconds =
       seconds_of([&] { pooled_map(head.problem, head.inputs(), 512, 512, Threads(1), scratch); });
@@ -83,6 +90,28 @@ void map(std::int64_t tokens) {
       static_cast<double>(2 * tokens * 128 * 4) / (1 << 20));
 }
 
+void compare_two_passes(std::int64_t tokens) {
+  const Heads heads(tokens, 8, 64);
+  const Threads one(1);
+  Scratch scratch;
+  std::vector<float> o(heads.v.size());
+  const Plan plan = make_plan(heads.problem, one);
+  double forward = 1e9, receiving = 1e9, pairs = 1e9;
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    forward = std::min(forward, seconds_of([&] {
+                         run(plan, heads.inputs(), scratch,
+                             {.o = MutableTensor(o.data(), heads.extents)});
+                       }));
+    receiving = std::min(receiving, seconds_of([&] {
+                           attention_received(heads.problem, heads.inputs(), one, scratch);
+                         }));
+    pairs = std::min(
+        pairs, seconds_of([&] { head_similarity(heads.problem, heads.inputs(), one, scratch); }));
+  }
+  std::printf("T %lld: attention %.3f s; received %.2f of it, similarity of 8 heads %.2f\n",
+              static_cast<long long>(tokens), forward, receiving / forward, pairs / forward);
+}
+
 }  // namespace
 }  // namespace rapt
 
@@ -92,5 +121,6 @@ int main(int argc, char** argv) {
   };
   if (tokens(1, 16384) > 0) rapt::compare(tokens(1, 16384));
   if (tokens(2, 131072) > 0) rapt::map(tokens(2, 131072));
+  if (tokens(3, 4096) > 0) rapt::compare_two_passes(tokens(3, 4096));
   return 0;
 }

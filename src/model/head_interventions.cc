@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/check.h"
+#include "base/require_index.h"
 #include "rapt/session.h"
 
 namespace rapt {
@@ -12,11 +13,6 @@ namespace {
 
 std::string name_of(HeadIndex head) {
   return "layer " + std::to_string(head.layer) + ", head " + std::to_string(head.head);
-}
-
-void require_index(std::int64_t index, std::int64_t count, const char* where) {
-  require(index >= 0 && index < count, ErrorCode::kBadArgument, where,
-          "0 to " + std::to_string(count - 1), index);
 }
 
 /// Calls take(seen, first) with each layer's outputs for the tokens from `first` on.

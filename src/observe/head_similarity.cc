@@ -3,14 +3,13 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <functional>
 
-#include "attention/block.h"
 #include "base/check.h"
 #include "base/memory.h"
 #include "observe/fixed_sum.h"
 #include "observe/observed_inputs.h"
 #include "observe/row_scales.h"
+#include "observe/run_tasks.h"
 
 namespace rapt {
 namespace {
@@ -145,24 +144,15 @@ class Similarity {
   }
 
   void run(Scratch& scratch) {
-    Carver measure;
-    RunMemory(plan_, measure);
-    std::byte* memory = scratch.reserve(measure.bytes());
-    Carver carver(memory);
-    const RunMemory areas(plan_, carver);
-    const std::int64_t tasks = plan_.problem.batch * weighing_.blocks();
     std::vector<Comparison> comparisons;
     comparisons.reserve(static_cast<std::size_t>(plan_.workers));
     for (int worker = 0; worker < plan_.workers; ++worker)
       comparisons.emplace_back(plan_.problem.q_heads);
-    std::atomic<std::int64_t> ticket = 0;
-    const auto work = [&](int worker) {
-      BlockRunner runner = areas.runner(plan_, memory, worker);
-      for (std::int64_t task; (task = ticket.fetch_add(1)) < tasks;)
-        compare(runner, comparisons[static_cast<std::size_t>(worker)], task / weighing_.blocks(),
-                task % weighing_.blocks());
-    };
-    plan_.threads.run(plan_.workers, std::ref(work));
+    run_tasks(plan_, plan_.problem.batch * weighing_.blocks(), scratch,
+              [&](BlockRunner& runner, int worker, std::int64_t task) {
+                compare(runner, comparisons[static_cast<std::size_t>(worker)],
+                        task / weighing_.blocks(), task % weighing_.blocks());
+              });
   }
 
   HeadSimilarity result() const {

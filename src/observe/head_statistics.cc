@@ -1,18 +1,13 @@
 #include <algorithm>
 #include <limits>
-#include <string>
 
 #include "base/check.h"
 #include "base/float_env.h"
+#include "base/require_index.h"
 #include "rapt/observe.h"
 
 namespace rapt {
 namespace {
-
-void require_index(std::int64_t index, std::int64_t end, const char* where) {
-  require(index >= 0 && index < end, ErrorCode::kBadArgument, where,
-          "0 to " + std::to_string(end - 1), index);
-}
 
 /// Where a metric's figures stand.
 std::int64_t index_of(const HeadStatistics& statistics, RowMetric metric) {

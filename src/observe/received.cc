@@ -1,13 +1,11 @@
 #include "rapt/received.h"
 
-#include <atomic>
 #include <bit>
-#include <functional>
 
-#include "attention/block.h"
 #include "base/memory.h"
 #include "observe/observed_inputs.h"
 #include "observe/row_scales.h"
+#include "observe/run_tasks.h"
 
 namespace rapt {
 namespace {
@@ -70,31 +68,21 @@ class Receiving final : public StripObserver {
 /// Every chunk of keys on its own, all rows of a kv head ascending.
 void run_columns(const PlanDetail& plan, const Inputs& inputs, Scratch& scratch) {
   const PlanDetail detail = without_waves(plan);
-  Carver measure;
-  RunMemory(detail, measure);
-  std::byte* memory = scratch.reserve(measure.bytes());
-  Carver carver(memory);
-  const RunMemory areas(detail, carver);
   const KvReader reader(detail, inputs, nullptr, nullptr, 0);
   const Problem& problem = detail.problem;
   const std::int64_t chunks = chunks_of(detail.slots);
   const std::int64_t tasks = problem.batch * problem.kv_heads * chunks;
-  std::atomic<std::int64_t> ticket = 0;
-  const auto work = [&](int worker) {
-    BlockRunner runner = areas.runner(detail, memory, worker);
-    for (std::int64_t task; (task = ticket.fetch_add(1)) < tasks;) {
-      const std::int64_t chunk = task % chunks, head = task / chunks;
-      WorkItem item{head / problem.kv_heads, head % problem.kv_heads, 0, 0, chunk, chunk + 1, 0};
-      for (; item.row_begin < detail.rows(); item.row_begin = item.row_end) {
-        item.row_end = std::min(detail.rows(), item.row_begin + detail.block_rows);
-        const Range seen =
-            detail.tiles.chunks(item.sequence, item.kv_head, item.row_begin, item.row_end);
-        if (chunk < seen.begin || chunk >= seen.end) continue;
-        runner.attend(item, inputs, reader, [](std::int64_t, int, const StateRows&) {});
-      }
+  run_tasks(detail, tasks, scratch, [&](BlockRunner& runner, int, std::int64_t task) {
+    const std::int64_t chunk = task % chunks, head = task / chunks;
+    WorkItem item{head / problem.kv_heads, head % problem.kv_heads, 0, 0, chunk, chunk + 1, 0};
+    for (; item.row_begin < detail.rows(); item.row_begin = item.row_end) {
+      item.row_end = std::min(detail.rows(), item.row_begin + detail.block_rows);
+      const Range seen =
+          detail.tiles.chunks(item.sequence, item.kv_head, item.row_begin, item.row_end);
+      if (chunk < seen.begin || chunk >= seen.end) continue;
+      runner.attend(item, inputs, reader, [](std::int64_t, int, const StateRows&) {});
     }
-  };
-  detail.threads.run(detail.workers, std::ref(work));
+  });
 }
 
 }  // namespace
