@@ -82,8 +82,10 @@ from ._core import (
     merge_finished,
     observe,
     observe_layers,
+    observe_uniform,
     pooled_map,
     rank_correlation,
+    retrieval_scores,
     rms_norm,
     run,
     run_partial,
@@ -93,6 +95,7 @@ from ._core import (
     split_half_correlation,
     store_rotary,
     texts_needed,
+    top_keys,
 )
 from .chat import ChatTemplate
 from .generation import generate
@@ -175,8 +178,10 @@ __all__ = [
     "merge_finished",
     "observe",
     "observe_layers",
+    "observe_uniform",
     "pooled_map",
     "rank_correlation",
+    "retrieval_scores",
     "rms_norm",
     "run",
     "run_partial",
@@ -186,4 +191,5 @@ __all__ = [
     "split_half_correlation",
     "store_rotary",
     "texts_needed",
+    "top_keys",
 ]

@@ -17,6 +17,7 @@
 #include "observe.h"
 #include "paged_cache.h"
 #include "plan.h"
+#include "retrieval.h"
 #include "rotary.h"
 #include "statistics.h"
 #include "threads.h"
@@ -44,4 +45,5 @@ NB_MODULE(_core, m) {
   bind_statistics(m);
   bind_head_roles(m);
   bind_observe(m);
+  bind_retrieval(m);
 }

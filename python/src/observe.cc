@@ -195,22 +195,21 @@ std::string documented(const char* first) { return std::string(first) + kWantedD
   " token_class: Ints | IntLists | None = None, links: Ints | IntLists | None = None,"    \
   " keep_rows: bool = False"
 
-void bind_passes(nb::module_& m) {
+using Look = HeadStatistics(const Problem&, const Inputs&, const ObserveOptions&, const Threads&,
+                            Scratch&);
+
+void bind_look(nb::module_& m, const char* called, Look* look, const nb::sig& signature,
+               const char* doc) {
   const auto none = nb::none();
-  const std::vector<std::string> entropy = {"entropy"};
-  static const std::string doc = documented(
-      "Looks at attention: statistics of every row and query head of A = softmax of the scores, "
-      "in\n"
-      "one pass over q and k and O(T) memory. The other arguments are those of `attention`.\n");
   m.def(
-      "observe",
-      [](nb::handle q, nb::handle k, const std::vector<std::string>& metrics, bool distances,
-         std::int64_t sink_tokens, std::int64_t window, nb::handle tokens, nb::handle token_class,
-         nb::handle links, bool keep_rows, nb::handle mask, std::optional<double> scale,
-         std::optional<double> softcap, nb::handle sinks, nb::handle alibi,
-         nb::handle relative_bias, nb::handle q_ranges, nb::handle kv_ranges,
-         nb::handle q_positions, nb::handle kv_positions, std::string_view arithmetic,
-         nb::handle bias, nb::handle cache, nb::handle sequences, nb::handle key_weights) {
+      called,
+      [look](nb::handle q, nb::handle k, const std::vector<std::string>& metrics, bool distances,
+             std::int64_t sink_tokens, std::int64_t window, nb::handle tokens,
+             nb::handle token_class, nb::handle links, bool keep_rows, nb::handle mask,
+             std::optional<double> scale, std::optional<double> softcap, nb::handle sinks,
+             nb::handle alibi, nb::handle relative_bias, nb::handle q_ranges, nb::handle kv_ranges,
+             nb::handle q_positions, nb::handle kv_positions, std::string_view arithmetic,
+             nb::handle bias, nb::handle cache, nb::handle sequences, nb::handle key_weights) {
         const Call call(with_values(q, k, cache, sequences, bias));
         const Options options{mask,        scale,         softcap,   sinks,
                               alibi,       relative_bias, q_ranges,  kv_ranges,
@@ -228,20 +227,44 @@ void bind_passes(nb::module_& m) {
         const Threads pool = threads();
         PyHeadStatistics made{{}, call.library()};
         const nb::gil_scoped_release release;
-        made.statistics = rapt::observe(problem, call.inputs(), wanted, pool, *scratch);
+        made.statistics = look(problem, call.inputs(), wanted, pool, *scratch);
         return made;
       },
-      "q"_a, "k"_a = none, nb::kw_only(), "metrics"_a = entropy, "distances"_a = false,
-      "sink_tokens"_a = 1, "window"_a = 128, "tokens"_a = none, "token_class"_a = none,
-      "links"_a = none, "keep_rows"_a = false, "mask"_a = none, "scale"_a = none,
-      "softcap"_a = none, "sinks"_a = none, "alibi"_a = none, "relative_bias"_a = none,
-      "q_ranges"_a = none, "kv_ranges"_a = none, "q_positions"_a = none, "kv_positions"_a = none,
-      "arithmetic"_a = kF32Arithmetic, "bias"_a = none, "cache"_a = none, "sequences"_a = none,
-      "key_weights"_a = none,
-      nb::sig("def observe(q: Array, k: Array | None = None, *, " RAPT_WANTED ", " RAPT_OPTIONS
-              ", bias: Array | None = None," RAPT_CACHE
-              " key_weights: Array | None = None) -> HeadStatistics"),
-      doc.c_str());
+      "q"_a, "k"_a = none, nb::kw_only(), "metrics"_a = std::vector<std::string>{"entropy"},
+      "distances"_a = false, "sink_tokens"_a = 1, "window"_a = 128, "tokens"_a = none,
+      "token_class"_a = none, "links"_a = none, "keep_rows"_a = false, "mask"_a = none,
+      "scale"_a = none, "softcap"_a = none, "sinks"_a = none, "alibi"_a = none,
+      "relative_bias"_a = none, "q_ranges"_a = none, "kv_ranges"_a = none, "q_positions"_a = none,
+      "kv_positions"_a = none, "arithmetic"_a = kF32Arithmetic, "bias"_a = none, "cache"_a = none,
+      "sequences"_a = none, "key_weights"_a = none, signature, doc);
+}
+
+#define RAPT_LOOK                                                        \
+  "(q: Array, k: Array | None = None, *, " RAPT_WANTED ", " RAPT_OPTIONS \
+  ", bias: Array | None = None," RAPT_CACHE " key_weights: Array | None = None) -> HeadStatistics"
+
+void bind_looks(nb::module_& m) {
+  static const std::string doc = documented(
+      "Looks at attention: statistics of every row and query head of A = softmax of the scores, "
+      "in\n"
+      "one pass over q and k and O(T) memory. The other arguments are those of `attention`.\n");
+  bind_look(m, "observe", observe, nb::sig("def observe" RAPT_LOOK), doc.c_str());
+  bind_look(
+      m, "observe_uniform",
+      [](const Problem& problem, const Inputs&, const ObserveOptions& options,
+         const Threads& threads,
+         Scratch& scratch) { return observe_uniform(problem, options, threads, scratch); },
+      nb::sig("def observe_uniform" RAPT_LOOK),
+      "What `observe` gives by chance: every key that the mask shows to a row has the same "
+      "weight,\n"
+      "whatever q and k are; sinks, biases and the other changes of scores take no part. Called "
+      "as\n"
+      "`observe` is.");
+}
+
+void bind_layers(nb::module_& m) {
+  const auto none = nb::none();
+  const std::vector<std::string> entropy = {"entropy"};
   static const std::string layers_doc = documented(
       "Statistics of every layer of a model on a text, in one run. `tokens` are the text's, and "
       "the\n"
@@ -411,7 +434,8 @@ void bind_similarity(nb::module_& m) {
 
 void bind_observe(nb::module_& m) {
   bind_head_statistics(m);
-  bind_passes(m);
+  bind_looks(m);
+  bind_layers(m);
   bind_maps(m);
   bind_similarity(m);
 }

@@ -9,6 +9,8 @@ from oracle import random
 import rapt
 import rapt.transformers
 
+OTHERS = ["normalised_entropy", "support", "learned_sink", "locality", "duplicate_token"]
+OTHERS += ["induction", "token_class", "link"]
 METRICS = ["entropy", "sink_mass", "lookback", "previous_token", "confidence", "renyi_support"]
 
 
@@ -39,9 +41,35 @@ def figures(a):
     }
 
 
-def expect_rows(got, a):
-    for metric, exact in figures(a).items():
-        tolerance = 1e-5 * np.maximum(1, np.abs(exact))
+def figures_of_tokens(a, tokens, of_class, links):
+    """Those that keys have by their tokens, [B, T], and the rest, of causal weights."""
+    same = tokens[:, :, None] == tokens[:, None, :]  # query i, key j
+    after = np.zeros_like(same)
+    after[:, :, 1:] = same[:, :, :-1]
+    causal = np.tri(a.shape[-1], dtype=bool)
+    repeated = (same & causal & ~np.eye(a.shape[-1], dtype=bool))[:, None]
+    seen = (a > 0).sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropy = figures(a)["entropy"]
+        normalised = np.where(seen > 1, entropy / np.log(seen), 0)
+    linked = np.take_along_axis(a, np.maximum(links, 0)[None, None, :, None], -1)[..., 0]
+    return {
+        "normalised_entropy": normalised,
+        "support": np.exp(entropy),
+        "learned_sink": np.zeros_like(entropy),
+        "locality": np.where(
+            np.abs(np.subtract.outer(*[np.arange(a.shape[-1])] * 2)) < 128, a, 0
+        ).sum(-1),
+        "duplicate_token": (a * repeated).sum(-1),
+        "induction": (a * (after & causal)[:, None]).sum(-1),
+        "token_class": a[..., of_class].sum(-1),
+        "link": np.where(links >= 0, linked, 0),
+    }
+
+
+def expect_rows(got, a, limit=1e-5, **more):
+    for metric, exact in {**figures(a), **more}.items():
+        tolerance = limit * np.maximum(1, np.abs(exact))
         assert (np.abs(np.asarray(got.rows(metric)) - exact) <= tolerance).all(), metric
 
 
@@ -143,6 +171,56 @@ def test_layers_of_a_model(model, tokenizer):
         assert np.allclose(np.sum(layer.distance_mass(), axis=1), 1, atol=1e-6)
 
 
+def test_chance_is_that_of_equal_weights():
+    q, k = random(2, 40, 2, 8), random(2, 40, 2, 8, seed=5)
+    got = rapt.observe_uniform(
+        q, k, mask=rapt.Mask.causal(), sinks=[1.0, 2.0], metrics=METRICS, keep_rows=True
+    )
+    expect_rows(got, weights(0 * q, k, np.tri(40, dtype=bool)))
+
+
+def test_top_keys_and_what_a_head_retrieves():
+    q, k = np.zeros((1, 3, 2, 10), np.float32), np.zeros((1, 10, 1, 10), np.float32)
+    k[0, :, 0] = np.eye(10)
+    for step in range(3):  # head 0 looks at what is written, head 1 at the key after it
+        q[0, step, 0, 3 + step] = q[0, step, 1, 4 + step] = 9
+    top = rapt.top_keys(q, k, rows=[0, 2])
+    assert top.shape == (1, 2, 2, 1) and top.ravel().tolist() == [3, 5, 4, 6]
+    run = {"rows": range(3), "tokens": range(10, 20), "needle": (3, 7)}
+    assert rapt.retrieval_scores(q, k, emitted=[13, 14, 15], **run) == [0.75, 0]
+    with pytest.raises(rapt.Error, match=r"RetrievalRun\.emitted: expected 3 tokens"):
+        rapt.retrieval_scores(q, k, emitted=[13], **run)
+
+
+@pytest.mark.parametrize("length", [7, 40, 512])
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_every_metric_agrees_with_eager(name, length):
+    rapt.transformers.register()
+    model = family_model(name)
+    torch.manual_seed(length)
+    tokens = torch.randint(1, VOCABULARY, (2, length))
+    of_class = np.arange(length) % 5 == 0
+    links = np.arange(length) // 2 - 1
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        eager = model(input_ids=tokens, output_attentions=True, use_cache=False).attentions
+    model.set_attn_implementation("rapt")
+    found = rapt.transformers.observe(
+        model,
+        metrics=[*METRICS, *OTHERS],
+        token_class=of_class.tolist(),
+        links=links.tolist(),
+        keep_rows=True,
+        input_ids=tokens,
+    )
+    assert len(found) == len(eager)
+    for statistics, a in zip(found.values(), eager):
+        exact = a.double().numpy()
+        more = figures_of_tokens(exact, tokens.numpy(), of_class, links)
+        assert sorted(more) == sorted(OTHERS)
+        expect_rows(statistics, exact, limit=1e-4, **more)  # eager is in f32, too
+
+
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
 def test_models_of_transformers_agree_with_eager(name):
     rapt.transformers.register()
@@ -164,7 +242,36 @@ def test_models_of_transformers_agree_with_eager(name):
     repeated = rapt.transformers.observe(
         model, metrics=["induction"], input_ids=torch.cat([tokens, tokens], 1)
     )
-    assert next(iter(repeated.values())).count("induction")[0] >= 80
+    assert max(layer.count("induction")[0] for layer in repeated.values()) >= 80
+
+
+def test_encoder_decoders_have_no_metrics_of_tokens():
+    rapt.transformers.register()
+    model = family_model("bart")
+    model.set_attn_implementation("rapt")
+    ids = torch.ones(1, 5, dtype=torch.long)
+    texts = {"input_ids": ids, "decoder_input_ids": ids}
+    found = rapt.transformers.observe(model, metrics=["entropy"], **texts)
+    assert any("encoder_attn" in name for name in found)
+    with pytest.raises(rapt.Error, match=r"observe\.metrics: expected none of tokens .*induction"):
+        rapt.transformers.observe(model, metrics=["entropy", "induction"], **texts)
+
+
+def test_modules_that_are_called_twice_are_refused():
+    class Twice(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model, self.config = model, model.config
+
+        def forward(self, **inputs):
+            return self.model(**inputs), self.model(**inputs)
+
+    rapt.transformers.register()
+    model = family_model("llama")
+    model.set_attn_implementation("rapt")
+    ids = torch.ones(1, 5, dtype=torch.long)
+    with pytest.raises(rapt.Error, match=r"observe\.model: expected one call a module, got two"):
+        rapt.transformers.observe(Twice(model), input_ids=ids)
 
 
 def test_other_implementations_are_refused():

@@ -16,6 +16,7 @@ from rapt.transformers.calls import intercepted
 __all__ = ["observe"]
 
 _OF_TOKENS = {"duplicate_token", "induction"}
+_BY_TOKEN = {*_OF_TOKENS, "token_class", "link"}
 
 
 @torch.no_grad()
@@ -39,12 +40,20 @@ def observe(
 
     No attention matrix is ever whole in memory: texts may be as long as the model's forward can
     take them. The queries and keys are read where the model has them. Options are those of
-    rapt.observe; its tokens are input_ids.
+    rapt.observe; its tokens are input_ids. An encoder-decoder's modules have keys of either text,
+    so metrics of tokens, classes and links are refused for it; so is a model that calls a module
+    twice.
 
     inputs   of model.forward: input_ids and, where there is padding, attention_mask
     """
     names = {id(module): name for name, module in model.named_modules()}
-    tokens = inputs.get("decoder_input_ids", inputs.get("input_ids"))
+    tokens = inputs.get("input_ids")
+    of_tokens = [metric for metric in metrics if metric in _BY_TOKEN]
+    if of_tokens and getattr(model.config, "is_encoder_decoder", False):
+        raise rapt.Error(
+            "observe.metrics: expected none of tokens for an encoder-decoder, got "
+            + ", ".join(of_tokens)
+        )
     attention = rapt.attention
     seen: dict[str, rapt.HeadStatistics] = {}
     current: list[str] = []
@@ -58,6 +67,8 @@ def observe(
 
     def observed(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Any:
         needs_tokens = not _OF_TOKENS.isdisjoint(metrics)
+        if current and current[-1] in seen:
+            raise rapt.Error(f"observe.model: expected one call a module, got two of {current[-1]}")
         if current:
             seen[current[-1]] = rapt.observe(
                 q,
