@@ -33,11 +33,15 @@ class SameToken final : public RowObserver {
     for (int r = 0; r < strip.tile.rows; ++r) {
       const std::int64_t place = first + strip.offset[r];
       const std::int64_t end = std::min<std::int64_t>(kChunkKeys, strip.offset[r] + before_);
-      if (!repeats(ids, place) || end <= 0) continue;
+      if (!repeats(ids, place)) continue;
       const float id = ids[static_cast<std::size_t>(kPad + place)];
+      // An id is the token's first slot.
+      const std::int64_t begin =
+          std::max<std::int64_t>(static_cast<std::int64_t>(id) + before_ - first, 0);
+      if (begin >= end) continue;
       const float mass = strip.kernels.mass_of_equal(strip.p(r), strip.tile.seen[r], chunk, id, 0,
                                                      static_cast<int>(end));
-      if (mass > 0.0f || sees_equal(strip.tile, r, chunk, id, end))
+      if (mass > 0.0f || sees_equal(strip.tile, r, chunk, id, begin, end))
         seen_.set(strip.sequence, strip.head[r], strip.query[r]);
       sums[r * stride] = mass;
     }
@@ -70,8 +74,8 @@ class SameToken final : public RowObserver {
   }
 
   static bool sees_equal(const AttentionTile& tile, int r, const float* ids, float id,
-                         std::int64_t end) {
-    for (std::int64_t key = 0; key < end; ++key)
+                         std::int64_t begin, std::int64_t end) {
+    for (std::int64_t key = begin; key < end; ++key)
       if (ids[key] == id && sees(tile, r, key)) return true;
     return false;
   }
