@@ -35,9 +35,10 @@ constexpr const char* kFooter =
     "                where there is one window\n"
     "  whole         total nats over total tokens and bytes, and the windows, of all files\n"
     "\n"
-    "A tokenizer without BOS leaves the first token of a file unscored. The same figures on "
-    "every\n"
-    "machine, for any --threads.\n"
+    "A tokenizer without BOS leaves the first token of a file unscored. Of an encoder-decoder\n"
+    "each window begins with the model's decoder start tokens, and the losses are given "
+    "--encoder-input.\n"
+    "The same figures on every machine, for any --threads.\n"
     "\n"
     "Examples:\n"
     "  rapt eval book.txt\n"
@@ -46,6 +47,7 @@ constexpr const char* kFooter =
 struct Options {
   std::string model;
   std::vector<std::string> files;
+  std::string encoder_input;
   std::int64_t context = 0, stride = 0;
   ModelTypes types;
   int threads = 0;
@@ -154,11 +156,13 @@ class Evaluator {
   Evaluation evaluate(const Text& text) const {
     StatusLine status;
     const auto count = std::to_string(text.tokens.size());
-    return rapt::evaluate(
-        loaded_.model, threads_, loaded_.tokenizer.beginning(), text.tokens,
-        {options_.context, options_.stride, [&](std::int64_t done) {
-           status.show(text.file + ": " + std::to_string(done) + " of " + count + " tokens");
-         }});
+    EvaluationOptions how{.context = options_.context, .stride = options_.stride, .progress = {}};
+    how.progress = [&](std::int64_t done) {
+      status.show(text.file + ": " + std::to_string(done) + " of " + count + " tokens");
+    };
+    if (!options_.encoder_input.empty())
+      how.encoder_input = loaded_.tokenizer.encode(options_.encoder_input);
+    return rapt::evaluate(loaded_.model, threads_, loaded_.tokenizer.beginning(), text.tokens, how);
   }
 
   void show_head(const Evaluation& evaluation) const {
@@ -208,6 +212,10 @@ void add_eval(CLI::App& program) {
       ->check(count)
       ->type_name("S")
       ->capture_default_str();
+  command
+      ->add_option("--encoder-input", options->encoder_input,
+                   "Of an encoder-decoder: the text that its encoder reads, the same for all files")
+      ->type_name("TEXT");
   add_types(command, options->types);
   add_threads(command, options->threads);
   add_json(command, options->json,

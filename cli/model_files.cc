@@ -21,14 +21,6 @@ fs::path beside_program() {
   return (program.parent_path() / RAPT_DEFAULT_MODEL).lexically_normal();
 }
 
-void check_vocabulary(const Model& model, const Tokenizer& tokenizer) {
-  require(tokenizer.vocab_size() <= model.config().vocab_size, ErrorCode::kBadFile,
-          "tokenizer.json",
-          "at most vocab_size of config.json (" + std::to_string(model.config().vocab_size) +
-              ") tokens",
-          tokenizer.vocab_size());
-}
-
 }  // namespace
 
 bool names_directory(const fs::path& path) {
@@ -113,7 +105,6 @@ LoadedModel load_model(const fs::path& directory, const ModelOptions& options) {
     model = Model::load(directory, options, [&](std::int64_t done, std::int64_t parts) {
       status.show(what, done, parts);
     });
-    check_vocabulary(*model, *tokenizer);
   });
   return {*model, *tokenizer, seconds};
 }

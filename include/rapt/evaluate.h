@@ -26,6 +26,9 @@ struct EvaluationOptions {
   /// Called after each window with the number of text tokens that are done.
   std::function<void(std::int64_t done)> progress;
   HeadInterventions interventions = {};  ///< of every window, in the model's heads
+  /// Of an encoder-decoder: the tokens that its encoder reads. Every window then begins with the
+  /// model's decoder_start_token_ids, before `beginning`.
+  std::vector<std::int32_t> encoder_input = {};
 };
 
 /// The scored tokens of one window.
@@ -48,7 +51,8 @@ struct Evaluation {
 /// text beyond 8 bytes a token and 16 a window.
 ///
 /// @throws Error{kBadArgument} if no token can be scored, context or stride is out of range, a token
-///         is outside the vocabulary, or the model's logits are NaN; Error as Session::intervene.
+///         is outside the vocabulary, the model's logits are NaN, or an encoder's input is missing or
+///         has no encoder; Error as Session::intervene and Session::encode.
 /// @cost   the model on tokens.size() context / stride tokens.
 Evaluation evaluate(const Model& model, const Threads& threads,
                     std::span<const std::int32_t> beginning, std::span<const std::int32_t> tokens,

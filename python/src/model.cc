@@ -289,24 +289,33 @@ void bind_evaluation(nb::module_& m) {
   m.def(
       "evaluate",
       [](const Model& model, nb::handle tokens, nb::handle beginning, std::int64_t context,
-         std::int64_t stride, const HeadInterventions& interventions) {
+         std::int64_t stride, const HeadInterventions& interventions, nb::handle encoder_input) {
         const auto text = tokens_of(tokens, "evaluate.tokens");
-        const auto begin = beginning.is_none() ? std::vector<std::int32_t>{}
-                                               : tokens_of(beginning, "evaluate.beginning");
+        const auto given = [](nb::handle tokens, const char* where) {
+          return tokens.is_none() ? std::vector<std::int32_t>{} : tokens_of(tokens, where);
+        };
+        const auto begin = given(beginning, "evaluate.beginning");
+        const auto source = given(encoder_input, "evaluate.encoder_input");
         const Threads pool = threads();
         const nb::gil_scoped_release release;
-        return evaluate(
-            model, pool, begin, text,
-            {.context = context, .stride = stride, .progress = {}, .interventions = interventions});
+        return evaluate(model, pool, begin, text,
+                        {.context = context,
+                         .stride = stride,
+                         .progress = {},
+                         .interventions = interventions,
+                         .encoder_input = source});
       },
       "model"_a, "tokens"_a, nb::kw_only(), "beginning"_a = nb::none(), "context"_a = 0,
-      "stride"_a = 0, "interventions"_a = HeadInterventions(),
+      "stride"_a = 0, "interventions"_a = HeadInterventions(), "encoder_input"_a = nb::none(),
       nb::sig("def evaluate(model: Model, tokens: Ints, *, beginning: Ints | None = None,"
               " context: int = 0, stride: int = 0,"
-              " interventions: HeadInterventions = ...) -> Evaluation"),
+              " interventions: HeadInterventions = ...,"
+              " encoder_input: Ints | None = None) -> Evaluation"),
       "The loss of `model` on a text of any length, in windows of `context` tokens, each `stride`\n"
       "after the one before and begun by `beginning`; 0 means the model's context, half of it.\n"
-      "interventions: on the heads, in every window.");
+      "interventions: on the heads, in every window. encoder_input: the tokens that the encoder "
+      "of\n"
+      "an encoder-decoder reads; windows then begin with its decoder_start_token_ids.");
 }
 
 }  // namespace

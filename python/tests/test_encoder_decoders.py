@@ -133,6 +133,17 @@ def test_token_by_token(name, directories):
 
 
 @pytest.mark.parametrize("name", MADE)
+def test_loss_of_a_text_given_the_input(name, directories):
+    model = rapt.Model.load(directories(name))
+    source, text = tokens_of(20), tokens_of(30, seed=1)
+    begin = model.config.decoder_start_token_ids
+    logits = wanted(reference(name), source, [*begin, *text[:-1]])[len(begin) - 1 :]
+    losses = torch.nn.functional.cross_entropy(logits, torch.tensor(text), reduction="none")
+    found = rapt.evaluate(model, text, encoder_input=source, context=len(begin) + len(text))
+    np.testing.assert_allclose(found.nats, losses.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MADE)
 def test_greedy_generation(name, directories):
     source, prompt, count = tokens_of(20, 1), tokens_of(3), 12
     model = rapt.Model.load(directories(name))
@@ -308,12 +319,13 @@ def test_what_needs_the_other_kind_of_model_is_refused(directories, tmp_path):
         session.encode([1, VOCABULARY])
     for run in (
         lambda: rapt.Engine(model),
-        lambda: rapt.evaluate(model, [1, 2, 3]),
         lambda: rapt.audit_model(model, [1, 2, 3]),
     ):
         with pytest.raises(rapt.Error, match="expected a decoder-only model") as refused:
             run()
         assert refused.value.code == "unsupported"
+    with pytest.raises(rapt.Error, match=r"evaluate\.encoder_input: expected the tokens that the"):
+        rapt.evaluate(model, [1, 2, 3])
     with pytest.raises(rapt.Error, match=r"ModelOptions\.cache: expected f32, bf16 or f16"):
         rapt.Model.load(directories("t5"), cache="int8")
     FAMILIES["llama"].make().save_pretrained(tmp_path)
@@ -321,6 +333,8 @@ def test_what_needs_the_other_kind_of_model_is_refused(directories, tmp_path):
     assert not decoder.config.is_encoder_decoder
     with pytest.raises(rapt.Error, match=r"Session\.encode: expected a model with an encoder"):
         next(rapt.generate(decoder, [1], 1, encoder_input=[1]))
+    with pytest.raises(rapt.Error, match=r"evaluate\.encoder_input: expected none"):
+        rapt.evaluate(decoder, [1, 2, 3], encoder_input=[1])
 
 
 def test_a_source_longer_than_the_encoders_positions_is_refused(directories):

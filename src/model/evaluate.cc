@@ -68,9 +68,18 @@ double Evaluation::total_nats() const { return sum_of(nats).nats; }
 Evaluation evaluate(const Model& model, const Threads& threads,
                     std::span<const std::int32_t> beginning, std::span<const std::int32_t> tokens,
                     const EvaluationOptions& options) {
-  require_decoder_only(model.config(), "evaluate.model");
-  const std::int64_t p = std::ssize(beginning), count = std::ssize(tokens);
-  const auto [context, stride, progress, interventions] = resolve(options, model.config(), p);
+  const ModelConfig& config = model.config();
+  require(options.encoder_input.empty() != config.encoder.has_value(), ErrorCode::kBadArgument,
+          "evaluate.encoder_input",
+          config.encoder ? "the tokens that the encoder of " + config.architecture + " reads"
+                         : "none, as " + config.architecture + " has no encoder",
+          config.encoder ? "none" : "some");
+  std::vector<std::int32_t> before =
+      config.decoder_start_token_ids;  // none of a decoder-only model
+  before.insert(before.end(), beginning.begin(), beginning.end());
+  const std::int64_t p = std::ssize(before), count = std::ssize(tokens);
+  const auto [context, stride, progress, interventions, encoder_input] =
+      resolve(options, config, p);
   std::int64_t done = p == 0 ? 1 : 0;  // text tokens scored, or without a prediction
   require(count > done, ErrorCode::kBadArgument, "evaluate.tokens",
           "more than " + std::to_string(done) + " tokens", count);
@@ -80,13 +89,14 @@ Evaluation evaluate(const Model& model, const Threads& threads,
   result.nats.reserve(count - done);
   Session session(model, threads, std::min(context, p + count));
   session.intervene(interventions);
+  if (config.encoder) session.encode(encoder_input);
   std::vector<std::int32_t> window;
   for (std::int64_t begin = 0; done < count; begin += stride) {
     const std::int64_t end = std::min(begin + context - p, count);
-    window.assign(beginning.begin(), beginning.end());
+    window = before;
     window.insert(window.end(), tokens.begin() + begin, tokens.begin() + end);
     session.truncate(0);
-    score(session, threads, model.config().vocab_size, window, end - done, result.nats);
+    score(session, threads, config.vocab_size, window, end - done, result.nats);
     result.windows.push_back(sum_of(std::span(result.nats).last(end - done)));
     done = end;
     if (progress) progress(done);

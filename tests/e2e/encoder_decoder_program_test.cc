@@ -5,6 +5,7 @@
 
 #include "model/model_test_files.h"
 #include "program.h"
+#include "rapt/evaluate.h"
 #include "rapt/sampler.h"
 #include "rapt/session.h"
 #include "rapt/tokenizer.h"
@@ -122,9 +123,29 @@ TEST_F(EncoderDecoderProgram, WhatIsMissingOrTooMuchIsNamed) {
   directory_.write("text.txt", "abc ab abc");
   const Outcome evaluated = run("eval", "'" + (directory_.path() / "text.txt").string() + "'");
   EXPECT_EQ(evaluated.status, 1);
-  EXPECT_NE(evaluated.errors.find("evaluate.model: expected a decoder-only model"),
+  EXPECT_NE(evaluated.errors.find("evaluate.encoder_input: expected the tokens that the encoder of "
+                                  "T5ForConditionalGeneration reads, got none"),
             std::string::npos)
       << evaluated.errors;
+}
+
+TEST_F(EncoderDecoderProgram, EvaluatesATextGivenTheEncodersInput) {
+  directory_.write("text.txt", "abc ab abc");
+  const std::string file = "'" + (directory_.path() / "text.txt").string() + "'";
+  const auto nats = [&](const std::string& source) {
+    const Outcome outcome = run("eval", file + " --json --encoder-input " + source);
+    EXPECT_EQ(outcome.status, 0) << outcome.errors;
+    return nlohmann::json::parse(outcome.output)["whole"]["nats"].get<double>();
+  };
+  const Tokenizer tokenizer = Tokenizer::load(directory_.path() / "tokenizer.json");
+  EvaluationOptions how;
+  how.encoder_input = tokenizer.encode("abc");
+  const std::vector<std::int32_t> text = tokenizer.encode("abc ab abc", false);
+  const double expected =
+      evaluate(Model::load(directory_.path()), Threads(1), tokenizer.beginning(), text, how)
+          .total_nats();
+  EXPECT_EQ(nats("abc"), expected);
+  EXPECT_NE(nats("ccc"), expected);
 }
 
 TEST_F(EncoderDecoderProgram, InfoShowsTheEncoderAndWhatItsOutputTakes) {
