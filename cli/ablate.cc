@@ -26,15 +26,19 @@ constexpr const char* kFooter =
     "projection, become\n"
     "\n"
     "  zero      zeros\n"
-    "  mean      their mean over all tokens of all texts\n"
+    "  mean      their mean over all tokens of all texts, those that begin a text among them\n"
     "  resample  those of the next text, at the same position\n"
     "  gate      no ablation: the derivative of the loss by a factor of them, at 1, by central\n"
     "            differences; importance is the mean of its size over texts\n"
     "\n"
+    "at every position, the first one of a window too, where a sink is.\n"
+    "\n"
     "  nats/token    what the loss becomes, less what it is without ablation: the mean over texts\n"
     "  95% interval  of the mean, or of the importance; by 10,000 resamples of the texts\n"
-    "  q             by flips of the texts' signs, corrected for the number of units (Benjamini\n"
-    "                and Hochberg): those of q up to 0.05 hold 5% of false findings on average\n"
+    "  q             by flips of the texts' signs (those of the derivatives, of gates), corrected\n"
+    "                for the number of units (Benjamini and Hochberg): those of q up to 0.05 hold\n"
+    "                5% of false findings on average\n"
+    "  unused        the whole interval is within 0.01 nats/token of none\n"
     "  controls      beside --heads: sets of as many random other heads\n"
     "\n"
     "With fewer texts than can tell one unit from chance it says how many are needed, and "
@@ -43,7 +47,9 @@ constexpr const char* kFooter =
     "\n"
     "With -o every run of the model is kept in RESULTS, a JSON object a line; what an earlier "
     "run, interrupted\n"
-    "or killed, has left there is not measured again.\n"
+    "or killed, has left there is not measured again, but for the first text's loss: it tells "
+    "whether the\n"
+    "weights are the same.\n"
     "\n"
     "Examples:\n"
     "  rapt ablate texts/*.txt\n"
@@ -86,10 +92,10 @@ void run_ablate(Options options) {
   const LoadedModel loaded = load_model(directory, options.types.options());
   AblationPlan plan;
   plan.method = method_of(options.method);
+  plan.groups = options.groups;
   plan.units = units_of(options, loaded.model.config());
   plan.context = options.context == 0 ? loaded.model.config().context() : options.context;
-  for (const std::string& file : options.files)
-    plan.texts.push_back(read_tokens(file, loaded.tokenizer));
+  plan.texts = read_texts(options.files, loaded.tokenizer);
   Ablation ablation(loaded, plan, options.threads, options.results,
                     {{"directory", directory.string()},
                      {"dtype", options.types.dtype},
@@ -148,7 +154,7 @@ void add_ablate(CLI::App& program) {
            "model, method, context,\n"
            "seconds; texts, each with file, tokens (scored), nats_per_token; texts_needed,\n"
            "concludes; units, each with unit, heads (layer, head), nats_per_token and its 95%\n"
-           "interval, p, q, texts (a number each), controls if any, importance of gates;\n"
+           "interval, p, q, unused, texts (a number each), controls if any, importance of gates;\n"
            "split_half, caveats. What cannot be concluded is null");
   command->footer(kFooter);
   on_run(command, [options] { run_ablate(*options); });

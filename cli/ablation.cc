@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdio>
 #include <utility>
 
 #include "base/check.h"
 #include "base/splitmix64.h"
 #include "cli/generator.h"
 #include "cli/output.h"
+#include "cli/report_parts.h"
 #include "model/json.h"
 #include "rapt/statistics.h"
 
@@ -20,10 +20,6 @@ using Json = nlohmann::ordered_json;
 constexpr float kGateStep = 0x1p-4f;  // error of its square; far above the rounding of a loss
 constexpr std::uint64_t kControlSeed = 1;
 constexpr const char* kPlain = "none";  // in the file: nothing is ablated
-
-std::string name_of(HeadIndex head) {
-  return std::to_string(head.layer) + "." + std::to_string(head.head);
-}
 
 /// "1.5" within the model's extents.
 std::optional<HeadIndex> parse_head(std::string_view text, const ModelConfig& config) {
@@ -43,9 +39,7 @@ std::string hash_of(const std::vector<std::int32_t>& tokens) {
   std::uint64_t hash = tokens.size();
   for (const std::int32_t token : tokens)
     hash = mix64(hash ^ mix64(static_cast<std::uint64_t>(token) + 1));
-  char text[20];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
-  return text;
+  return formatted("%016llx", static_cast<unsigned long long>(hash));
 }
 
 Json header_of(const AblationPlan& plan, const Json& model) {
@@ -82,7 +76,7 @@ std::vector<AblationUnit> all_heads(const ModelConfig& config) {
   std::vector<AblationUnit> units;
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer)
     for (std::int64_t head = 0; head < config.num_attention_heads; ++head)
-      units.push_back({name_of({layer, head}), {{layer, head}}});
+      units.push_back({to_string(HeadIndex{layer, head}), {{layer, head}}});
   return units;
 }
 
@@ -141,6 +135,7 @@ Ablation::Ablation(const LoadedModel& loaded, const AblationPlan& plan, int thre
     : loaded_(loaded),
       plan_(plan),
       threads_(threads),
+      results_(results),
       header_(header_of(plan, model)),
       losses_(plan.texts.size()) {
   const std::int64_t least =
@@ -196,6 +191,10 @@ void Ablation::run() {
     status.show(progress(text, unit));
     return !interrupted();
   };
+  if (losses_[0].plain) {
+    if (!next(0, nullptr)) return;
+    require_same_weights();
+  }
   for (std::size_t t = 0; t < plan_.texts.size(); ++t) {
     TextLosses& losses = losses_[t];
     const auto missing = [](const auto& nats) { return !nats.has_value(); };
@@ -204,7 +203,7 @@ void Ablation::run() {
       const std::int64_t scored =
           std::ssize(plan_.texts[t].tokens) - (loaded_.tokenizer.beginning().empty() ? 1 : 0);
       losses.tokens = scored;
-      losses.plain = nats_of(plan_.texts[t], {});
+      losses.plain = named_errors(plan_.texts[t].file, [&] { return nats_of(plan_.texts[t], {}); });
       keep(t, kPlain, *losses.plain);
     }
     if (std::ranges::none_of(losses.units, missing)) continue;
@@ -212,11 +211,21 @@ void Ablation::run() {
     for (std::size_t n = 0; n < plan_.units.size(); ++n) {
       if (losses.units[n]) continue;
       if (!next(t, &plan_.units[n])) return;
-      losses.units[n] = measure(t, plan_.units[n], others);
+      losses.units[n] = named_errors(plan_.texts[t].file + ", without " + plan_.units[n].name,
+                                     [&] { return measure(t, plan_.units[n], others); });
       keep(t, plan_.units[n].name, *losses.units[n]);
     }
   }
   if (file_) file_->sync();
+}
+
+/// A loss has the same bits whenever the model is run: others are those of other weights.
+void Ablation::require_same_weights() const {
+  const double nats = nats_of(plan_.texts[0], {});
+  require(
+      nats == *losses_[0].plain, ErrorCode::kBadFile, results_,
+      "results of this model, of " + formatted("%.17g", nats) + " nats for " + plan_.texts[0].file,
+      formatted("%.17g", *losses_[0].plain));
 }
 
 double Ablation::nats_of(const Text& text, const HeadInterventions& interventions) const {

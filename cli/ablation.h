@@ -48,6 +48,7 @@ void add_controls(std::vector<AblationUnit>& units, std::int64_t count, const Mo
 struct AblationPlan {
   AblationMethod method = AblationMethod::kZero;
   std::vector<AblationUnit> units;
+  bool groups = false;  ///< whether units are those of key/value heads
   std::vector<Text> texts;
   std::int64_t context = 0;  ///< tokens of a window, with what begins every text
 };
@@ -73,7 +74,10 @@ class Ablation {
   Ablation(const LoadedModel& loaded, const AblationPlan& plan, int threads,
            const std::string& results, const nlohmann::ordered_json& model);
 
-  /// Ends when all is measured, or after the run in work at Ctrl-C.
+  /// Ends when all is measured, or after the run in work at Ctrl-C. Where there are old results it runs
+  /// the first text again.
+  /// @throws Error naming the text and the unit of a run that failed; Error{kBadFile} if the model has
+  ///         another loss than its old results have.
   void run();
 
   const std::vector<TextLosses>& losses() const { return losses_; }
@@ -85,11 +89,13 @@ class Ablation {
   double measure(std::size_t text, const AblationUnit& unit, const HeadOutputs& others) const;
   std::vector<std::int32_t> other_tokens(std::size_t text) const;
   HeadOutputs outputs_for(std::size_t text);
+  void require_same_weights() const;
   std::string progress(std::size_t text, const AblationUnit* unit) const;
 
   const LoadedModel& loaded_;
   const AblationPlan& plan_;
   const Threads threads_;
+  const std::string results_;
   const nlohmann::ordered_json header_;
   std::vector<TextLosses> losses_;
   std::optional<HeadOutputs> means_;

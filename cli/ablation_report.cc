@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <numeric>
 
 #include "cli/output.h"
+#include "cli/report_parts.h"
 #include "rapt/statistics.h"
 
 namespace rapt::cli {
@@ -13,12 +13,14 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kLevel = 0.05;  // of false findings among all, at most
+constexpr double kLevel = 0.05;   // of false findings among all, at most
+constexpr double kUnused = 0.01;  // nats a token that nobody would miss
 
 /// What ablating a unit did to the texts.
 struct Effect {
   const AblationUnit* unit = nullptr;
   std::vector<double> texts;         // nats a token, more than without
+  std::vector<double> sizes;         // their absolute values
   double mean = 0, size = 0;         // of them, and of their absolute values
   std::optional<Interval> interval;  // of the mean; of the size where gates were moved
   std::optional<double> p, q;
@@ -36,17 +38,16 @@ struct Findings {
 Effect effect_of(const AblationPlan& plan, const std::vector<TextLosses>& losses, std::size_t n) {
   Effect effect;
   effect.unit = &plan.units[n];
-  std::vector<double> sizes;
   for (const TextLosses& text : losses) {
     const double from = plan.method == AblationMethod::kGate ? 0 : *text.plain;
     effect.texts.push_back((*text.units[n] - from) / static_cast<double>(text.tokens));
-    sizes.push_back(std::abs(effect.texts.back()));
+    effect.sizes.push_back(std::abs(effect.texts.back()));
   }
   effect.mean = mean_of(effect.texts);
-  effect.size = mean_of(sizes);
+  effect.size = mean_of(effect.sizes);
   if (effect.texts.size() >= 2)
     effect.interval =
-        bootstrap_mean_interval(plan.method == AblationMethod::kGate ? sizes : effect.texts);
+        bootstrap_mean_interval(plan.method == AblationMethod::kGate ? effect.sizes : effect.texts);
   return effect;
 }
 
@@ -69,14 +70,16 @@ Findings findings_of(const AblationPlan& plan, const std::vector<TextLosses>& lo
   std::vector<std::vector<double>> rows;
   for (Effect& effect : findings.effects) {
     p.push_back(sign_flip_p(effect.texts));
-    rows.push_back(effect.texts);
+    rows.push_back(plan.method == AblationMethod::kGate ? effect.sizes : effect.texts);
   }
   const std::vector<double> q = benjamini_hochberg(p);
   for (std::size_t n = 0; n < p.size(); ++n) {
     findings.effects[n].p = p[n];
     findings.effects[n].q = q[n];
   }
-  if (rows.size() >= 3) findings.split_half = split_half_correlation(rows);
+  if (rows.size() < 3) return findings;
+  const double correlation = split_half_correlation(rows);
+  if (!std::isnan(correlation)) findings.split_half = correlation;
   return findings;
 }
 
@@ -99,30 +102,35 @@ std::vector<std::string> caveats_of(const AblationPlan& plan) {
         "--method mean and resample are nearer to it.");
   if (plan.method == AblationMethod::kGate)
     caveats.push_back(
-        "A derivative says what a little less of a head does, not what none of it does.");
-  if (std::ranges::any_of(plan.units, [](const AblationUnit& unit) {
-        return unit.name.find("kv") != std::string::npos;
-      }))
+        "A derivative says what a little less of a head does, not what none of it does. The "
+        "interval is\nthat of the importance; q is the derivative's.");
+  if (plan.groups)
     caveats.push_back(
         "A group's outputs are changed, its keys and values are not: to remove those is another\n"
         "experiment.");
   return caveats;
 }
 
-Json optional_json(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
+/// Whether taking it away changes the loss by little, for sure: not merely by nothing that shows.
+bool is_unused(const Effect& effect) {
+  return effect.interval && effect.interval->low >= -kUnused && effect.interval->high <= kUnused;
+}
 
-Json to_json(const Effect& effect, const AblationPlan& plan) {
-  Json heads = Json::array(), interval;
+Json to_json(const Effect& effect, const AblationPlan& plan, bool enough) {
+  Json heads = Json::array();
   for (const HeadIndex head : effect.unit->heads) heads.push_back({head.layer, head.head});
-  if (effect.interval) interval = {effect.interval->low, effect.interval->high};
   Json object = {{"unit", effect.unit->name}, {"heads", heads}, {"nats_per_token", effect.mean}};
   if (plan.method == AblationMethod::kGate) object["importance"] = effect.size;
-  object[plan.method == AblationMethod::kGate ? "importance_95" : "nats_per_token_95"] = interval;
+  object[plan.method == AblationMethod::kGate ? "importance_95" : "nats_per_token_95"] =
+      optional_json(effect.interval);
   object["p"] = optional_json(effect.p);
   object["q"] = optional_json(effect.q);
+  if (plan.method != AblationMethod::kGate)
+    object["unused"] = enough ? Json(is_unused(effect)) : Json();
   object["texts"] = effect.texts;
   if (!effect.controls.empty())
-    object["controls"] = {{"nats_per_token", effect.controls}, {"p", control_p(effect)}};
+    object["controls"] = {{"nats_per_token", effect.controls},
+                          {"p", enough ? Json(control_p(effect)) : Json()}};
   return object;
 }
 
@@ -134,7 +142,8 @@ std::string to_json(const std::string& model, const AblationPlan& plan,
     texts.push_back({{"file", plan.texts[n].file},
                      {"tokens", losses[n].tokens},
                      {"nats_per_token", *losses[n].plain / static_cast<double>(losses[n].tokens)}});
-  for (const Effect& effect : findings.effects) units.push_back(to_json(effect, plan));
+  for (const Effect& effect : findings.effects)
+    units.push_back(to_json(effect, plan, findings.enough));
   return json_text({{"model", model},
                     {"method", name(plan.method)},
                     {"context", plan.context},
@@ -148,20 +157,15 @@ std::string to_json(const std::string& model, const AblationPlan& plan,
                    2);
 }
 
-template <class... Values>
-std::string formatted(const char* format, const Values&... values) {
-  char text[200];
-  std::snprintf(text, sizeof text, format, values...);
-  return text;
-}
-
 std::string padded(std::string text, std::size_t width) {
   text.resize(std::max(width, text.size()), ' ');
   return text;
 }
 
 std::string verdict(const Effect& effect, bool gates) {
-  if (!effect.q || *effect.q > kLevel) return "";
+  if (!effect.q) return "";
+  if (!gates && is_unused(effect)) return formatted("unused: within %.2f", kUnused);
+  if (*effect.q > kLevel) return "";
   if (gates) return effect.mean < 0 ? "more of it would help" : "less of it would help";
   return effect.mean > 0 ? "the loss rises" : "the loss falls";
 }
@@ -180,8 +184,9 @@ std::string to_line(const Effect& effect, bool gates, std::size_t width) {
   line += "\n";
   if (effect.controls.empty()) return line;
   const auto [least, most] = std::ranges::minmax_element(effect.controls);
-  return line + formatted("  %zu sets of as many random heads: %+.5f to %+.5f, p %.2g\n",
-                          effect.controls.size(), *least, *most, control_p(effect));
+  line += formatted("  %zu sets of as many random heads: %+.5f to %+.5f", effect.controls.size(),
+                    *least, *most);
+  return line + (effect.q ? formatted(", p %.2g\n", control_p(effect)) : "\n");
 }
 
 std::string conclusion(std::size_t texts, const Findings& findings) {
@@ -194,8 +199,7 @@ std::string conclusion(std::size_t texts, const Findings& findings) {
   std::string text = std::to_string(found) + " of " + std::to_string(findings.effects.size()) +
                      " differ from none at a false discovery rate of 5%.\n";
   if (findings.split_half)
-    text +=
-        formatted("Halves of the texts rank them alike: correlation %.2f.\n", *findings.split_half);
+    text += formatted("Rank correlation of two halves of the texts: %.2f.\n", *findings.split_half);
   return text;
 }
 

@@ -29,15 +29,20 @@ constexpr const char* kFooter =
     "  sink             the first token of the window, BOS mostly\n"
     "  local            the last eight tokens, the present one among them\n"
     "  broad            (entropy, over that of equal weights)\n"
-    "  sentence start   first tokens of sentences: after . ! and ?\n"
+    "  sentence start   first tokens of sentences: after . ! and ?; not the first of the window\n"
     "  bracket          from a closing bracket, the token that opened it\n"
     "\n"
-    "over rows that have such tokens. Chance is attention without preferences; for broad, the "
-    "mean\n"
-    "of all heads. A head is named where its excess over chance is above 0 at a false discovery\n"
-    "rate of 5%, by flips of the texts' signs, and the low end of its 95% interval is at least "
-    "0.3\n"
-    "of what is possible. With too few texts it says how many are needed, and names none.\n"
+    "over rows that have such tokens; for sentence start, all rows of texts that have any. Chance "
+    "is equal\n"
+    "weights on all that a head sees. A head is named for a role where its excess over chance is "
+    "above 0\n"
+    "at a false discovery rate of 5% among all heads, by flips of the texts' signs, and the low "
+    "end of the\n"
+    "excess is at least 0.3 of what is possible. The interval is Student's, at 95%, and nearer to "
+    "100% for\n"
+    "heads that were chosen so. Broad is not tested: its interval's low end is at least 0.9. With "
+    "too few\n"
+    "texts it says how many are needed, and names none.\n"
     "\n"
     "--similarity compares heads of a layer row by row: sum of sqrt(A B), 1 for the same weights. "
     "Heads\n"
@@ -77,8 +82,9 @@ std::vector<HeadScores> scores_of(const LoadedModel& loaded, const HeadsRun& run
     how.links = std::move(syntax.brackets);
     how.similarity = options.similarity && without.empty();
     for (const HeadIndex head : without) how.interventions.gate(head, 0);
-    scores.push_back(
-        head_scores(loaded.model, threads, loaded.tokenizer.beginning(), text.tokens, how));
+    scores.push_back(named_errors(text.file, [&] {
+      return head_scores(loaded.model, threads, loaded.tokenizer.beginning(), text.tokens, how);
+    }));
   }
   return scores;
 }
@@ -91,8 +97,7 @@ void run_heads(Options options) {
   std::vector<HeadIndex> without;
   if (!options.without.empty())
     without = parse_heads(options.without, loaded.model.config(), "--without");
-  for (const std::string& file : options.files)
-    run.texts.push_back(read_tokens(file, loaded.tokenizer));
+  run.texts = read_texts(options.files, loaded.tokenizer);
   catch_interrupt();
   run.seconds = seconds_of([&] {
     run.before = scores_of(loaded, run, options, {});
@@ -126,7 +131,8 @@ void add_heads(CLI::App& program) {
       command, options->json,
       "model, seconds; texts, each\n"
       "with file, tokens; texts_needed; findings, each with role, layer, head, texts, score,\n"
-      "chance, excess_95, p, q, named; entropy by layer and head; similarity\n"
+      "chance, excess (an interval), its level, p, q, named; entropy by layer and head; "
+      "similarity\n"
       "by layer and two heads, or null; without; changes, each with\n"
       "role, layer, head, before, after, change_95, p, q; caveats. What cannot be concluded is\n"
       "null");

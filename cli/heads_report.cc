@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -10,6 +9,7 @@
 
 #include "cli/ablation.h"
 #include "cli/output.h"
+#include "cli/report_parts.h"
 
 namespace rapt::cli {
 namespace {
@@ -23,21 +23,31 @@ const std::vector<std::string> kCaveats = {
     "A role is where weights lie on these texts. It is no proof that the model uses the head so, "
     "and a\n"
     "weight explains no output (Jain & Wallace 2019; Wiegreffe & Pinter 2019).",
-    "Chance is attention without preferences. The map has a head's strongest role, local and "
-    "broad\n"
-    "only where it has no other."};
+    "Chance is equal weights on all that a head sees. A head that merely prefers some distances is "
+    "above\n"
+    "it for every role whose keys mostly lie there: previous token and local surely, duplicate "
+    "token,\n"
+    "induction, bracket and sentence start where texts repeat, nest or begin anew at such "
+    "distances.\n"
+    "For those, compare with texts in which the keys lie elsewhere.",
+    "The map has a head's strongest role, local and broad only where it has no other."};
+const std::string kChosenCaveat =
+    "Heads were chosen and measured on the same texts: what chance added to their scores falls on "
+    "any\n"
+    "others. Name heads by some texts, and see what happens to them on others.";
 const std::string kRepairCaveat =
     "Other heads may repair what is taken away (McGrath et al. 2023), and zeros are off the\n"
     "distribution that the model was trained on.";
 
-template <class... Values>
-std::string formatted(const char* format, const Values&... values) {
-  char text[200];
-  std::snprintf(text, sizeof text, format, values...);
-  return text;
+std::vector<std::string> caveats_of(const HeadsRun& run) {
+  std::vector<std::string> caveats = kCaveats;
+  if (!run.after.empty()) caveats.insert(caveats.end(), {kRepairCaveat, kChosenCaveat});
+  return caveats;
 }
 
+/// Of what a score can be above chance; of broad, which cannot, the score.
 double strength(const HeadFinding& finding) {
+  if (finding.role == HeadRole::kBroad) return finding.score;
   return (finding.score - finding.chance) / (1 - finding.chance);
 }
 
@@ -108,7 +118,7 @@ std::string alike_heads(const std::vector<HeadScores>& texts) {
       any = true;
       double least = 1;
       for (const std::int64_t a : cluster) {
-        text += std::to_string(layer) + "." + std::to_string(a) + " ";
+        text += to_string(HeadIndex{layer, a}) + " ";
         for (const std::int64_t b : cluster)
           least = std::min(least, mean_similarity(texts, layer, a, b));
       }
@@ -138,19 +148,17 @@ std::string maps(const HeadsRun& run, const std::vector<HeadFinding>& found) {
 }
 
 std::string to_line(const HeadFinding& finding) {
-  const std::string head =
-      std::to_string(finding.head.layer) + "." + std::to_string(finding.head.head);
-  return formatted("%-16s %-6s %6.3f %7.3f   %.3f to %.3f %9.2g %6lld\n", name(finding.role),
-                   head.c_str(), finding.score, finding.chance,
-                   finding.chance + finding.excess->low, finding.chance + finding.excess->high,
-                   *finding.q, static_cast<long long>(finding.texts));
+  std::string line =
+      formatted("%-16s %-6s %6.3f %7.3f   %+.3f to %+.3f  %6.2f%%", name(finding.role),
+                to_string(finding.head).c_str(), finding.score, finding.chance, finding.excess->low,
+                finding.excess->high, 100 * finding.level);
+  line += finding.q ? formatted(" %9.2g", *finding.q) : std::string(10, ' ');
+  return line + formatted(" %6lld\n", static_cast<long long>(finding.texts));
 }
 
 std::string to_line(const ScoreChange& change) {
-  const std::string head =
-      std::to_string(change.head.layer) + "." + std::to_string(change.head.head);
-  std::string line = formatted("%-16s %-6s %6.3f %7.3f", name(change.role), head.c_str(),
-                               change.before, change.after);
+  std::string line = formatted("%-16s %-6s %6.3f %7.3f", name(change.role),
+                               to_string(change.head).c_str(), change.before, change.after);
   if (change.change)
     line +=
         formatted("   %+.3f to %+.3f %9.2g", change.change->low, change.change->high, *change.q);
@@ -183,7 +191,7 @@ std::string unnamed_roles(const HeadRoles& roles, std::size_t texts) {
     text += "No head is named: " + std::to_string(texts) +
             (texts == 1 ? " text was" : " texts were") + " given, and " +
             std::to_string(roles.texts_needed) + " are needed to tell one of " +
-            std::to_string(roles.findings.size()) + " findings from chance.\n";
+            std::to_string(roles.findings.size() / kHeadRoles) + " heads from chance.\n";
   return text;
 }
 
@@ -197,10 +205,8 @@ std::string largest(const HeadRoles& roles) {
           (best == nullptr || strength(finding) > strength(*best)))
         best = &finding;
     if (best == nullptr) continue;
-    const std::string head =
-        std::to_string(best->head.layer) + "." + std::to_string(best->head.head);
-    text += formatted("%-16s   %-6s %6.3f %7.3f\n", name(best->role), head.c_str(), best->score,
-                      best->chance);
+    text += formatted("%-16s   %-6s %6.3f %7.3f\n", name(best->role), to_string(best->head).c_str(),
+                      best->score, best->chance);
   }
   return text;
 }
@@ -216,7 +222,7 @@ std::string to_table(const HeadsRun& run, const HeadRoles& roles,
   if (found.empty()) {
     table += largest(roles);
   } else {
-    table += "role             head    score  chance   95% interval          q  texts\n";
+    table += "role             head    score  chance   interval of excess  level        q  texts\n";
     for (const HeadFinding& finding : found) table += to_line(finding);
   }
   const std::string notes = unnamed_roles(roles, run.texts.size());
@@ -225,17 +231,13 @@ std::string to_table(const HeadsRun& run, const HeadRoles& roles,
     table += "\nwithout " + run.without +
              "\nrole             head   before   after   95% of the change       q\n";
     for (const ScoreChange& change : changes) table += to_line(change);
-    if (changes.empty()) table += "no named head comes after them\n";
+    if (changes.empty())
+      table += found.empty() ? "no head was named\n" : "no named head comes after them\n";
   }
-  for (const std::string& caveat : kCaveats) table += "\n" + caveat + "\n";
-  if (!run.after.empty()) table += "\n" + kRepairCaveat + "\n";
+  for (const std::string& caveat : caveats_of(run)) table += "\n" + caveat + "\n";
   return table;
 }
 
-Json optional_json(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
-Json optional_json(const std::optional<Interval>& value) {
-  return value ? Json({value->low, value->high}) : Json();
-}
 Json number(double value) { return std::isnan(value) ? Json() : Json(value); }
 
 std::string to_json(const HeadsRun& run, const HeadRoles& roles,
@@ -251,7 +253,8 @@ std::string to_json(const HeadsRun& run, const HeadRoles& roles,
                         {"texts", f.texts},
                         {"score", number(f.score)},
                         {"chance", number(f.chance)},
-                        {"excess_95", optional_json(f.excess)},
+                        {"excess", optional_json(f.excess)},
+                        {"level", f.level},
                         {"p", optional_json(f.p)},
                         {"q", optional_json(f.q)},
                         {"named", f.named}});
@@ -281,8 +284,6 @@ std::string to_json(const HeadsRun& run, const HeadRoles& roles,
     }
     similarity.push_back(matrix);
   }
-  std::vector<std::string> caveats = kCaveats;
-  if (!run.after.empty()) caveats.push_back(kRepairCaveat);
   return json_text({{"model", run.model},
                     {"seconds", run.seconds},
                     {"texts", texts},
@@ -292,7 +293,7 @@ std::string to_json(const HeadsRun& run, const HeadRoles& roles,
                     {"similarity", similarity},
                     {"without", run.without.empty() ? Json() : Json(run.without)},
                     {"changes", changed},
-                    {"caveats", caveats}},
+                    {"caveats", caveats_of(run)}},
                    2);
 }
 

@@ -1,5 +1,8 @@
 #include "cli/texts.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "base/check.h"
 #include "cli/model_files.h"
 #include "model/mapped_file.h"
@@ -18,6 +21,19 @@ Text read_tokens(const std::string& file, const Tokenizer& tokenizer) {
   require(text.tokens.size() > 1, ErrorCode::kBadFile, file, "a text of at least two tokens",
           text.tokens.size());
   return text;
+}
+
+std::vector<Text> read_texts(const std::vector<std::string>& files, const Tokenizer& tokenizer) {
+  std::vector<Text> texts;
+  for (const std::string& file : files) {
+    Text text = read_tokens(file, tokenizer);
+    const auto same = std::ranges::find(texts, text.tokens, &Text::tokens);
+    if (same != texts.end())
+      require(false, ErrorCode::kBadArgument, "FILE", "different texts",
+              "the same tokens in " + same->file + " and " + file);
+    texts.push_back(std::move(text));
+  }
+  return texts;
 }
 
 void add_model_and_texts(CLI::App* command, std::string& model, std::vector<std::string>& files) {

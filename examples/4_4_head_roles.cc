@@ -5,6 +5,7 @@
 #include <rapt/head_roles.h>
 #include <rapt/session.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "example.h"
@@ -38,21 +39,26 @@ std::vector<rapt::HeadScores> scores_of(const rapt::Model& model,
   return scores;
 }
 
-/// Nats that each text's tokens of the second half cost more without these heads.
-std::vector<double> loss_changes(const rapt::Model& model, const std::vector<HeadIndex>& without) {
+/// What each text's tokens cost in nats without these heads: those that are new, those that repeat.
+struct Losses {
+  std::vector<double> fresh, repeated;
+};
+
+Losses losses_of(const rapt::Model& model, const std::vector<HeadIndex>& without = {}) {
   rapt::EvaluationOptions options;
-  std::vector<double> changes;
-  const auto second_half = [&](const Tokens& tokens) {
-    const rapt::Evaluation loss = evaluate(model, threads, kBeginning, tokens, options);
-    return rapt::mean_of(std::span(loss.nats).last(kSpan - 1));
-  };
+  for (const HeadIndex head : without) options.interventions.gate(head, 0);
+  Losses losses;
   for (unsigned seed = 1; seed <= kTexts; ++seed) {
-    options.interventions = {};
-    const double before = second_half(text(seed));
-    for (const HeadIndex head : without) options.interventions.gate(head, 0);
-    changes.push_back(second_half(text(seed)) - before);
+    const rapt::Evaluation loss = evaluate(model, threads, kBeginning, text(seed), options);
+    losses.fresh.push_back(rapt::mean_of(std::span(loss.nats).first(kSpan)));
+    losses.repeated.push_back(rapt::mean_of(std::span(loss.nats).last(kSpan - 1)));
   }
-  return changes;
+  return losses;
+}
+
+std::vector<double> differences(std::vector<double> a, const std::vector<double>& b) {
+  for (std::size_t n = 0; n < a.size(); ++n) a[n] -= b[n];
+  return a;
 }
 
 std::vector<HeadFinding> named(const rapt::HeadRoles& roles, HeadRole role) {
@@ -75,16 +81,22 @@ void print(const std::vector<HeadFinding>& findings) {
                 f.chance + f.excess->low, f.chance + f.excess->high, f.chance);
 }
 
-/// Prints the changes; the mean over heads.
-double print(const std::vector<rapt::ScoreChange>& changes) {
-  std::vector<double> means;
+/// What taking heads away did to others, at the ends of their intervals.
+struct Extent {
+  double highest, farthest;
+};
+
+Extent print(const std::vector<rapt::ScoreChange>& changes) {
+  Extent extent{-1, 0};
   for (const rapt::ScoreChange& c : changes) {
     std::printf("%-16s %lld.%lld   %.2f -> %.2f   change [%+.2f, %+.2f]\n", name(c.role),
                 static_cast<long long>(c.head.layer), static_cast<long long>(c.head.head), c.before,
                 c.after, c.change->low, c.change->high);
-    means.push_back(c.after - c.before);
+    extent.highest = std::max(extent.highest, c.change->high);
+    extent.farthest =
+        std::max({extent.farthest, std::abs(c.change->low), std::abs(c.change->high)});
   }
-  return rapt::mean_of(means);
+  return extent;
 }
 
 }  // namespace
@@ -97,7 +109,7 @@ int main() {
   const auto previous = named(roles, HeadRole::kPreviousToken),
              induction = named(roles, HeadRole::kInduction);
 
-  std::puts("Roles, with 95% intervals over the texts:");
+  std::puts("Roles, with intervals over the texts:");
   print(previous);
   print(induction);
   proof(!previous.empty() && !induction.empty(), "previous-token and induction heads are found");
@@ -106,8 +118,8 @@ int main() {
         "one text names no head: " + std::to_string(roles.texts_needed) + " are needed");
 
   std::puts("\nInduction without the previous-token heads:");
-  const double fall = print(score_changes(before, scores_of(model, heads_of(previous)), induction));
-  proof(fall < 0, "the induction heads look away");
+  const Extent fall = print(score_changes(before, scores_of(model, heads_of(previous)), induction));
+  proof(fall.highest < -0.5, "the induction heads look away");
 
   std::puts("\nThe same without as many other heads of the same layers:");
   std::vector<HeadIndex> controls;
@@ -117,15 +129,19 @@ int main() {
     while (std::ranges::count(heads_of(previous), other) + std::ranges::count(controls, other) > 0);
     controls.push_back(other);
   }
-  const double control = print(score_changes(before, scores_of(model, controls), induction));
-  proof(std::abs(control) < std::abs(fall), "others matter less");
+  const Extent control = print(score_changes(before, scores_of(model, controls), induction));
+  proof(control.farthest < 0.1, "others hardly matter");
 
-  const std::vector<double> costs = loss_changes(model, heads_of(induction)),
-                            others = loss_changes(model, controls);
+  const Losses whole = losses_of(model), without = losses_of(model, heads_of(induction));
+  const std::vector<double> costs = differences(without.repeated, whole.repeated),
+                            others =
+                                differences(losses_of(model, controls).repeated, whole.repeated);
   const rapt::Interval interval = rapt::bootstrap_mean_interval(costs);
   std::printf(
-      "\nA repeated token costs %.2f nats more without the induction heads [%.2f, %.2f],\n"
-      "%.2f without the control heads.\n",
+      "\nA repeated token costs %.2f nats, a new one %.2f. Without the induction heads the "
+      "repeated\n"
+      "one costs %.2f, %.2f more [%.2f, %.2f]; without the control heads %.2f more.\n",
+      rapt::mean_of(whole.repeated), rapt::mean_of(whole.fresh), rapt::mean_of(without.repeated),
       rapt::mean_of(costs), interval.low, interval.high, rapt::mean_of(others));
   proof(rapt::sign_flip_p(costs) < 0.01 && interval.low > 0, "copying needs the induction heads");
   return proof.exit_code();

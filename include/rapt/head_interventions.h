@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "rapt/model.h"
@@ -18,6 +19,9 @@ struct HeadIndex {
 
   auto operator<=>(const HeadIndex&) const = default;
 };
+
+/// "0.3": layer and head.
+std::string to_string(HeadIndex head);
 
 /// The Hq / Hkv query heads that read key/value head `kv_head` of a layer, in order.
 ///

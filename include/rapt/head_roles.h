@@ -16,7 +16,8 @@ struct HeadFinding {
   HeadRole role{};
   std::int64_t texts = 0;                         ///< those that have such keys
   double score = 0, chance = 0;                   ///< means over them; NaN of none
-  std::optional<Interval> excess = std::nullopt;  ///< 95% interval of the mean of score - chance
+  std::optional<Interval> excess = std::nullopt;  ///< of the mean of score - chance, at `level`
+  double level = 0.95;                            ///< of the interval
   std::optional<double> p = std::nullopt,
                         q = std::nullopt;  ///< that it is above 0: sign_flip_p, benjamini_hochberg
   bool named = false;                      ///< whether the head has this role
@@ -30,14 +31,20 @@ struct HeadRoles {
 
 /// Weighs the scores of several texts: each text is one observation.
 ///
-/// A head has a role if, of all findings,
+/// Each role is a family of m = L Hq tests. A head has a role if
 ///
 ///     q <= 0.05    and    low end of the excess >= 0.3 (1 - chance)
 ///
-/// The first holds false names to 5% on average. The second keeps what is certain but small from
-/// being a role: 0.3 is what Gu et al. ask of a sink. A role that fewer texts than needed have is not
-/// tested, and gives no name.
-/// @throws Error{kBadArgument} if there is no text, or they are of different models.
+/// The first holds false names of a role to 5% on average. The interval is Student's, at 0.95; where
+/// q <= 0.05, which R heads of the role are, at 1 - 0.05 R / m, for it is shown of heads that were
+/// chosen by the same texts. The second keeps what is certain but small from being a role; 0.3 is a
+/// choice.
+///
+/// kBroad is described, not tested: nothing is broader than no preferences. A head is broad if the low
+/// end of its score is at least 0.9. A role that fewer texts than needed have gives no name.
+/// @source Benjamini & Yekutieli 2005 (intervals of what was chosen)
+/// @throws Error{kBadArgument} if there is no text, they are of different models, or a score of rows
+///         that count is not finite.
 HeadRoles find_head_roles(std::span<const HeadScores> texts);
 
 /// How an intervention changes a head's score for a role: over texts, with less without.
@@ -51,7 +58,8 @@ struct ScoreChange {
 };
 
 /// The changes of these heads' scores between two runs on the same texts: what a removed head does
-/// to others, for one.
+/// to others, for one. Of heads that the same texts named, the scores before are too large by what
+/// chance added, and fall somewhat on any other texts: choose heads by some texts and ask of others.
 /// @param  which  head and role of each
 /// @throws Error{kBadArgument} if `before` and `after` are not of the same texts and model.
 std::vector<ScoreChange> score_changes(std::span<const HeadScores> before,

@@ -85,7 +85,7 @@ void bind_scores(nb::module_& m) {
             return table(self, self.chances, static_cast<int>(role_of(role, "HeadScores.role")));
           },
           "role"_a, nb::sig("def chances(self, role: str) -> numpy.typing.NDArray[numpy.float64]"),
-          "The same of attention without preferences; for broad, the mean of all heads.")
+          "The same of attention without preferences; 1 for broad.")
       .def_prop_ro(
           "entropy", [](const HeadScores& self) { return table(self, self.entropy, 0); },
           nb::for_getter(nb::sig("def entropy(self, /) -> numpy.typing.NDArray[numpy.float64]")),
@@ -121,14 +121,16 @@ void bind_roles(nb::module_& m) {
       .def_ro("chance", &HeadFinding::chance)
       .def_prop_ro(
           "excess", [](const HeadFinding& f) { return pair_of(f.excess); },
-          "95% interval of the mean of score - chance; None with too few texts.")
+          "Interval of the mean of score - chance, at `level`; None with too few texts.")
+      .def_ro("level", &HeadFinding::level,
+              "0.95; where q <= 0.05, as much nearer to 1 as few heads of the role have that.")
       .def_ro("p", &HeadFinding::p)
-      .def_ro("q", &HeadFinding::q, "p corrected for the number of findings.")
+      .def_ro("q", &HeadFinding::q, "p corrected for the number of heads; None for broad.")
       .def_ro("named", &HeadFinding::named, "Whether the head has this role.");
   nb::class_<HeadRoles>(m, "HeadRoles", "What texts say of all heads and roles.")
       .def_ro("findings", &HeadRoles::findings)
       .def_ro("texts_needed", &HeadRoles::texts_needed,
-              "Texts of each role, to tell one finding from chance.");
+              "Texts of each role, to tell one head from chance.");
   nb::class_<ScoreChange>(m, "ScoreChange",
                           "How an intervention changes a head's score for a role.")
       .def_prop_ro("head", [](const ScoreChange& c) { return pair_of(c.head); })
@@ -144,13 +146,14 @@ void bind_roles(nb::module_& m) {
       "find_head_roles",
       [](const std::vector<HeadScores>& texts) { return find_head_roles(texts); }, "texts"_a,
       "Weighs the scores of several texts. A head is named where q <= 0.05 and the low end of\n"
-      "its excess is at least 0.3 (1 - chance).");
+      "its excess is at least 0.3 (1 - chance); for broad, where that of its score is 0.9.");
   m.def(
       "score_changes",
       [](const std::vector<HeadScores>& before, const std::vector<HeadScores>& after,
          const std::vector<HeadFinding>& which) { return score_changes(before, after, which); },
       "before"_a, "after"_a, "which"_a,
-      "The changes of these heads' scores between two runs on the same texts.");
+      "The changes of these heads' scores between two runs on the same texts. Of heads that the\n"
+      "same texts named, part of a fall is that chance had raised their scores.");
 }
 
 }  // namespace

@@ -36,6 +36,10 @@ HeadOutputs empty_outputs(const ModelConfig& config, std::int64_t tokens) {
 
 }  // namespace
 
+std::string to_string(HeadIndex head) {
+  return std::to_string(head.layer) + "." + std::to_string(head.head);
+}
+
 std::vector<HeadIndex> heads_of_group(const ModelConfig& config, std::int64_t layer,
                                       std::int64_t kv_head) {
   require_index(layer, config.num_hidden_layers, "heads_of_group.layer");

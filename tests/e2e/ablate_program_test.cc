@@ -129,6 +129,12 @@ TEST_F(AblateProgram, ConcludesOnlyFromEnoughTexts) {
   EXPECT_EQ(enough["concludes"], true);
   EXPECT_EQ(enough["units"].size(), 1u);
   EXPECT_EQ(enough["units"][0]["controls"]["nats_per_token"].size(), 2u);
+  EXPECT_TRUE(enough["units"][0]["controls"]["p"].is_number());
+  EXPECT_EQ(enough["units"][0]["unused"], false);
+  const std::string few_texts = "'" + files_[1] + "' --heads 0.0 --controls 2";
+  EXPECT_TRUE(report(few_texts)["units"][0]["controls"]["p"].is_null());
+  EXPECT_EQ(ablate(few_texts).output.find(", p "), std::string::npos);
+  EXPECT_NE(ablate(texts_ + " --heads 0.0 --controls 2").output.find(", p "), std::string::npos);
   const std::string one = "'" + files_[1] + "' --groups";
   const json few = report(one);
   EXPECT_EQ(few["texts_needed"], 9);  // for 4 layers of 2 groups
@@ -151,6 +157,24 @@ TEST_F(AblateProgram, ConcludesOnlyFromEnoughTexts) {
             std::string::npos);
 }
 
+TEST_F(AblateProgram, HalvesRankGatesByTheirImportance) {
+  const json got =
+      report(texts_ + " --method gate --heads 0.0 --heads 1.1 --heads 2.2 --controls 0");
+  std::vector<std::vector<double>> sizes;
+  for (const json& unit : got["units"]) {
+    sizes.emplace_back();
+    for (const json& slope : unit["texts"]) sizes.back().push_back(std::abs(slope.get<double>()));
+  }
+  ASSERT_EQ(got["texts_needed"], 7);
+  EXPECT_TRUE(got["split_half"].is_null());  // of six texts
+  directory_.write("6.txt", text_of(7));
+  const json more = report(texts_ + " '" + directory_.file("6.txt") +
+                           "' --method gate --heads 0.0 --heads 1.1 --heads 2.2 --controls 0");
+  for (std::size_t n = 0; n < sizes.size(); ++n)
+    sizes[n].push_back(std::abs(more["units"][n]["texts"][6].get<double>()));
+  EXPECT_EQ(more["split_half"], split_half_correlation(sizes));
+}
+
 TEST_F(AblateProgram, ARunThatWasKilledGoesOnAsIfItHadNotBeen) {
   const std::string whole = directory_.file("whole"), cut = directory_.file("cut");
   const std::string arguments = texts_ + " --heads 0.0 --heads 1.1,1.2 --controls 1 -o ";
@@ -164,6 +188,13 @@ TEST_F(AblateProgram, ARunThatWasKilledGoesOnAsIfItHadNotBeen) {
     EXPECT_EQ(report(arguments + cut), want) << bytes;
     EXPECT_EQ(content_of(cut), lines) << bytes;
   }
+  // Another loss of the first text is another model's.
+  const auto at = lines.find(R"("nats":)", lines.find(R"("unit":"none")")) + 7;
+  directory_.write("cut", lines.substr(0, at) + "1" + lines.substr(at));
+  const Outcome retrained = ablate(arguments + cut);
+  EXPECT_EQ(retrained.status, 1);
+  EXPECT_NE(retrained.errors.find("cut: expected results of this model, of "), std::string::npos)
+      << retrained.errors;
   for (const char* other :
        {" --heads 0.1", " --method mean --heads 0.0 --heads 1.1,1.2 --controls 1"}) {
     const Outcome outcome = ablate(texts_ + other + " -o " + whole);
@@ -189,6 +220,9 @@ TEST_F(AblateProgram, RefusesHeadsThatTheModelHasNot) {
   refuses(texts_ + " --heads 0.1,0.1", "--heads: expected different heads, got 0.1 twice");
   refuses(texts_ + " --heads 0.1 --heads 0.1", "--heads: expected different sets");
   refuses(texts_ + " --heads 0.1 --groups", "excludes");
+  refuses(texts_ + " '" + files_[2] + "'",
+          "rapt: FILE: expected different texts, got the same tokens in " + files_[2] + " and " +
+              files_[2]);
   refuses(texts_ + " --method none", "expected zero|mean|resample|gate, got 'none'");
   refuses("'" + files_[0] + "' --method resample", "FILE: expected two texts or more");
   const Outcome outcome = rapt("ablate '" + kModel + "' --context 1" + texts_);

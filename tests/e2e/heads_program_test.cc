@@ -42,7 +42,7 @@ class HeadsProgram : public testing::Test {
     for (const std::string& text : contents_) {
       const std::vector<std::int32_t> tokens = tokenizer.encode(text, false);
       options.token_class.assign(tokens.size(), 0);
-      options.token_class[0] = 1;  // one sentence, no brackets
+      options.token_class[0] = 1;  // one sentence, after BOS; no brackets
       all.push_back(head_scores(model, Threads(1), tokenizer.beginning(), tokens, options));
     }
     return all;
@@ -91,11 +91,22 @@ TEST_F(HeadsProgram, OneTextNamesNoHead) {
   for (const json& finding : report(first_)["findings"]) EXPECT_EQ(finding["named"], false);
   const Outcome outcome = heads(first_);
   EXPECT_EQ(outcome.status, 0);
-  EXPECT_NE(outcome.output.find("No head is named: 1 text was given, and 13 are needed to tell one "
-                                "of 256 findings from chance.\n"),
+  EXPECT_NE(outcome.output.find("No head is named: 1 text was given, and 10 are needed to tell one "
+                                "of 32 heads from chance.\n"),
             std::string::npos)
       << outcome.output;
-  EXPECT_EQ(outcome.output.find("95% interval"), std::string::npos);
+  EXPECT_EQ(outcome.output.find("interval of excess"), std::string::npos);
+  EXPECT_NE(heads(first_ + " --without 0.0").output.find("no head was named\n"), std::string::npos);
+}
+
+TEST_F(HeadsProgram, ATextCountsOnce) {
+  const std::string file = directory_.write("again", contents_[3]);
+  const Outcome outcome = heads(texts_ + " '" + file + "'");
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_NE(outcome.errors.find("FILE: expected different texts, got the same tokens in " +
+                                directory_.file("3") + " and " + file),
+            std::string::npos)
+      << outcome.errors;
 }
 
 TEST_F(HeadsProgram, AlikeHeadsAreShownWhereWanted) {
