@@ -14,10 +14,11 @@ namespace rapt {
 ///
 /// @shape  w_v [1, 1, Dv, d], of the head's kv head; w_o [1, 1, d, Dv], its columns of the output
 ///         projection; between [1, 1, d, d] S, or empty for the identity.
-/// Eigenvalues are Eigen's, compiled for the machine's base instruction set: another version or compiler
-/// may give the last bits otherwise.
+/// Eigenvalues are Eigen's, compiled for the machine's base instruction set: another version or
+/// compiler may give the last bits otherwise.
 /// @return NaN if all eigenvalues are 0.
-/// @throws Error{kBadShape} naming the view; Error{kBadArgument} naming it if a weight is not finite.
+/// @throws Error{kBadShape} naming the view; Error{kBadArgument} naming it if a weight is not
+///         finite.
 /// @cost   2 Dv d (d + Dv) + 10 Dv^3 flops of f64.
 /// @source Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
 double copying_score(const ConstTensor& w_v, const ConstTensor& w_o,

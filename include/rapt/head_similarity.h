@@ -13,7 +13,7 @@ namespace rapt {
 ///     bhattacharyya = sum sqrt(A_j B_j)       1: the same weights; 0: no key in common
 ///     cosine        = sum A_j B_j / sqrt(sum A_j^2 sum B_j^2)
 ///     kl            = sum A_j ln(A_j / B_j), in nats, of head a (line) from head b (column); inf where
-///                     a key that a attends to is hidden from b; a row of more than 2^40 counts as 2^40
+///                     a key that a attends to is hidden from b; of a row at most 2^40
 ///
 /// With BC the first one, the Jensen-Shannon divergence of two rows is ln 2 (1 - BC) to 1 - BC, and at
 /// most ln 2.

@@ -20,7 +20,7 @@ namespace rapt {
 /// A row counts where a key has a weight, and only
 /// - kNormalisedEntropy: where it sees more than one key;
 /// - kPreviousToken: where there is a token before;
-/// - kDuplicateToken, kInduction, kLink: where it sees a key of that kind, however small its weight.
+/// - kDuplicateToken, kInduction, kLink: where it sees a key of that kind, whatever its weight.
 enum class RowMetric {
   kEntropy,            ///< H = -sum A ln A, in nats
   kNormalisedEntropy,  ///< H / ln n, n the number of keys that the row sees
@@ -115,11 +115,11 @@ struct HeadStatistics {
 /// gives statistics of every row and means of every head. No row of A is ever whole in memory.
 ///
 /// A row's statistics have the same bits for any threads, batch, layout, cache and instruction set,
-/// and whether its prompt came at once or in parts; what a mask hides, its token and class too, reaches
-/// none: neither values nor counts. (Of tokens, x_i is the query's own, and x_(j-1) stands before a
-/// key that is seen: these are read, hidden or not.) Sums over rows are f64, by ascending query:
-/// `add_observed` goes on from those of the prompt's earlier parts, with the bits of one pass. A native
-/// bf16 problem is looked at in f32 arithmetic.
+/// and whether its prompt came at once or in parts; what a mask hides, its token and class too,
+/// reaches none: neither values nor counts. (Of tokens, x_i is the query's own, and x_(j-1) stands
+/// before a key that is seen: these are read, hidden or not.) Sums over rows are f64, by ascending
+/// query: `add_observed` goes on from those of the prompt's earlier parts, with the bits of one
+/// pass. A native bf16 problem is looked at in f32 arithmetic.
 ///
 /// @param  inputs as run's; v may be left empty.
 /// @throws Error as make_plan and run; Error{kBadArgument} that names the option.

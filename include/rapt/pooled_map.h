@@ -34,7 +34,7 @@ struct PooledMap {
 ///         kind, and at most 2^22 queries.
 /// @error  1e-5 of the f64 matrix.
 /// @cost   2 visible_pairs() D flops; 16 B Hq query_blocks key_blocks bytes, half of them the maps,
-///         and of working memory O(key_blocks log Tk) floats a row of the block that a thread is at.
+///         and of working memory O(key_blocks log Tk) floats a row of the block a thread is at.
 std::vector<PooledMap> pooled_map(const Problem& problem, const Inputs& inputs,
                                   std::int64_t query_blocks, std::int64_t key_blocks,
                                   const Threads& threads, Scratch& scratch);

@@ -43,7 +43,7 @@ enum class Tail {
 /// exact where the numbers are independent and symmetric about 0, whatever their distribution.
 ///
 /// Of all 2^n signs: no p is below 2^-n, or twice that for both tails. More than 32 numbers make 32
-/// groups, number n in group n mod 32, and a group has one sign: as exact, and the least p is 2^-32.
+/// groups, number n in group n mod 32, of one sign each: as exact, and the least p is 2^-32.
 /// @throws Error{kBadArgument} if there is no number, or one is not finite.
 /// @cost   some 3 * 2^(n / 2) additions and comparisons, n <= 32.
 /// @source Fisher, "The design of experiments", 1935, 21.
@@ -51,8 +51,8 @@ double sign_flip_p(std::span<const double> x, Tail tail = Tail::kBoth);
 
 /// The fewest texts with which sign_flip_p can reach level / tests, so that one finding in `tests`
 /// can survive benjamini_hochberg at `level`.
-/// @throws Error{kBadArgument} if tests is not positive or level not within (0, 1); or if 32 texts are
-///         too few, with more than level * 2^32 tests.
+/// @throws Error{kBadArgument} if tests is not positive or level not within (0, 1); or if 32 texts
+///         are too few, with more than level * 2^32 tests.
 std::int64_t texts_needed(std::int64_t tests, double level, Tail tail = Tail::kBoth);
 
 /// p-values adjusted for their number: with q_(i) = min over j >= i of m p_(j) / j, at most 1, those

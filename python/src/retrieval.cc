@@ -98,8 +98,9 @@ void bind_scores(nb::module_& m) {
       "kv_positions"_a = none, "bias"_a = none, "cache"_a = none, "sequences"_a = none,
       nb::sig("def retrieval_scores(q: Array, k: Array | None = None, *, rows: Ints, emitted: Ints,"
               " tokens: Ints, needle: tuple[int, int], " RAPT_SCORES RAPT_CACHE ") -> list[float]"),
-      R"(How much of a needle each query head of one text copied, [Hq]: the tokens, each once, for which
-the head's top key lay in the needle and was the token that was written, over the needle's length.
+      R"(How much of a needle each query head of one text copied, [Hq]: the tokens, each once, for
+which the head's top key lay in the needle and was the token that was written, over the needle's
+length.
 
 rows      query tokens at which a token was written; emitted has the token of each
 tokens    ids of the text, [Tk]

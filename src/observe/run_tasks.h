@@ -8,8 +8,8 @@
 
 namespace rapt {
 
-/// Calls work(runner, worker, task) for every task below `tasks`: the plan's workers take the next as
-/// they come.
+/// Calls work(runner, worker, task) for every task below `tasks`: the plan's workers take the next
+/// as they come.
 template <class Work>
 void run_tasks(const PlanDetail& plan, std::int64_t tasks, Scratch& scratch, Work&& work) {
   Carver measure;

@@ -228,8 +228,8 @@ TEST(ObserveInvariance, PromptsInParts) {
   }
 }
 
-/// Whether a row's metric is told the token of a key that it may not see: the query's own, and the one
-/// before a key that it sees.
+/// Whether a row's metric is told the token of a key that it may not see: the query's own, and the
+/// one before a key that it sees.
 bool tells_token(const Problem& p, const ReferenceMask& mask, RowMetric metric, std::int64_t h,
                  std::int64_t i, std::int64_t token) {
   const bool is_own = p.kv_range(0).size() - p.q_range(0).size() + i - p.q_range(0).begin == token;
@@ -277,7 +277,7 @@ TEST(ObserveHermetic, HiddenKeysReachNothing) {
   }
 }
 
-// No row sees the key: neither a value nor whether a row counts depends on its token, class and link.
+// No row sees the key: neither a value nor whether a row counts depends on its token or class.
 TEST(ObserveHermetic, TokensOfHiddenKeysReachNoCount) {
   const AttentionCase c = long_observed_case("causal", 60, 1100);
   const CaseInputs in(c);
