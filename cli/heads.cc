@@ -13,6 +13,7 @@
 #include "cli/output.h"
 #include "cli/syntax.h"
 #include "cli/texts.h"
+#include "rapt/head_copying.h"
 
 namespace rapt::cli {
 namespace {
@@ -44,9 +45,23 @@ constexpr const char* kFooter =
     "too few\n"
     "texts it says how many are needed, and names none.\n"
     "\n"
-    "--similarity compares heads of a layer row by row: sum of sqrt(A B), 1 for the same weights. "
-    "Heads\n"
-    "that are alike (0.9 and more) make a cluster; they may still say different things.\n"
+    "Heads of a layer are compared row by row: sum of sqrt(A B), 1 for the same weights. Two are "
+    "alike\n"
+    "where the low end of the interval of that is 0.9 or more, corrected for the number of pairs; "
+    "a "
+    "cluster\n"
+    "is redundant as far as weights go, and may still say different things. Explained is what the "
+    "two least\n"
+    "alike would have with their own shares on the first token, and equal weights elsewhere.\n"
+    "\n"
+    "--marks takes other tokens than those of sentence starts and brackets: a JSON object a line, "
+    "with the\n"
+    "file of a text, token_class (0 or 1) and links (a token, from 0, or -1), a number for each "
+    "token.\n"
+    "\n"
+    "--copying shows, of the weights alone, sum eig / sum |eig| of each head's way from tokens to "
+    "logits:\n"
+    "1 makes the token likelier that it attends to, -1 unlikelier, random weights are near 0.\n"
     "\n"
     "--without takes heads away (their outputs are zeros) and shows what that does to the roles "
     "of\n"
@@ -57,17 +72,18 @@ constexpr const char* kFooter =
     "  rapt heads models/llama texts/*.txt --without 0.0,0.1 --json";
 
 struct Options {
-  std::string model, without;
+  std::string model, without, marks;
   std::vector<std::string> files;
   std::int64_t context = 0;
   ModelTypes types;
   int threads = 0;
-  bool similarity = false, json = false;
+  bool copying = false, json = false;
 };
 
 /// Scores of every text; none of the rest after Ctrl-C.
 std::vector<HeadScores> scores_of(const LoadedModel& loaded, const HeadsRun& run,
-                                  const Options& options, const std::vector<HeadIndex>& without) {
+                                  const Options& options, const std::vector<Syntax>& syntax,
+                                  const std::vector<HeadIndex>& without) {
   StatusLine status;
   const Threads threads(options.threads);
   std::vector<HeadScores> scores;
@@ -75,12 +91,11 @@ std::vector<HeadScores> scores_of(const LoadedModel& loaded, const HeadsRun& run
     if (interrupted()) throw CLI::RuntimeError(kInterrupted);
     status.show(text.file + ": " + std::to_string(scores.size() + 1) + " of " +
                 std::to_string(run.texts.size()) + " texts");
-    Syntax syntax = syntax_of(loaded.tokenizer, text.tokens);
     HeadScoreOptions how;
     how.context = options.context;
-    how.token_class = std::move(syntax.sentence_starts);
-    how.links = std::move(syntax.brackets);
-    how.similarity = options.similarity && without.empty();
+    how.token_class = syntax[scores.size()].sentence_starts;
+    how.links = syntax[scores.size()].brackets;
+    how.similarity = without.empty();
     for (const HeadIndex head : without) how.interventions.gate(head, 0);
     scores.push_back(named_errors(text.file, [&] {
       return head_scores(loaded.model, threads, loaded.tokenizer.beginning(), text.tokens, how);
@@ -93,15 +108,19 @@ void run_heads(Options options) {
   sort_model_and_texts(options.model, options.files);
   const auto directory = find_model(options.model);
   const LoadedModel loaded = load_model(directory, options.types.options());
-  HeadsRun run{directory.string(), options.without, {}, {}, {}, 0};
+  HeadsRun run{directory.string(), options.without};
   std::vector<HeadIndex> without;
   if (!options.without.empty())
     without = parse_heads(options.without, loaded.model.config(), "--without");
   run.texts = read_texts(options.files, loaded.tokenizer);
+  std::vector<Syntax> syntax;
+  for (const Text& text : run.texts) syntax.push_back(syntax_of(loaded.tokenizer, text.tokens));
+  if (!options.marks.empty()) read_marks(options.marks, run.texts, syntax);
   catch_interrupt();
   run.seconds = seconds_of([&] {
-    run.before = scores_of(loaded, run, options, {});
-    if (!without.empty()) run.after = scores_of(loaded, run, options, without);
+    run.before = scores_of(loaded, run, options, syntax, {});
+    if (!without.empty()) run.after = scores_of(loaded, run, options, syntax, without);
+    if (options.copying) run.copying = copying_scores(directory);
   });
   report_heads(run, without, options.json);
 }
@@ -123,8 +142,14 @@ void add_heads(CLI::App& program) {
       ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()).description(""))
       ->type_name("N")
       ->capture_default_str();
-  command->add_flag("--similarity", options->similarity,
-                    "Show which heads of a layer attend alike; slow with many heads");
+  command
+      ->add_option(
+          "--marks", options->marks,
+          "MARKS: which tokens are of sentence start's class, and which are linked for bracket")
+      ->type_name("MARKS");
+  command->add_flag(
+      "--copying", options->copying,
+      "Show which heads' weights copy what they attend to; slow for large vocabularies");
   add_types(command, options->types);
   add_threads(command, options->threads);
   add_json(

@@ -10,13 +10,13 @@
 #include "cli/ablation.h"
 #include "cli/output.h"
 #include "cli/report_parts.h"
+#include "rapt/alike_heads.h"
 
 namespace rapt::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kAlike = 0.9;
 constexpr const char* kRoleLetters = "pdisLbSB";  // in the order of HeadRole
 
 const std::vector<std::string> kCaveats = {
@@ -87,44 +87,29 @@ double mean_similarity(const std::vector<HeadScores>& texts, std::int64_t layer,
   return sum / static_cast<double>(texts.size());
 }
 
-/// Heads of a layer that are alike, in clusters: each head with all that are alike to one of them.
-std::vector<std::vector<std::int64_t>> clusters_of(const std::vector<HeadScores>& texts,
-                                                   std::int64_t layer) {
-  const std::int64_t heads = texts[0].heads;
-  std::vector<std::vector<std::int64_t>> clusters;
-  std::vector<bool> taken(heads);
-  for (std::int64_t first = 0; first < heads; ++first) {
-    if (taken[first]) continue;
-    std::vector<std::int64_t> cluster = {first};
-    taken[first] = true;
-    for (std::size_t n = 0; n < cluster.size(); ++n)
-      for (std::int64_t other = 0; other < heads; ++other)
-        if (!taken[other] && mean_similarity(texts, layer, cluster[n], other) >= kAlike) {
-          taken[other] = true;
-          cluster.push_back(other);
-        }
-    std::ranges::sort(cluster);
-    if (cluster.size() > 1) clusters.push_back(cluster);
+std::string to_text(const AlikeHeads& alike, std::size_t texts) {
+  if (alike.texts_needed > static_cast<std::int64_t>(texts))
+    return "Heads that attend alike: " + std::to_string(alike.texts_needed) +
+           " texts are needed to tell.\n\n";
+  std::string text = "heads that attend alike: redundant as far as weights go\n";
+  for (const HeadCluster& cluster : alike.clusters) {
+    for (const HeadIndex head : cluster.heads) text += to_string(head) + " ";
+    text += formatted("  the least of two: %.3f [%.3f, %.3f], explained %.3f\n", cluster.similarity,
+                      cluster.interval.low, cluster.interval.high, cluster.explained);
   }
-  return clusters;
+  return text + (alike.clusters.empty() ? "none\n\n" : "\n");
 }
 
-std::string alike_heads(const std::vector<HeadScores>& texts) {
-  if (texts[0].similarity.empty()) return "";
-  std::string text = formatted("heads that attend alike (%.1f and more)\n", kAlike);
-  bool any = false;
-  for (std::int64_t layer = 0; layer < texts[0].layers; ++layer)
-    for (const std::vector<std::int64_t>& cluster : clusters_of(texts, layer)) {
-      any = true;
-      double least = 1;
-      for (const std::int64_t a : cluster) {
-        text += to_string(HeadIndex{layer, a}) + " ";
-        for (const std::int64_t b : cluster)
-          least = std::min(least, mean_similarity(texts, layer, a, b));
-      }
-      text += formatted("  the least of two: %.3f\n", least);
-    }
-  return text + (any ? "\n" : "none\n\n");
+/// By layer and head.
+std::string copying_text(const HeadsRun& run) {
+  if (run.copying.empty()) return "";
+  const std::int64_t heads = run.before[0].heads;
+  std::string text = "layer  copying, of the weights alone";
+  for (std::size_t n = 0; n < run.copying.size(); ++n) {
+    if (n % heads == 0) text += formatted("\n%5lld ", static_cast<long long>(n / heads));
+    text += formatted(" %+.2f", run.copying[n]);
+  }
+  return text + "\n\n";
 }
 
 std::string maps(const HeadsRun& run, const std::vector<HeadFinding>& found) {
@@ -218,7 +203,7 @@ std::string to_table(const HeadsRun& run, const HeadRoles& roles,
   for (const Text& text : run.texts) tokens += text.tokens.size();
   std::string table = "model    " + run.model + "\ntexts    " + std::to_string(run.texts.size()) +
                       ", " + std::to_string(tokens) + " tokens\n\n" + maps(run, found) + "\n";
-  table += alike_heads(run.before);
+  table += to_text(find_alike_heads(run.before), run.texts.size()) + copying_text(run);
   if (found.empty()) {
     table += largest(roles);
   } else {
@@ -239,6 +224,19 @@ std::string to_table(const HeadsRun& run, const HeadRoles& roles,
 }
 
 Json number(double value) { return std::isnan(value) ? Json() : Json(value); }
+
+Json to_json(const AlikeHeads& alike) {
+  Json clusters = Json::array();
+  for (const HeadCluster& cluster : alike.clusters) {
+    Json heads = Json::array();
+    for (const HeadIndex head : cluster.heads) heads.push_back({head.layer, head.head});
+    clusters.push_back({{"heads", heads},
+                        {"similarity", cluster.similarity},
+                        {"interval", optional_json(cluster.interval)},
+                        {"explained", cluster.explained}});
+  }
+  return {{"texts_needed", alike.texts_needed}, {"clusters", clusters}};
+}
 
 std::string to_json(const HeadsRun& run, const HeadRoles& roles,
                     const std::vector<ScoreChange>& changes) {
@@ -273,17 +271,18 @@ std::string to_json(const HeadsRun& run, const HeadRoles& roles,
                        {"change_95", optional_json(change.change)},
                        {"p", optional_json(change.p)},
                        {"q", optional_json(change.q)}});
-  Json similarity;
-  for (std::int64_t layer = 0; !run.before[0].similarity.empty() && layer < run.before[0].layers;
-       ++layer) {
+  Json similarity = Json::array(), copying;
+  for (std::int64_t layer = 0; layer < run.before[0].layers; ++layer) {
     Json matrix = Json::array();
     for (std::int64_t a = 0; a < run.before[0].heads; ++a) {
       matrix.push_back(Json::array());
       for (std::int64_t b = 0; b < run.before[0].heads; ++b)
-        matrix.back().push_back(mean_similarity(run.before, layer, a, b));
+        matrix.back().push_back(number(mean_similarity(run.before, layer, a, b)));
     }
     similarity.push_back(matrix);
   }
+  for (std::size_t n = 0; n < run.copying.size(); ++n)
+    copying[n / run.before[0].heads][n % run.before[0].heads] = number(run.copying[n]);
   return json_text({{"model", run.model},
                     {"seconds", run.seconds},
                     {"texts", texts},
@@ -291,6 +290,8 @@ std::string to_json(const HeadsRun& run, const HeadRoles& roles,
                     {"findings", findings},
                     {"entropy", entropy},
                     {"similarity", similarity},
+                    {"alike", to_json(find_alike_heads(run.before))},
+                    {"copying", copying},
                     {"without", run.without.empty() ? Json() : Json(run.without)},
                     {"changes", changed},
                     {"caveats", caveats_of(run)}},

@@ -13,8 +13,9 @@ namespace rapt::cli {
 struct HeadsRun {
   std::string model;
   std::string without;  ///< the heads that were taken away for `after`, as they were named
-  std::vector<Text> texts;
-  std::vector<HeadScores> before, after;  ///< a text each; `after` may be empty
+  std::vector<Text> texts = {};
+  std::vector<HeadScores> before = {}, after = {};  ///< a text each; `after` may be empty
+  std::vector<double> copying = {};                 ///< [L, Hq], or empty
   double seconds = 0;
 };
 

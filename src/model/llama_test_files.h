@@ -64,6 +64,12 @@ class LlamaFiles {
   }
 
   Model load() const {
+    const Directory directory;  // what is mapped outlives its names
+    write(directory);
+    return Model::load(directory.path());
+  }
+
+  void write(const Directory& directory) const {
     std::vector<TensorFields> tensors;
     for (const auto& [name, weight] : weights_) {
       std::string bytes(weight.values.size() * sizeof(float), '\0');
@@ -72,10 +78,8 @@ class LlamaFiles {
       if (weight.columns > 1) shape.push_back(weight.columns);
       tensors.push_back({name + ".weight", "F32", shape, bytes});
     }
-    const Directory directory;  // what is mapped outlives its names
     directory.write("config.json", config_.dump());
     directory.write("model.safetensors", safetensors(tensors));
-    return Model::load(directory.path());
   }
 
  private:

@@ -23,7 +23,7 @@ PUBLIC = {
     "observe": ["copying", "head_similarity", "observe", "pooled_map", "received", "retrieval"],
     "layer": ["activation", "layer", "linear", "norm", "positions", "rotary", "rotary_append", "rotary_scaling"],
     "model": ["evaluate", "head_interventions", "model", "model_info", "observe_layers", "observer", "sampler", "session", "tokenizer"],
-    "heads": ["alike_heads", "head_roles", "head_scores"],
+    "heads": ["alike_heads", "head_copying", "head_roles", "head_scores"],
     "serve": ["engine"],
     "audit": ["audit", "model_audit"],
     "c": ["rapt"],

@@ -109,17 +109,53 @@ TEST_F(HeadsProgram, ATextCountsOnce) {
       << outcome.errors;
 }
 
-TEST_F(HeadsProgram, AlikeHeadsAreShownWhereWanted) {
-  EXPECT_TRUE(report(first_)["similarity"].is_null());
-  const json layers = report(first_ + " --similarity")["similarity"];
-  ASSERT_EQ(layers.size(), 4u);
-  for (const json& layer : layers)
+TEST_F(HeadsProgram, AlikeHeadsAndCopyingAreShown) {
+  const json one = report(first_), many = report(texts_ + " --copying");
+  EXPECT_EQ(one["alike"]["texts_needed"], 12);  // of 112 pairs
+  EXPECT_TRUE(one["alike"]["clusters"].empty());
+  EXPECT_TRUE(one["copying"].is_null());
+  ASSERT_EQ(many["similarity"].size(), 4u);
+  for (const json& layer : many["similarity"])
     for (int head = 0; head < 8; ++head) {
       EXPECT_NEAR(layer[head][head], 1, 1e-6);
       EXPECT_EQ(layer[head][3], layer[3][head]);
     }
-  EXPECT_NE(heads(first_ + " --similarity").output.find("heads that attend alike (0.9 and more)\n"),
+  for (const json& cluster : many["alike"]["clusters"]) {
+    EXPECT_GE(cluster["heads"].size(), 2u);
+    EXPECT_LE(cluster["interval"][0], cluster["similarity"]);
+  }
+  ASSERT_EQ(many["copying"].size(), 4u);
+  EXPECT_GT(many["copying"][1][0], 0.5);  // an induction head, which copies
+  EXPECT_NE(heads(first_).output.find("Heads that attend alike: 12 texts are needed to tell.\n"),
             std::string::npos);
+  EXPECT_NE(
+      heads(texts_ + " --copying").output.find("layer  copying, of the weights alone\n    0 "),
+      std::string::npos);
+}
+
+TEST_F(HeadsProgram, MarksTakeThePlaceOfSyntax) {
+  const std::size_t tokens = Tokenizer::load(kModel).encode(contents_[0], false).size();
+  std::vector<std::int64_t> before;
+  for (std::size_t n = 0; n < tokens; ++n) before.push_back(static_cast<std::int64_t>(n) - 1);
+  const json marks = {{"file", directory_.file("0")}, {"links", before}};
+  const std::string file = directory_.write("marks", marks.dump());
+  const json got = report(first_ + " --marks '" + file + "'")["findings"];
+  const auto score = [&](const std::string& role) {
+    for (const json& finding : got)
+      if (finding["role"] == role && finding["layer"] == 0 && finding["head"] == 0)
+        return finding["score"].get<double>();
+    return -1.0;
+  };
+  EXPECT_GT(score("bracket"), 0.5);  // 0.0 looks at the token before
+  const auto refuses = [&](const json& object, const std::string& message) {
+    directory_.write("marks", object.dump());
+    const Outcome outcome = heads(first_ + " --marks '" + file + "'");
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.errors.find(message), std::string::npos) << outcome.errors;
+  };
+  refuses({{"file", "other"}}, "marks line 1 file: expected one of the texts, got other");
+  refuses({{"file", directory_.file("0")}, {"token_class", {1}}},
+          "token_class: expected " + std::to_string(tokens) + " numbers, the tokens of ");
 }
 
 TEST_F(HeadsProgram, TablesHaveRolesAndEntropies) {
