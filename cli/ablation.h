@@ -62,8 +62,8 @@ struct TextLosses {
 
 /// Measures text after text, unit after unit, and keeps what an earlier run has measured.
 ///
-/// A text is cut into windows of `context` tokens that do not overlap. Its figures are sums over all
-/// of them: it is one observation.
+/// A text is cut into windows of `context` tokens that do not overlap. Its figures are sums over
+/// all of them: it is one observation.
 class Ablation {
  public:
   /// @param  results  a file to keep results in; empty: none
@@ -74,10 +74,10 @@ class Ablation {
   Ablation(const LoadedModel& loaded, const AblationPlan& plan, int threads,
            const std::string& results, const nlohmann::ordered_json& model);
 
-  /// Ends when all is measured, or after the run in work at Ctrl-C. Where there are old results it runs
-  /// the first text again.
-  /// @throws Error naming the text and the unit of a run that failed; Error{kBadFile} if the model has
-  ///         another loss than its old results have.
+  /// Ends when all is measured, or after the run in work at Ctrl-C. Where there are old results it
+  /// runs the first text again.
+  /// @throws Error naming the text and the unit of a run that failed; Error{kBadFile} if the model
+  ///         has another loss than its old results have.
   void run();
 
   const std::vector<TextLosses>& losses() const { return losses_; }

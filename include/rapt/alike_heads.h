@@ -9,16 +9,16 @@
 
 namespace rapt {
 
-/// Heads of one layer, each of which attends like another of them. They are redundant as far as weights
-/// go; what they read and write, V and W_O, may differ.
+/// Heads of one layer, each of which attends like another of them. They are redundant as far as
+/// weights go; what they read and write, V and W_O, may differ.
 struct HeadCluster {
   std::vector<HeadIndex> heads;  ///< two or more, in order
   double similarity = 0;         ///< sum sqrt(A B) of the two that are least alike, mean over texts
   Interval interval{};           ///< of that mean, at 1 - 0.05 / pairs
 
   /// What those two would have were their weights equal on all but the window's first token, whose
-  /// share s is each head's own: sqrt(s_a s_b) + sqrt((1 - s_a) (1 - s_b)). Sinks and no preferences
-  /// explain as much.
+  /// share s is each head's own: sqrt(s_a s_b) + sqrt((1 - s_a) (1 - s_b)). Sinks and no
+  /// preferences explain as much.
   double explained = 0;
 };
 
@@ -29,8 +29,8 @@ struct AlikeHeads {
 };
 
 /// Heads that attend alike. Two of a layer are alike if the low end of Student's interval of their
-/// similarity is at least 0.9, at 1 - 0.05 / pairs (Bonferroni), pairs those of all layers; a cluster
-/// is what such pairs connect. With fewer texts than needed there are no clusters.
+/// similarity is at least 0.9, at 1 - 0.05 / pairs (Bonferroni), pairs those of all layers; a
+/// cluster is what such pairs connect. With fewer texts than needed there are no clusters.
 /// @throws Error{kBadArgument} if there is no text, they are of different models, or without
 ///         similarities.
 AlikeHeads find_alike_heads(std::span<const HeadScores> texts);

@@ -5,8 +5,9 @@
 
 namespace rapt {
 
-/// The copying score of every query head of a model, from the weights alone: see copying.h, with W_E
-/// the embedding and W_U the output head. In the field's terms a head's OV circuit copies near 1.
+/// The copying score of every query head of a model, from the weights alone: see copying.h, with
+/// W_E the embedding and W_U the output head. In the field's terms a head's OV circuit copies near
+/// 1.
 ///
 /// Its bits may differ between machines.
 /// @return [L, Hq]

@@ -35,16 +35,16 @@ struct HeadRoles {
 ///
 ///     q <= 0.05    and    low end of the excess >= 0.3 (1 - chance)
 ///
-/// The first holds false names of a role to 5% on average. The interval is Student's, at 0.95; where
-/// q <= 0.05, which R heads of the role are, at 1 - 0.05 R / m, for it is shown of heads that were
-/// chosen by the same texts. The second keeps what is certain but small from being a role; 0.3 is a
-/// choice.
+/// The first holds false names of a role to 5% on average. The interval is Student's, at 0.95;
+/// where q <= 0.05, which R heads of the role are, at 1 - 0.05 R / m, for it is shown of heads that
+/// were chosen by the same texts. The second keeps what is certain but small from being a role; 0.3
+/// is a choice.
 ///
-/// kBroad is described, not tested: nothing is broader than no preferences. A head is broad if the low
-/// end of its score is at least 0.9. A role that fewer texts than needed have gives no name.
+/// kBroad is described, not tested: nothing is broader than no preferences. A head is broad if the
+/// low end of its score is at least 0.9. A role that fewer texts than needed have gives no name.
 /// @source Benjamini & Yekutieli 2005 (intervals of what was chosen)
-/// @throws Error{kBadArgument} if there is no text, they are of different models, or a score of rows
-///         that count is not finite.
+/// @throws Error{kBadArgument} if there is no text, they are of different models, or a score of
+///         rows that count is not finite.
 HeadRoles find_head_roles(std::span<const HeadScores> texts);
 
 /// How an intervention changes a head's score for a role: over texts, with less without.
@@ -59,7 +59,8 @@ struct ScoreChange {
 
 /// The changes of these heads' scores between two runs on the same texts: what a removed head does
 /// to others, for one. Of heads that the same texts named, the scores before are too large by what
-/// chance added, and fall somewhat on any other texts: choose heads by some texts and ask of others.
+/// chance added, and fall somewhat on any other texts: choose heads by some texts and ask of
+/// others.
 /// @param  which  head and role of each
 /// @throws Error{kBadArgument} if `before` and `after` are not of the same texts and model.
 std::vector<ScoreChange> score_changes(std::span<const HeadScores> before,

@@ -31,9 +31,9 @@ const char* name(HeadRole role);
 struct HeadScoreOptions {
   std::int64_t context = 0;  ///< tokens of a window, with its beginning; 0: the model's context
 
-  /// By token of the text, or empty: whether it is of the class of kSentenceStart, and the token that
-  /// it is linked to, or -1, for kBracket. Links into another window or to a later token do not count,
-  /// and the first token of a window is of no class: it is the sink's.
+  /// By token of the text, or empty: whether it is of the class of kSentenceStart, and the token
+  /// that it is linked to, or -1, for kBracket. Links into another window or to a later token do
+  /// not count, and the first token of a window is of no class: it is the sink's.
   std::vector<std::uint8_t> token_class;
   std::vector<std::int64_t> links;
 
@@ -48,15 +48,16 @@ struct HeadScores {
   std::vector<double> chances = {};  ///< the same by chance
   std::vector<double> entropy = {};  ///< [L, Hq] mean of a row's, in nats
 
-  /// [L, Hq, Hq] how alike two heads of a layer attend, sum sqrt(A B), mean over the rows that see more
-  /// than one key; or empty. 1 is the same weights (see head_similarity.h).
+  /// [L, Hq, Hq] how alike two heads of a layer attend, sum sqrt(A B), mean over the rows that see
+  /// more than one key; or empty. 1 is the same weights (see head_similarity.h).
   std::vector<double> similarity = {};
 
   std::vector<std::int64_t> rows = {};  ///< [roles, L, Hq] those that count
 
   double score(HeadRole role, HeadIndex head) const { return scores[index(role, head)]; }
 
-  /// What attention without preferences gives: equal weights on all that the mask shows. 1 for kBroad.
+  /// What attention without preferences gives: equal weights on all that the mask shows. 1 for
+  /// kBroad.
   double chance(HeadRole role, HeadIndex head) const { return chances[index(role, head)]; }
 
   std::int64_t rows_of(HeadRole role, HeadIndex head) const { return rows[index(role, head)]; }
@@ -68,17 +69,17 @@ struct HeadScores {
   }
 };
 
-/// Scores of all heads: means over the rows of a text that count for the role (see observe.h). A text
-/// longer than the context is cut into windows that do not overlap, each with `beginning` before it;
-/// its figures are means over all of them. For kSentenceStart all rows of a text count that has such
-/// a token, those before the first one too.
+/// Scores of all heads: means over the rows of a text that count for the role (see observe.h). A
+/// text longer than the context is cut into windows that do not overlap, each with `beginning`
+/// before it; its figures are means over all of them. For kSentenceStart all rows of a text count
+/// that has such a token, those before the first one too.
 ///
 /// The same bits for any number of threads and every instruction set.
 /// @throws Error{kBadArgument} if there is no token, context is out of range, or a list of the
 ///         options has another length than the text, or the model gives NaN, naming the head; Error
 ///         as Session::prefill and intervene.
-/// @cost   the model without its head, and a pass over all scores, one more for each different mask;
-///         with similarity two more, and 8 flops for each pair of heads and of tokens.
+/// @cost   the model without its head, and a pass over all scores, one more for each different
+///         mask; with similarity two more, and 8 flops for each pair of heads and of tokens.
 /// @source as observe.h
 HeadScores head_scores(const Model& model, const Threads& threads,
                        std::span<const std::int32_t> beginning,

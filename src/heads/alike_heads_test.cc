@@ -1,5 +1,5 @@
-// Pairs whose similarities are written by hand: a threshold, a level or a cluster that is another must
-// fail here.
+// Pairs whose similarities are written by hand: a threshold, a level or a cluster that is another
+// must fail here.
 #include "rapt/alike_heads.h"
 
 #include <gtest/gtest.h>
@@ -12,8 +12,8 @@
 namespace rapt::test {
 namespace {
 
-/// Two layers of four heads; 0.0, 0.1 and 0.3 are alike by way of 0.1, the others are not. Each text
-/// has another similarity of 1.0 and 1.1, above 0.9 on average.
+/// Two layers of four heads; 0.0, 0.1 and 0.3 are alike by way of 0.1, the others are not. Each
+/// text has another similarity of 1.0 and 1.1, above 0.9 on average.
 std::vector<HeadScores> texts_of(int count) {
   std::vector<HeadScores> texts(count);
   for (int n = 0; n < count; ++n) {

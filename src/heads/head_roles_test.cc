@@ -191,7 +191,8 @@ TEST(HeadRoles, AFirstTokenIsTheSinksAlone) {
   EXPECT_LT(scores.score(HeadRole::kSentenceStart, {2, 0}), 0.01);
 }
 
-/// Scores of heads without preferences on so many texts: each is chance, and what its text and itself add.
+/// Scores of heads without preferences on so many texts: each is chance, and what its text and
+/// itself add.
 std::vector<HeadScores> null_scores(std::int64_t heads, int texts, std::uint64_t seed) {
   std::uint64_t drawn = 0;
   const auto draw = [&] {

@@ -8,7 +8,8 @@ namespace {
 
 constexpr int kHalvings = 6;
 
-/// atan x for x >= 0, whose last bits differ between libraries: its angle halved until few terms do.
+/// atan x for x >= 0, whose last bits differ between libraries: its angle halved until few terms
+/// do.
 double arc_tangent(double x) {
   for (int n = 0; n < kHalvings; ++n) x /= 1 + std::sqrt(1 + x * x);
   double sum = 0;
