@@ -47,7 +47,7 @@ constexpr const char* kFooter =
 struct Options {
   std::string model;
   std::vector<std::string> files;
-  std::string encoder_input;
+  std::optional<std::string> encoder_input;
   std::int64_t context = 0, stride = 0;
   ModelTypes types;
   int threads = 0;
@@ -160,8 +160,8 @@ class Evaluator {
     how.progress = [&](std::int64_t done) {
       status.show(text.file + ": " + std::to_string(done) + " of " + count + " tokens");
     };
-    if (!options_.encoder_input.empty())
-      how.encoder_input = loaded_.tokenizer.encode(options_.encoder_input);
+    if (options_.encoder_input)
+      how.encoder_input = loaded_.tokenizer.encode(*options_.encoder_input);
     return rapt::evaluate(loaded_.model, threads_, loaded_.tokenizer.beginning(), text.tokens, how);
   }
 

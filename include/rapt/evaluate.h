@@ -27,7 +27,7 @@ struct EvaluationOptions {
   std::function<void(std::int64_t done)> progress;
   HeadInterventions interventions = {};  ///< of every window, in the model's heads
   /// Of an encoder-decoder: the tokens that its encoder reads. Every window then begins with the
-  /// model's decoder_start_token_ids, before `beginning`.
+  /// model's decoder_start_token_ids, and `beginning` unless they end with it.
   std::vector<std::int32_t> encoder_input = {};
 };
 

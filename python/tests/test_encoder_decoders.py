@@ -141,6 +141,8 @@ def test_loss_of_a_text_given_the_input(name, directories):
     losses = torch.nn.functional.cross_entropy(logits, torch.tensor(text), reduction="none")
     found = rapt.evaluate(model, text, encoder_input=source, context=len(begin) + len(text))
     np.testing.assert_allclose(found.nats, losses.numpy(), rtol=1e-4, atol=1e-4)
+    again = rapt.evaluate(model, text, encoder_input=source, beginning=begin[-1:])
+    assert np.array_equal(again.nats, found.nats)  # what the tokenizer begins with is there already
 
 
 @pytest.mark.parametrize("name", MADE)

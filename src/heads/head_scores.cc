@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "model/decoder.h"
 #include "rapt/head_similarity.h"
 #include "rapt/observe.h"
 #include "rapt/observe_layers.h"
@@ -167,6 +168,7 @@ HeadScores head_scores(const Model& model, const Threads& threads,
   for (const std::size_t given : {options.token_class.size(), options.links.size()})
     require(given == 0 || given == tokens.size(), ErrorCode::kBadArgument, "head_scores.options",
             "token_class and links for " + std::to_string(count) + " tokens, or none", given);
+  require_decoder_only(config, "head_scores.model");
   HeadScores result{config.num_hidden_layers, config.num_attention_heads};
   const std::size_t all = result.layers * result.heads;
   Sums scores(kMetrics.size() * all), chances(kMetrics.size() * all);

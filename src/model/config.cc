@@ -156,9 +156,13 @@ ModelConfig ModelConfig::validated() const {
         c.encoder ? "none, as " + c.architecture + " has none" : "that of " + c.architecture,
         c.encoder ? "one" : "none");
   if (c.encoder) check_encoder(*c.encoder);
-  for (const std::int32_t token : c.suppressed_token_ids)
-    check(token >= 0 && token < c.vocab_size, "suppressed_token_ids",
-          "0 to " + std::to_string(c.vocab_size - 1), token);
+  const auto check_tokens = [&](const std::vector<std::int32_t>& tokens, const char* field) {
+    for (const std::int32_t token : tokens)
+      check(token >= 0 && token < c.vocab_size, field, "0 to " + std::to_string(c.vocab_size - 1),
+            token);
+  };
+  check_tokens(c.decoder_start_token_ids, "decoder_start_token_ids");
+  check_tokens(c.suppressed_token_ids, "suppressed_token_ids");
   return c;
 }
 

@@ -108,7 +108,7 @@ void Decoder::write_logits(const DecoderStep& step, const MutableTensor& x,
 
 void require_decoder_only(const ModelConfig& config, const std::string& where) {
   require(!config.encoder, ErrorCode::kUnsupported, where,
-          "a decoder-only model, as an encoder's input goes to a Session alone",
+          "a decoder-only model, as there is no way to give an encoder's input",
           config.architecture);
 }
 

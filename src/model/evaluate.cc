@@ -55,6 +55,17 @@ EvaluationOptions resolve(EvaluationOptions options, const ModelConfig& config,
   return options;
 }
 
+/// The model's own start tokens, which only an encoder-decoder has, then `beginning`, unless it is
+/// their end: a token that generation is made to begin with may be the tokenizer's, too.
+std::vector<std::int32_t> window_beginning(const ModelConfig& config,
+                                           std::span<const std::int32_t> beginning) {
+  std::vector<std::int32_t> before = config.decoder_start_token_ids;
+  const std::size_t common = std::min(before.size(), beginning.size());
+  if (!std::ranges::equal(std::span(before).last(common), beginning))
+    before.insert(before.end(), beginning.begin(), beginning.end());
+  return before;
+}
+
 WindowLoss sum_of(std::span<const double> nats) {
   WindowLoss loss{std::ssize(nats), 0};
   for (const double value : nats) loss.nats += value;
@@ -74,9 +85,7 @@ Evaluation evaluate(const Model& model, const Threads& threads,
           config.encoder ? "the tokens that the encoder of " + config.architecture + " reads"
                          : "none, as " + config.architecture + " has no encoder",
           config.encoder ? "none" : "some");
-  std::vector<std::int32_t> before =
-      config.decoder_start_token_ids;  // none of a decoder-only model
-  before.insert(before.end(), beginning.begin(), beginning.end());
+  const std::vector<std::int32_t> before = window_beginning(config, beginning);
   const std::int64_t p = std::ssize(before), count = std::ssize(tokens);
   const auto [context, stride, progress, interventions, encoder_input] =
       resolve(options, config, p);

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/require_index.h"
+#include "model/decoder.h"
 #include "rapt/session.h"
 
 namespace rapt {
@@ -19,6 +20,7 @@ std::string name_of(HeadIndex head) {
 template <class Take>
 void run_observed(const Model& model, const Threads& threads, std::span<const std::int32_t> tokens,
                   Take&& take) {
+  require_decoder_only(model.config(), "head_outputs.model");
   Session session(model, threads, std::ssize(tokens));
   session.observe([&](const LayerAttention& seen) {
     const Problem& p = seen.plan.problem();

@@ -18,7 +18,7 @@ auto in_directory(const std::filesystem::path& directory, F&& make) {
   try {
     return make();
   } catch (const Error& error) {
-    if (std::string_view(error.what()).starts_with(directory.string())) throw;
+    if (std::string_view(error.what()).starts_with((directory / "").string())) throw;
     throw Error(error.code(), directory.string() + " " + error.what());
   }
 }

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import unittest
 
-FLAGS = {"-h", "--help", "--version", "--json", "--list", "--groups", "--similarity"}
+FLAGS = {"-h", "--help", "--version", "--json", "--list", "--groups", "--copying"}
 OPTION = re.compile(r"^  (?:(-\w),)?(--[\w-]+)", re.M)
 
 

@@ -1,6 +1,7 @@
 // Encoder-decoders on the command line, by a small random T5.
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
 
 #include "model/model_test_files.h"
@@ -18,7 +19,8 @@ TensorFields tensor(const std::string& name, const std::vector<std::int64_t>& sh
   std::int64_t count = 1;
   for (const std::int64_t extent : shape) count *= extent;
   std::vector<float> values;
-  auto state = static_cast<std::uint32_t>(std::hash<std::string>{}(name));
+  std::uint32_t state = 2166136261u;  // FNV-1a
+  for (const char letter : name) state = (state ^ static_cast<unsigned char>(letter)) * 16777619u;
   for (std::int64_t n = 0; n < count; ++n) {
     state = state * 1664525u + 1013904223u;
     values.push_back(static_cast<float>(state >> 8) * 0x1p-23f - 1.0f);

@@ -50,7 +50,7 @@ TEST(LoadProgram, TakesLittleMoreMemoryThanTheWeightsThatItKeeps) {
   const Measured small = generate(kModel), deep = generate(directory.file(""));
   ASSERT_EQ(small.status, 0);
   ASSERT_EQ(deep.status, 0);
-  const auto above = static_cast<double>(deep.peak_bytes - small.peak_bytes);
+  const double above = static_cast<double>(deep.peak_bytes) - static_cast<double>(small.peak_bytes);
   EXPECT_GE(above, 0.9 * kKeptBytes);  // or it measures something else
   EXPECT_LE(above, 1.1 * kKeptBytes);
 }
