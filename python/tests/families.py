@@ -145,3 +145,16 @@ def mean_entropy(model):
 def relative(got, want):
     """Largest difference, as a share of the largest magnitude of `want`."""
     return ((got - want).abs().max() / want.abs().max()).item()
+
+
+def saved_once(tmp_path_factory, reference):
+    """A function that gives the directory of each model, which is saved at the first call."""
+    made = {}
+
+    def directory(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("family")
+            reference(name).save_pretrained(made[name])
+        return made[name]
+
+    return directory

@@ -10,7 +10,17 @@ import pytest
 import safetensors.torch
 import torch
 import transformers
-from families import FAMILIES, GROUPED, VOCABULARY, WINDOW, Family, mean_entropy, relative, sharpen
+from families import (
+    FAMILIES,
+    GROUPED,
+    VOCABULARY,
+    WINDOW,
+    Family,
+    mean_entropy,
+    relative,
+    saved_once,
+    sharpen,
+)
 
 import rapt
 
@@ -86,16 +96,7 @@ def reference(name):
 
 @pytest.fixture(scope="module")
 def directories(tmp_path_factory):
-    """The directory of each model, saved once."""
-    made = {}
-
-    def directory(name):
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp("family")
-            reference(name).save_pretrained(made[name])
-        return made[name]
-
-    return directory
+    return saved_once(tmp_path_factory, reference)
 
 
 def tokens_of(count):

@@ -8,20 +8,6 @@
 namespace rapt::test {
 namespace {
 
-AttentionCase observed_case(const NamedMask& mask, Modifiers modifiers, std::int64_t queries,
-                            std::int64_t keys) {
-  AttentionCase c;
-  c.batch = 2;
-  c.q_tokens = queries;
-  c.kv_tokens = keys;
-  c.q_heads = 4;
-  c.kv_heads = 2;
-  c.head_dim = 16;
-  c.mask = &mask;
-  c.modifiers = modifiers;
-  return c;
-}
-
 double tolerance(double x) { return 1e-5 * std::max(1.0, std::abs(x)); }
 
 /// Every row, mean and bin of a case.

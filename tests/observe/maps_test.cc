@@ -15,15 +15,7 @@ namespace {
 
 AttentionCase map_case(const char* mask, Modifiers modifiers, std::int64_t queries,
                        std::int64_t keys) {
-  AttentionCase c;
-  c.batch = 2;
-  c.q_tokens = queries;
-  c.kv_tokens = keys;
-  c.q_heads = 4;
-  c.kv_heads = 2;
-  c.head_dim = 16;
-  c.mask = &mask_named(mask);
-  c.modifiers = modifiers;
+  AttentionCase c = observed_case(mask_named(mask), modifiers, queries, keys);
   c.padding = Padding::kRight;
   return c;
 }

@@ -12,6 +12,21 @@
 
 namespace rapt::test {
 
+/// Two sequences, 4 heads over 2.
+inline AttentionCase observed_case(const NamedMask& mask, Modifiers modifiers, std::int64_t queries,
+                                   std::int64_t keys) {
+  AttentionCase c;
+  c.batch = 2;
+  c.q_tokens = queries;
+  c.kv_tokens = keys;
+  c.q_heads = 4;
+  c.kv_heads = 2;
+  c.head_dim = 16;
+  c.mask = &mask;
+  c.modifiers = modifiers;
+  return c;
+}
+
 /// Weights of keys, others for each sequence and head: a view [1, B, Hq, Tk] of numbers that stay.
 inline ConstTensor some_key_weights(const Problem& p) {
   static const Tensor kNumbers = normal({1, 1, 1, 1 << 13}, 6);
